@@ -1,0 +1,132 @@
+"""The contract of a machine, and the addresses of what it does.
+
+A machine is a value: it is stepped by ``handle(event, now) -> actions`` and says with
+``deadline`` when it wants a :class:`Tick`. It never sleeps, never reads a clock, never
+touches a socket. Actions name where they go: up, down, to a peer, to a device, or into the
+notes that make the trace.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeAlias, TypeVar, dataclass_transform
+
+import attrs
+
+from qstack.units import Instant, NodeName
+
+T = TypeVar("T")
+
+_frozen = False
+
+
+def freeze_records(frozen: bool = True) -> None:
+    """Make the records defined from now on immutable at run time too (slow; for tests)."""
+    global _frozen
+    _frozen = frozen
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
+def record(cls: type[T]) -> type[T]:
+    """Declare an immutable record: frozen for the type checker, cheap at run time.
+
+    A truly frozen attrs class costs three times as much to build; :func:`freeze_records`
+    makes records frozen at run time where tests want to be sure that nobody writes to one.
+    """
+    if _frozen:
+        return attrs.frozen(cls)
+    return attrs.define(cls, unsafe_hash=True)
+
+
+@record
+class Tick:
+    """The machine's deadline has come."""
+
+
+@record
+class Drained:
+    """The inbox is empty for now: what was collected may leave, bundled."""
+
+
+TICK = Tick()
+DRAINED = Drained()
+
+
+@record
+class Up:
+    """An indication for the layer above."""
+
+    event: Any
+
+
+@record
+class Down:
+    """A request for the layer below."""
+
+    request: Any
+
+
+@record
+class Send:
+    """A message for a peer; how it is delivered is written in the message's kind."""
+
+    peer: NodeName
+    message: Any
+
+
+@record
+class Device:
+    """A command for one of this node's devices."""
+
+    device: str
+    command: Any
+
+
+@record
+class Note:
+    """Something worth recording: `name` is one of a fixed list, `fields` are plain values."""
+
+    name: str
+    fields: tuple[tuple[str, Any], ...] = ()
+
+
+@record
+class Arrived:
+    """A datagram for this node came in by one of its ports ("peer", "user" or "device")."""
+
+    port: str
+    datagram: Any
+
+
+@record
+class FromDevice:
+    """An event of one of this node's devices."""
+
+    event: Any
+
+
+@record
+class Transmit:
+    """A datagram to send by the port of this name; its header names the destination."""
+
+    port: str
+    datagram: Any
+
+
+Action: TypeAlias = Up | Down | Send | Device | Note
+
+
+class Machine(Protocol):
+    """What every layer, device and whole node is."""
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The instant at which this machine wants a :class:`Tick`, or None."""
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        """Take one event and return what is to be done about it."""
+
+
+def earliest(*deadlines: Instant | None) -> Instant | None:
+    """Return the earliest of several deadlines, ignoring those that are None."""
+    given = [deadline for deadline in deadlines if deadline is not None]
+    return min(given) if given else None

@@ -1,0 +1,17 @@
+"""Every message on every wire, grouped by layer.
+
+A message is a record registered with a *kind* (its number on the wire), a *delivery* (timed,
+soft or reliable, DESIGN section 5) and, where it is not timed, what names its stream. The
+reference of the wire in ``docs/reference/wire.md`` is generated from this package.
+
+===============  ===========  ==========================================================
+module           kinds        who speaks
+===============  ===========  ==========================================================
+`wire`           --           the datagram, its header, the registry of kinds
+`control`        0x01-0x0f    adjacency with adjacency
+`physical`       0x10-0x1f    node with heralding station
+`link`           0x20-0x3f    the two ends of a link
+`application`    0x60-0x8f    a user with a node (the user port)
+`devices`        0xa0-0xdf    a node or station with its hardware (the hardware port)
+===============  ===========  ==========================================================
+"""

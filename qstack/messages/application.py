@@ -1,0 +1,239 @@
+"""A user and its node: requests and their results (the user port)."""
+
+from __future__ import annotations
+
+from qstack.bell import BellIndex
+from qstack.errors import ErrorCode
+from qstack.machine import record
+from qstack.messages.common import Basis, BasisPlan, PairId, PairInfo, Qubit, RequestId
+from qstack.messages.devices import Gate
+from qstack.messages.wire import Delivery, Layer, message, payload
+from qstack.units import Duration, NodeName
+
+
+@payload
+class Terms:
+    """What every request for pairs states.
+
+    `remote`: the other end. `number`: how many pairs. `fidelity_min` in [0, 1].
+    `max_time_ns`: 0 for no limit. `purpose`: a port-like tag that the remote must listen on.
+    `priority`: larger is earlier. `weight`: share under weighted fair scheduling.
+    """
+
+    remote: NodeName
+    number: int
+    fidelity_min: float
+    max_time_ns: Duration
+    purpose: int
+    priority: int
+    weight: float
+    atomic: bool
+    consecutive: bool
+
+
+# --- user to node; `reference` is the user's own number for the call ---------------------
+
+
+@message(0x60, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class CreateKeep:
+    """Ask for pairs to keep; `final_bell` None takes them as they are heralded."""
+
+    reference: int
+    terms: Terms
+    store: bool
+    final_bell: BellIndex | None
+
+
+@message(0x61, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class CreateMeasure:
+    """Ask for pairs to be measured at both ends at once."""
+
+    reference: int
+    terms: Terms
+    local: BasisPlan
+    remote: BasisPlan
+
+
+@message(0x62, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class CreatePrepare:
+    """Prepare the remote half by measuring the local one."""
+
+    reference: int
+    terms: Terms
+    store: bool
+    local: BasisPlan
+    correct: bool
+
+
+@message(0x63, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class Cancel:
+    """End a running request of mine; what was delivered stays delivered."""
+
+    reference: int
+    request: RequestId
+
+
+@message(0x64, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class Listen:
+    """Take pairs that others ask for with this purpose. Answered by Answer."""
+
+    reference: int
+    purpose: int
+
+
+@message(0x65, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class StopListen:
+    """Refuse later requests with this purpose; running ones finish."""
+
+    reference: int
+    purpose: int
+
+
+@message(0x66, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class MeasureQubit:
+    """Measure a qubit of mine and free it. Answered by Measured."""
+
+    reference: int
+    qubit: Qubit
+    plan: BasisPlan
+
+
+@message(0x67, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class FreeQubit:
+    """Give a qubit of mine back, whatever it holds. No answer."""
+
+    qubit: Qubit
+
+
+@message(0x68, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class ApplyGate:
+    """Apply a gate to one or two qubits of mine. Answered by Answer."""
+
+    reference: int
+    gate: Gate
+    qubit: Qubit
+    other: Qubit | None
+    angle: float
+
+
+@message(0x69, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class AskStatus:
+    """Ask what the node knows and has counted. Answered by Status."""
+
+    reference: int
+
+
+# --- node to user -----------------------------------------------------------------------
+
+
+@message(0x70, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class Created:
+    """The request's network-wide id; its results follow."""
+
+    reference: int
+    request: RequestId
+
+
+@message(0x71, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class Answer:
+    """The call is done (`code` None), or was refused."""
+
+    reference: int
+    code: ErrorCode | None
+    reason: str
+
+
+@message(0x72, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class PairReady:
+    """OK for K (and for R at the receiver): a half is yours, in `qubit`.
+
+    For R, `outcome` and `basis` are the creator's and `corrected` says whether a Pauli turned
+    the qubit into the state of outcome 0; for K they are None and False.
+    """
+
+    request: RequestId
+    remote: NodeName
+    purpose: int
+    info: PairInfo
+    qubit: Qubit
+    outcome: int | None
+    basis: Basis | None
+    corrected: bool
+
+
+@message(0x73, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class OutcomeReady:
+    """OK for M (and for R at the creator): the measured axis and outcome, raw."""
+
+    request: RequestId
+    remote: NodeName
+    purpose: int
+    info: PairInfo
+    basis: Basis
+    outcome: int
+
+
+@message(0x74, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class RequestDone:
+    """All pairs of the request were delivered; `tested` more were spent on test rounds."""
+
+    request: RequestId
+    delivered: int
+    tested: int
+
+
+@message(0x75, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class RequestEnded:
+    """The request ended with an error; `delivered` pairs stay valid."""
+
+    request: RequestId
+    code: ErrorCode
+    reason: str
+    delivered: int
+
+
+@message(0x76, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class PairExpired:
+    """EXPIRE: a delivered pair is void. The qubit stays yours; free it."""
+
+    request: RequestId
+    pair: PairId
+    reason: str
+
+
+@message(0x77, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class Measured:
+    """The answer to MeasureQubit; `held_ns` from initialisation to readout."""
+
+    reference: int
+    qubit: Qubit
+    basis: Basis
+    outcome: int
+    held_ns: Duration
+
+
+@message(0x78, Layer.APPLICATION, Delivery.RELIABLE, bulk=True)
+@record
+class Status:
+    """What the node knows, as JSON text: for people and tools, not for protocols."""
+
+    reference: int
+    text: str

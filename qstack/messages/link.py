@@ -1,0 +1,163 @@
+"""The two ends of a link: the distributed queue, expiry and test rounds (EGP)."""
+
+from __future__ import annotations
+
+from qstack.bell import BellIndex
+from qstack.errors import ErrorCode
+from qstack.machine import record
+from qstack.messages.common import Basis, BasisPlan, PairKind, RequestId
+from qstack.messages.wire import Delivery, Layer, message, payload
+from qstack.units import BootId, Duration, LinkName
+
+
+@payload
+class LinkRequest:
+    """A request as both ends hold it.
+
+    `fidelity_min` in [0, 1] bounds the goodness at delivery. `remaining_ns` is what is left of
+    the maximum time at the moment of sending, 0 for no limit. `priority`: larger is earlier.
+    `atomic`: all pairs at once in memory, and nothing in between. `consecutive`: nothing in
+    between. `store`: move each kept half to storage. `origin_plan` and `peer_plan` say how
+    measured halves are measured at the requester and at its peer. `final_bell`: the creator
+    turns each pair into this Bell state (for PREPARE the receiver does, where a Pauli can);
+    None: as heralded. `weight` is the share under the weighted fair scheduler.
+    """
+
+    id: RequestId
+    kind: PairKind
+    number: int
+    fidelity_min: float
+    remaining_ns: Duration
+    purpose: int
+    priority: int
+    weight: float
+    atomic: bool
+    consecutive: bool
+    store: bool
+    origin_plan: BasisPlan
+    peer_plan: BasisPlan
+    final_bell: BellIndex | None
+
+
+@message(0x20, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkSync:
+    """First message of a link after the adjacency came up: a fresh start of the queue.
+
+    `test_key` is this end's half of the secret that chooses test rounds. `purposes` are the
+    purpose ids that this end accepts now, for information; `memories` (communication,
+    storage) are this end's, and bound what an atomic request may ask for.
+    """
+
+    link: LinkName
+    test_key: bytes
+    memories: tuple[int, int]
+    purposes: tuple[int, ...]
+
+
+@message(0x21, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkAdd:
+    """Proposes a request for the queue."""
+
+    link: LinkName
+    request: LinkRequest
+
+
+@message(0x22, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkAnswer:
+    """Answers an add: None accepts (the master commits next), a code refuses."""
+
+    link: LinkName
+    request: RequestId
+    code: ErrorCode | None
+    reason: str
+
+
+@message(0x23, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkCommit:
+    """The master's word: at `version` this request is in the queue, at `position`.
+
+    `virtual_start` and `cycles_per_pair` feed the weighted fair scheduler, so that both
+    ends compute the same order from the same numbers. `setting` is the working point.
+    """
+
+    link: LinkName
+    version: int
+    position: int
+    request: LinkRequest
+    setting: str
+    virtual_start: float
+    cycles_per_pair: float
+
+
+@message(0x24, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkSetting:
+    """The master's word: from `version` on the request is served with another setting."""
+
+    link: LinkName
+    version: int
+    request: RequestId
+    setting: str
+
+
+@message(0x25, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkEnd:
+    """An end wants the request to end before it is complete, with this code."""
+
+    link: LinkName
+    request: RequestId
+    code: ErrorCode
+    reason: str
+
+
+@message(0x26, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkRemove:
+    """The master's word: at `version` the request is out of the queue, with this code."""
+
+    link: LinkName
+    version: int
+    request: RequestId
+    code: ErrorCode
+    reason: str
+
+
+@message(0x27, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkExpire:
+    """The pairs `low` to `high` (both included) of this station's life are void."""
+
+    link: LinkName
+    station_boot: BootId
+    low: int
+    high: int
+    reason: str
+
+
+@message(0x28, Layer.LINK, Delivery.RELIABLE, stream="link", bulk=True)
+@record
+class LinkTest:
+    """The outcome of one end's half of a test round; `held_ns` from emission to readout."""
+
+    link: LinkName
+    station_boot: BootId
+    sequence: int
+    outcome: int
+    held_ns: Duration
+
+
+@message(0x29, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkOutcome:
+    """For PREPARE: what the creator measured of this pair; the receiver delivers with it."""
+
+    link: LinkName
+    station_boot: BootId
+    sequence: int
+    basis: Basis
+    outcome: int

@@ -1,0 +1,128 @@
+"""A node and its heralding station: arms, replies, heralds, beacons (MHP, in batches)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from qstack.bell import BellIndex
+from qstack.machine import record
+from qstack.messages.common import PairKind, RequestId
+from qstack.messages.wire import Delivery, Layer, message, payload
+from qstack.units import BootId, Duration, LinkName, Picoseconds
+
+
+class Verdict(IntEnum):
+    """What a station says about an arm."""
+
+    ACCEPT = 0
+    """Paired: the analyser is open from `first_cycle` on."""
+    WAIT = 1
+    """The other end has not armed yet, or is idle."""
+    BEHIND = 2
+    """The other end armed for something else on a newer basis, which the reply names."""
+    AHEAD = 3
+    """The other end armed for something else on an older basis, and has been told."""
+    DEFER = 4
+    """The analyser serves another link for `until_ns`."""
+    REFUSED = 5
+    """This arm cannot be served at all; `reason` says why."""
+
+
+@payload
+class Success:
+    """One heralded success of a link.
+
+    (`cycle`, `mode`) name the attempt; `sequence` counts the successes of the link in the
+    station's present life, from 1; `tags_ps` are the clicks' times within the attempt.
+    """
+
+    sequence: int
+    request: RequestId
+    cycle: int
+    mode: int
+    clicks: int
+    bell: BellIndex
+    tags_ps: tuple[Picoseconds, ...]
+
+
+@message(0x10, Layer.PHYSICAL, Delivery.SOFT, stream="link")
+@record
+class Arm:
+    """A node's standing wish, whole; the newest replaces what was there.
+
+    `number` grows with each change of `request`, `kind`, `setting` or `queue_version` (not of
+    `credits`). `request` None means idle: attempts stop. The basis is (`queue_version`,
+    `herald_sequence`): the version of the distributed queue and the last success seen;
+    the latter also confirms all successes up to it. `credits` counts the memories that were
+    offered under this number, ever. `query` grows when the node wants an answer although
+    nothing else changed. `station_boot` is the life of the station that the arm is meant for.
+    """
+
+    link: LinkName
+    station_boot: BootId
+    number: int
+    request: RequestId | None
+    kind: PairKind
+    setting: str
+    queue_version: int
+    herald_sequence: int
+    credits: int
+    first_cycle: int
+    query: int
+
+
+@message(0x11, Layer.PHYSICAL, Delivery.SOFT, stream="link")
+@record
+class ArmReply:
+    """The station's whole state of one end of a link.
+
+    `number` and `query` are those of the arm that is answered. `cycle` is the link's present
+    cycle. `last_sequence` is that of the last success, and `decided_cycle` the last cycle of
+    which every click was decided: what a node holds from a cycle up to it, and finds in no
+    success, is void. `unconfirmed` are the successes above the end's confirmed sequence.
+    """
+
+    link: LinkName
+    number: int
+    query: int
+    verdict: Verdict
+    first_cycle: int
+    analyser: int
+    until_ns: Duration
+    other_version: int
+    other_sequence: int
+    cycle: int
+    last_sequence: int
+    decided_cycle: int
+    unconfirmed: tuple[Success, ...]
+    reason: str
+
+
+@message(0x12, Layer.PHYSICAL, Delivery.TIMED)
+@record
+class Herald:
+    """Sent at once after a decision; `successes` are all that this end has not confirmed.
+
+    `voids` are the (cycle, mode) of clicks that count for nothing; where the hardware has no
+    herald line they name every attempt that failed.
+    """
+
+    link: LinkName
+    cycle: int
+    last_sequence: int
+    decided_cycle: int
+    successes: tuple[Success, ...]
+    voids: tuple[tuple[int, int], ...]
+
+
+@message(0x13, Layer.PHYSICAL, Delivery.TIMED)
+@record
+class Beacon:
+    """The link's cycle, for a node's estimate; `uncertainty_ns` is the station's own."""
+
+    link: LinkName
+    cycle: int
+    cycle_ns: Duration
+    uncertainty_ns: Duration
+    last_sequence: int
+    decided_cycle: int
