@@ -1,0 +1,89 @@
+"""What a program sees of its node: the same interface live and in virtual time.
+
+Live it is implemented by :mod:`qstack.drivers.client`, over the node's user port; in virtual
+time by :mod:`qstack.sim.network`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol, TypeAlias
+
+from qstack.bell import BellIndex
+from qstack.messages.application import (
+    Measured,
+    OutcomeReady,
+    PairExpired,
+    PairReady,
+    Terms,
+)
+from qstack.messages.common import BasisPlan, Qubit, RequestId
+from qstack.messages.devices import Gate
+
+Delivery: TypeAlias = PairReady | OutcomeReady | PairExpired
+"""What a request or a purpose delivers, in order."""
+
+
+class Request(Protocol):
+    """A running request. Iterate to receive; the loop ends when the request is done.
+
+    Iterating raises :class:`qstack.errors.RequestFailed` when the request ends with an error.
+    """
+
+    @property
+    def id(self) -> RequestId:
+        """The network-wide id."""
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        """Iterate over what is delivered at this end."""
+
+    async def cancel(self) -> None:
+        """End the request early; the iteration then raises RequestFailed(OTHER)."""
+
+
+class Incoming(Protocol):
+    """What comes in for a purpose, from any requester, until it is closed."""
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        """Iterate over what is delivered at this end."""
+
+    async def close(self) -> None:
+        """Refuse later requests; running ones finish."""
+
+
+class Node(Protocol):
+    """A node, as its user sees it."""
+
+    @property
+    def name(self) -> str:
+        """The node's name in the network."""
+
+    async def create_keep(
+        self, terms: Terms, *, store: bool = False, final_bell: BellIndex | None = None
+    ) -> Request:
+        """Ask for pairs to keep. Deliveries are PairReady."""
+
+    async def create_measure(self, terms: Terms, local: BasisPlan, remote: BasisPlan) -> Request:
+        """Ask for pairs to be measured at both ends at once. Deliveries are OutcomeReady."""
+
+    async def create_prepare(
+        self, terms: Terms, local: BasisPlan, *, store: bool = False, correct: bool = False
+    ) -> Request:
+        """Prepare the remote half by measuring mine. Deliveries are OutcomeReady."""
+
+    async def listen(self, purpose: int) -> Incoming:
+        """Take what others ask for with this purpose."""
+
+    async def measure(self, qubit: Qubit, plan: BasisPlan) -> Measured:
+        """Measure a qubit of mine; it is freed."""
+
+    async def gate(
+        self, gate: Gate, qubit: Qubit, other: Qubit | None = None, angle: float = 0.0
+    ) -> None:
+        """Apply a gate to qubits of mine."""
+
+    async def free(self, qubit: Qubit) -> None:
+        """Give a qubit back."""
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the node knows and has counted."""

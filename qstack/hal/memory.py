@@ -1,0 +1,40 @@
+"""Memories: qubits that are stored, moved, acted on by gates, and measured.
+
+Commands: MemoryMeasure, MemoryGate, MemoryMove, MemoryInitialise, Abort. Events:
+MemoryResult and the general terminal events.
+"""
+
+from __future__ import annotations
+
+from qstack.machine import record
+from qstack.units import Duration
+
+
+@record
+class MemorySheet:
+    """The datasheet of a memory; times in ns, 0 where there is no decay.
+
+    `communication` and `storage` are how many slots there are of each: slot numbers run
+    through the communication qubits first. Coherence after t: ``exp(-(t / t2_ns) **
+    exponent)``, with dynamical decoupling included. `equilibrium`: population of |1> to which
+    the qubit relaxes. `attempt_dephasing`: probability of a phase flip of a stored qubit per
+    attempt on a communication qubit. `readout`: probabilities to read 0 and 1 right.
+    `coupled`: slot pairs that a two-qubit gate or a move can join.
+    """
+
+    communication: int
+    storage: int
+    t1_ns: Duration
+    t2_ns: Duration
+    exponent: float
+    equilibrium: float
+    attempt_dephasing: float
+    initialise_fidelity: float
+    gate_ns: Duration
+    gate_fidelity: float
+    two_qubit_fidelity: float
+    move_ns: Duration
+    move_fidelity: float
+    readout_ns: Duration
+    readout: tuple[float, float]
+    coupled: tuple[tuple[int, int], ...]

@@ -1,0 +1,107 @@
+"""What the link layer offers to the network layer, one instance per link and node."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from qstack.errors import ErrorCode
+from qstack.machine import record
+from qstack.messages.common import Basis, PairId, PairInfo, Qubit, RequestId
+from qstack.messages.link import LinkRequest
+from qstack.units import NodeName
+
+
+@record
+class LinkCreate:
+    """Ask for pairs with the other end of this link."""
+
+    request: LinkRequest
+
+
+@record
+class LinkCancel:
+    """End a request early, at either end."""
+
+    request: RequestId
+    reason: str
+
+
+@record
+class LinkListen:
+    """Accept (or no longer accept) requests of the peer with this purpose."""
+
+    purpose: int
+    accept: bool
+
+
+LinkServiceRequest: TypeAlias = LinkCreate | LinkCancel | LinkListen
+
+
+@record
+class LinkAccepted:
+    """A request of the peer entered the queue: its pairs will be indicated here too."""
+
+    request: LinkRequest
+
+
+@record
+class LinkPairReady:
+    """OK: a half is in `qubit`, which now belongs to the receiver of this indication.
+
+    For PREPARE at the receiver `outcome` and `basis` are the creator's, and `corrected` says
+    that a Pauli turned the qubit into the state that outcome 0 stands for.
+    """
+
+    request: RequestId
+    remote: NodeName
+    purpose: int
+    info: PairInfo
+    qubit: Qubit
+    outcome: int | None
+    basis: Basis | None
+    corrected: bool
+
+
+@record
+class LinkOutcomeReady:
+    """OK: this half was measured; axis and outcome raw."""
+
+    request: RequestId
+    remote: NodeName
+    purpose: int
+    info: PairInfo
+    basis: Basis
+    outcome: int
+
+
+@record
+class LinkDone:
+    """Terminal: `delivered` pairs were reported, `tested` more were spent on test rounds."""
+
+    request: RequestId
+    delivered: int
+    tested: int
+
+
+@record
+class LinkFailed:
+    """Terminal: the request ended with an error; pairs that were reported stay valid."""
+
+    request: RequestId
+    code: ErrorCode
+    reason: str
+    delivered: int
+
+
+@record
+class LinkExpired:
+    """EXPIRE: this reported pair is void. A qubit stays with its owner, who frees it."""
+
+    request: RequestId
+    pair: PairId
+    reason: str
+
+
+LinkIndication: TypeAlias = (
+    LinkAccepted | LinkPairReady | LinkOutcomeReady | LinkDone | LinkFailed | LinkExpired
+)
