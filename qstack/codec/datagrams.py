@@ -1,0 +1,166 @@
+"""Headers, frames, and the hooks that seal and open them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgpack
+
+from qstack.errors import LocalProtocolError, RemoteProtocolError
+from qstack.messages.wire import MAX_DATAGRAM, Datagram, Frame, Header
+from qstack.units import NodeName
+
+Seal: TypeAlias = Callable[[bytes, int, int, bytes], bytes]
+"""``seal(header bytes, number, key id, frames) -> sealed``: the header is authenticated with the
+frames, the number is never used twice under one source boot id and so can serve as nonce."""
+
+Open: TypeAlias = Callable[[bytes, int, int, bytes], bytes]
+"""``open(header bytes, number, key id, sealed) -> frames``; RemoteProtocolError on a forgery."""
+
+MAX_NAME = 64
+"""UTF-8 bytes of a party's name in a header."""
+
+MAX_STREAM = 512
+"""Characters of a stream's name."""
+
+FRAME_OVERHEAD = 24
+"""An upper bound of what a frame adds to its body and its stream's name, in bytes."""
+
+SEAL_OVERHEAD = 32
+"""What a seal may add to the frames, in bytes: kept free in every datagram."""
+
+_HEADER_NUMBERS = 80
+"""An upper bound of a header but for its two names, and of the head of the frames' binary."""
+
+_UNSIGNED_MAX = (1 << 64) - 1
+_HEADER_FIELDS = 10
+_FRAME_FIELDS = 5
+
+
+def room_for_frames(source: NodeName, destination: NodeName) -> int:
+    """Return how many bytes of frames fit into a datagram between these two, whatever its numbers.
+
+    LocalProtocolError where a name is longer than MAX_NAME bytes.
+    """
+    names = 0
+    for name in (source, destination):
+        size = len(name.encode())
+        if not 0 < size <= MAX_NAME:
+            raise LocalProtocolError(f"a name has 1 to {MAX_NAME} bytes: {name!r}")
+        names += size
+    return MAX_DATAGRAM - _HEADER_NUMBERS - names - SEAL_OVERHEAD
+
+
+def encode_datagram(datagram: Datagram, seal: Seal | None = None) -> bytes:
+    """Return the datagram's bytes; bodies must be bytes already.
+
+    LocalProtocolError where it does not fit into MAX_DATAGRAM, or a value not into its field.
+    """
+    pack = msgpack.packb
+    h = datagram.header
+    try:
+        header: bytes = pack(
+            (
+                h.version,
+                h.source,
+                h.destination,
+                h.source_boot,
+                h.destination_boot,
+                h.number,
+                h.largest,
+                h.bitmap,
+                h.ack_delay_us,
+                h.key_id,
+            )
+        )
+        frames = b"".join(
+            [pack((f.kind, f.stream, f.sequence, f.more, f.body)) for f in datagram.frames]
+        )
+        if seal is not None:
+            frames = seal(header, h.number, h.key_id, frames)
+        data: bytes = header + pack(frames)
+    except (ValueError, OverflowError, TypeError) as error:
+        raise LocalProtocolError(f"cannot send this datagram: {error}") from error
+    if len(data) > MAX_DATAGRAM:
+        raise LocalProtocolError(f"a datagram of {len(data)} bytes is too long")
+    return data
+
+
+def decode_datagram(data: bytes, open_: Open | None = None) -> Datagram:
+    """Return the datagram that these bytes hold, with the frames' bodies as bytes.
+
+    RemoteProtocolError for anything malformed, too long, or refused by `open_`.
+    """
+    size = len(data)
+    if size > MAX_DATAGRAM:
+        raise RemoteProtocolError(f"a datagram of {size} bytes")
+    unpacker = _unpacker(size)
+    unpacker.feed(data)
+    try:
+        fields = unpacker.unpack()
+        header_size = unpacker.tell()
+        frames = unpacker.unpack()
+        end = unpacker.tell()
+    except (ValueError, msgpack.OutOfData) as error:
+        raise RemoteProtocolError(f"malformed datagram: {error}") from error
+    if end != size or type(frames) is not bytes:
+        raise RemoteProtocolError("a datagram is a header and a binary, and nothing more")
+    header = _header(fields)
+    if open_ is not None:
+        frames = open_(data[:header_size], header.number, header.key_id, frames)
+    return Datagram(header, _frames(frames))
+
+
+def _unpacker(size: int) -> msgpack.Unpacker:
+    """Return an unpacker for `size` bytes that can be made to reserve little more than them."""
+    return msgpack.Unpacker(
+        max_buffer_size=size or 1, read_size=size or 1, max_map_len=0, max_ext_len=0
+    )
+
+
+def _header(fields: Any) -> Header:
+    if type(fields) is not list or len(fields) < _HEADER_FIELDS:
+        raise RemoteProtocolError(f"a header is an array of at least {_HEADER_FIELDS}")
+    del fields[_HEADER_FIELDS:]
+    version, source, destination, *numbers = fields
+    if type(source) is not str or type(destination) is not str:
+        raise RemoteProtocolError("the names in a header are texts")
+    if len(source) > MAX_NAME or len(destination) > MAX_NAME:
+        raise RemoteProtocolError("a name in the header is too long")
+    for value in (version, *numbers):
+        if type(value) is not int or not 0 <= value <= _UNSIGNED_MAX:
+            raise RemoteProtocolError("the numbers in a header are unsigned integers")
+    if not numbers[2]:
+        raise RemoteProtocolError("datagrams are counted from 1")
+    return Header(version, source, destination, *numbers)
+
+
+def _frames(data: bytes) -> tuple[Frame, ...]:
+    if type(data) is not bytes:
+        raise RemoteProtocolError("opened frames are bytes")
+    if not data:
+        return ()
+    unpacker = _unpacker(len(data))
+    unpacker.feed(data)
+    try:
+        frames = [_frame(fields) for fields in unpacker]
+        end = unpacker.tell()
+    except ValueError as error:  # every error of msgpack and of unicode is a ValueError
+        raise RemoteProtocolError(f"malformed frame: {error}") from error
+    if end != len(data):
+        raise RemoteProtocolError("the last frame is incomplete")
+    return tuple(frames)
+
+
+def _frame(fields: Any) -> Frame:
+    if type(fields) is not list or len(fields) < _FRAME_FIELDS:
+        raise RemoteProtocolError(f"a frame is an array of at least {_FRAME_FIELDS}")
+    kind, stream, sequence, more, body = fields[:_FRAME_FIELDS]
+    if type(kind) is not int or type(sequence) is not int or type(more) is not bool:
+        raise RemoteProtocolError("kind, sequence or more of a frame is of the wrong type")
+    if type(stream) is not str or type(body) is not bytes or len(stream) > MAX_STREAM:
+        raise RemoteProtocolError("stream or body of a frame is of the wrong type or too long")
+    if kind < 0 or not 0 <= sequence <= _UNSIGNED_MAX:
+        raise RemoteProtocolError("kind or sequence of a frame is out of range")
+    return Frame(kind, stream, sequence, more, body)
