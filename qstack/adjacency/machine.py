@@ -1,0 +1,398 @@
+"""The machine of one neighbour: its states, its clockwork, what leaves and what comes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, assert_never
+
+from qstack.adjacency.flight import Cargo, Flight, Received, RoundTrip
+from qstack.adjacency.greeting import Greeting
+from qstack.adjacency.inbox import Inbox
+from qstack.adjacency.outbox import Outbox
+from qstack.adjacency.service import (
+    COUNTERS,
+    AdjacencyParameters,
+    Delivered,
+    Dormant,
+    Open,
+    PeerLost,
+    PeerUp,
+    Post,
+    Shut,
+)
+from qstack.adjacency.states import TABLE, Event, State
+from qstack.codec import room_for_frames
+from qstack.errors import LocalProtocolError
+from qstack.machine import Arrived, Drained, Note, Tick, Transmit, Up
+from qstack.messages.control import Bye, Credit, Hello, KeepAlive, Refusal
+from qstack.messages.wire import KIND_OF, VERSION, Datagram, Frame, Header, Layer
+from qstack.units import BootId, Duration, Instant
+
+ACK_EVERY = 16
+"""Datagrams that ask for an acknowledgement, after which it no longer waits for its delay."""
+
+REASON_LENGTH = 200
+"""Characters of a reason that we send: what a peer sent must not come back at length."""
+
+HELLO = KIND_OF[Hello].number
+ASKING = (HELLO, KIND_OF[KeepAlive].number)
+"""Timed kinds that ask for an acknowledgement."""
+
+
+class Adjacency:
+    """One neighbour, as a pure machine. `boot` is this process's boot id.
+
+    `deadline` is the instant of the next Tick or None; `counters` are read by anyone and
+    written here alone. LocalProtocolError for events that the state does not allow, for
+    messages that cannot be carried, and for parameters that cannot work.
+    """
+
+    def __init__(self, parameters: AdjacencyParameters, boot: BootId) -> None:
+        if min(parameters.hello_interval_ns, parameters.retransmit_floor_ns) <= 0:
+            raise LocalProtocolError("hello interval and retransmission floor are positive")
+        if parameters.lab_per_wall <= 0:
+            raise LocalProtocolError("lab_per_wall is positive")
+        self.parameters = parameters
+        self.state = State.CLOSED
+        self.deadline: Instant | None = None
+        self._room = room_for_frames(parameters.name, parameters.peer)
+        self._greeting = Greeting(parameters, boot, self._room)
+        self._number = 0
+        self._actions: list[Any] = []
+        self._counters = dict.fromkeys(COUNTERS, 0)
+        self._heard: Instant = 0
+        self._live_at: Instant | None = None
+        self._ack_at: Instant | None = None
+        self._unacknowledged = 0
+        self._begin(0)
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What was counted since construction, by name."""
+        return self._counters
+
+    @property
+    def smoothed_rtt_ns(self) -> Duration | None:
+        """The smoothed round-trip time in lab ns; None before the first measurement."""
+        return self._flight.round_trip.smoothed
+
+    @property
+    def peer_boot(self) -> BootId | None:
+        """The boot id of the peer's process while the adjacency is up."""
+        return self._greeting.peer_boot if self._greeting.peer_life else None
+
+    def handle(self, event: Event, now: Instant) -> list[Any]:
+        """Take one event; return Transmit, Up and Note actions."""
+        allowed = TABLE[self.state].get(type(event))
+        if allowed is None:
+            name = type(event).__name__
+            raise LocalProtocolError(f"{name} is not allowed while {self.state.name}")
+        actions: list[Any] = []
+        self._actions = actions
+        is_open = self.state is not State.CLOSED
+        match event:
+            case Arrived():
+                if is_open:
+                    self._arrived(event.datagram, now)
+            case Post():
+                self._post(event.message)
+            case Drained():
+                if is_open:
+                    self._flush(now)
+            case Tick():
+                if is_open:
+                    self._tick(now)
+            case Dormant():
+                if self._live_at is not None:
+                    self._heard = max(self._heard, event.until)
+                    self._live_at = max(self._live_at, event.until)
+            case Open():
+                self._greeting.open(now)
+                is_open = True
+            case Shut():
+                self._shut(event.reason, now)
+                is_open = False
+            case _:
+                assert_never(event)
+        successor = self._successor(is_open)
+        if successor is not self.state:
+            if successor not in allowed:
+                raise LocalProtocolError(f"{self.state.name} cannot become {successor.name}")
+            self.state = successor
+        self.deadline = self._next() if is_open else None
+        return actions
+
+    def _successor(self, is_open: bool) -> State:
+        if self._greeting.peer_life:
+            return State.UP
+        if not is_open:
+            return State.CLOSED
+        return State.CALLING if self.parameters.initiate else State.WAITING
+
+    def _next(self) -> Instant | None:
+        deadline = self._greeting.deadline
+        for other in (self._ack_at, self._live_at, self._flight.deadline):
+            if other is not None and (deadline is None or other < deadline):
+                deadline = other
+        return deadline
+
+    # --- lives ----------------------------------------------------------------------------
+
+    def _begin(self, now: Instant) -> None:
+        """Start with nothing shared: new streams, nothing received, nothing on its way."""
+        p = self.parameters
+        self._outbox = Outbox(p.wire, self._room)
+        self._inbox = Inbox(p.wire, p.window_bytes)
+        self._received = Received()
+        self._flight = Flight(RoundTrip(p.retransmit_floor_ns, p.ack_delay_ns, p.hello_interval_ns))
+        self._ack_at = None
+        self._unacknowledged = 0
+        self._heard = now
+        self._live_at = None
+
+    def _come_up(self, header: Header, hello: Hello, now: Instant) -> None:
+        p = self.parameters
+        self._begin(now)
+        self._greeting.confirm(header.source_boot, hello.boot, now)
+        if p.keepalive_ns:
+            self._live_at = now + p.keepalive_ns
+        self._counters["ups"] += 1
+        features = tuple(name for name in p.features if name in hello.features)
+        self._note("adjacency-up", ("boot", hello.boot))
+        up = PeerUp(p.peer, hello.boot, hello.role, features, hello.datasheets)
+        self._actions.append(Up(up))
+
+    def _lose(self, reason: str, now: Instant) -> None:
+        """End this life of the peer, with everything shared, once."""
+        boot = self._greeting.peer_boot
+        self._greeting.lose(now)
+        self._begin(now)
+        self._counters["losses"] += 1
+        self._note("adjacency-lost", ("boot", boot), ("reason", reason))
+        self._actions.append(Up(PeerLost(self.parameters.peer, boot, reason)))
+
+    def _shut(self, reason: str, now: Instant) -> None:
+        if self._greeting.peer_life:
+            self._outbox = Outbox(self.parameters.wire, self._room)
+            self._outbox.post(Bye(reason[:REASON_LENGTH]))
+            self._flush(now)
+            self._lose(f"shut here: {reason}", now)
+        self._greeting.shut()
+
+    # --- what comes in --------------------------------------------------------------------
+
+    def _arrived(self, datagram: Datagram, now: Instant) -> None:
+        header = datagram.header
+        p = self.parameters
+        self._counters["received"] += 1
+        if header.source != p.peer or header.destination != p.name:
+            self._refused(0, "a datagram between others")
+            return
+        if not self._greeting.knows(header):
+            self._strange(datagram, now)
+            if not self._greeting.knows(header):
+                return
+        if header.version != VERSION:
+            self._refused(0, f"version {header.version} was not agreed on")
+            return
+        self._greeting.assured(now)
+        self._heard = max(self._heard, now)
+        fresh = self._received.add(header.number, now)
+        for frame in datagram.frames:
+            if frame.stream or frame.kind in ASKING:
+                self._owe_ack(fresh, now)
+                break
+        if not fresh:
+            self._counters["duplicates"] += 1
+            return
+        self._acknowledged(header, now)
+        self._frames(datagram.frames, now)
+
+    def _strange(self, datagram: Datagram, now: Instant) -> None:
+        """Take a datagram that is not between our confirmed lives: only its hello counts."""
+        hello = self._greeting.find(datagram.frames)
+        header = datagram.header
+        if hello is None:
+            self._counters["strangers"] += 1
+            self._greeting.answer_stranger(header, now)
+            return
+        verdict = self._greeting.hear(header, hello, now)
+        if verdict.incompatible:
+            self._counters["refused"] += 1
+            self._note("adjacency-version", ("boot", hello.boot), ("reason", verdict.reason))
+            if self._greeting.peer_life:
+                self._lose(verdict.reason, now)
+            else:
+                lost = PeerLost(self.parameters.peer, hello.boot, verdict.reason)
+                self._actions.append(Up(lost))
+        elif verdict.confirmed:
+            if self._greeting.peer_life:
+                self._greeting.replaced()
+                same = hello.boot == self._greeting.peer_boot
+                self._lose("the peer had lost us" if same else "the peer restarted", now)
+            self._come_up(header, hello, now)
+
+    def _owe_ack(self, fresh: bool, now: Instant) -> None:
+        if self._ack_at is None:
+            self._ack_at = now + self.parameters.ack_delay_ns
+        self._unacknowledged += fresh
+        if self._received.has_hole or self._unacknowledged >= ACK_EVERY:
+            # At once, so that the peer notices its loss, or never fills the bitmap.
+            self._ack_at = now
+
+    def _acknowledged(self, header: Header, now: Instant) -> None:
+        if header.largest > self._number:
+            self._refused(0, "acknowledges what was never sent")
+            return
+        if not header.largest:
+            return
+        held = int(header.ack_delay_us * 1_000 * self.parameters.lab_per_wall)
+        arrived, lost = self._flight.acknowledged(header.largest, header.bitmap, held, now)
+        for stream, frame in arrived:
+            stream.arrived(frame)
+        self._again(lost)
+
+    def _again(self, lost: Cargo) -> None:
+        """Hand frames that are lost back to their streams."""
+        self._counters["retransmitted"] += len(lost)
+        for stream, frame in lost:
+            stream.lost(frame)
+
+    def _frames(self, frames: tuple[Frame, ...], now: Instant) -> None:
+        peer = self.parameters.peer
+        inbox = self._inbox
+        before = inbox.duplicates
+        for frame in frames:
+            if frame.kind == HELLO:
+                continue
+            for message in inbox.take(frame):
+                if KIND_OF[type(message)].layer is not Layer.CONTROL:
+                    self._actions.append(Up(Delivered(peer, message)))
+                elif type(message) is Bye:
+                    self._lose(f"the peer left: {message.reason}", now)
+                    self._greeting.rest(now)
+                    return
+                else:
+                    self._control(message)
+        self._counters["duplicates"] += inbox.duplicates - before
+        if inbox.grants:
+            for credit in inbox.grants:
+                self._outbox.post(credit)
+            inbox.grants.clear()
+        if inbox.problems:
+            self._answer_problems()
+
+    def _control(self, message: Any) -> None:
+        if type(message) is Credit:
+            self._outbox.credit(message.channel, message.limit_bytes)
+        elif type(message) is Refusal:
+            self._counters["refusals"] += 1
+            fields = (("kind", message.kind), ("reason", message.reason))
+            self._note("adjacency-refused-by-peer", *fields)
+
+    def _answer_problems(self) -> None:
+        """Count and note each bad frame; answer at most one of a datagram, and no refusal."""
+        problems = self._inbox.problems
+        for kind, reason in problems:
+            self._refused(kind, reason)
+        kind, reason = problems[0]
+        if kind != KIND_OF[Refusal].number:
+            self._outbox.post(Refusal(kind, reason[:REASON_LENGTH]))
+        problems.clear()
+
+    # --- what leaves ----------------------------------------------------------------------
+
+    def _post(self, message: Any) -> None:
+        cls = type(message)
+        kind = KIND_OF.get(cls)
+        if kind is None or kind.layer is Layer.CONTROL:
+            raise LocalProtocolError(f"{cls.__name__} is not for others to post")
+        if self._greeting.peer_life:
+            self._outbox.post(message)
+            return
+        self._counters["dropped"] += 1
+        self._note("adjacency-dropped", ("kind", cls.__name__))
+
+    def _tick(self, now: Instant) -> None:
+        if self._live_at is not None and self._live_at <= now:
+            self._check_life(now)
+        expires = self._flight.deadline
+        if expires is not None and expires <= now:
+            self._again(self._flight.expired(now))
+        self._flush(now)
+
+    def _check_life(self, now: Instant) -> None:
+        interval = self.parameters.keepalive_ns
+        patience = interval * self.parameters.silent_intervals
+        silent = now - self._heard
+        if silent >= patience:
+            self._lose(f"silent for {self.parameters.silent_intervals} keepalive intervals", now)
+        elif silent >= interval:
+            self._counters["keepalives"] += 1
+            self._outbox.post(KeepAlive())
+            self._live_at = min(now + interval, self._heard + patience)
+        else:
+            self._live_at = self._heard + interval
+
+    def _flush(self, now: Instant) -> None:
+        """Send everything that may leave, bundled, and the acknowledgement that is due."""
+        frames: list[Frame] = []
+        room = self._room
+        hello = self._greeting.due(now)
+        if hello is not None:
+            self._counters["hellos"] += 1
+            frames.append(hello)
+            room -= self._greeting.size
+        if not self._greeting.peer_life:
+            if frames:
+                self._send(frames, now)
+            return
+        while True:
+            cargo: Cargo = []
+            self._outbox.fill(frames, cargo, room, self._flight.has_room)
+            if frames:
+                self._send(frames, now)
+                if cargo:
+                    self._flight.sent(self._number, cargo, now)
+            elif self._ack_at is not None and self._ack_at <= now:
+                self._counters["bare_acks"] += 1
+                self._send(frames, now)
+            else:
+                return
+            if self._outbox.idle:
+                return
+            frames = []
+            room = self._room
+
+    def _send(self, frames: list[Frame], now: Instant) -> None:
+        p = self.parameters
+        received = self._received
+        self._number += 1
+        self._counters["sent"] += 1
+        held = (
+            int((now - received.largest_at) / (1_000 * p.lab_per_wall)) if received.largest else 0
+        )
+        header = Header(
+            VERSION,
+            p.name,
+            p.peer,
+            self._greeting.life,
+            self._greeting.peer_life,
+            self._number,
+            received.largest,
+            received.bitmap,
+            held,
+            0,
+        )
+        self._ack_at = None
+        self._unacknowledged = 0
+        self._actions.append(Transmit(p.port, Datagram(header, tuple(frames))))
+
+    # --- notes ----------------------------------------------------------------------------
+
+    def _refused(self, kind: int, reason: str) -> None:
+        self._counters["refused"] += 1
+        self._note("adjacency-refused", ("kind", kind), ("reason", reason))
+
+    def _note(self, name: str, *fields: tuple[str, Any]) -> None:
+        self._actions.append(Note(name, (("peer", self.parameters.peer), *fields)))
