@@ -1,0 +1,41 @@
+"""The simulated world: the only holder of joint quantum state.
+
+A pure, seeded machine in integer time. It takes device commands (:class:`qstack.hal.server.
+Commanded`) and faults (:class:`Break`, :class:`Mend`), and reports device events. Rooms:
+
+- :mod:`~.machine`: the machine itself; :mod:`~.hall`: what all commands share;
+  :mod:`~.link_commands` and :mod:`~.memory_commands`: what each command does; :mod:`~.agenda`;
+- :mod:`~.links`: cycles, arms and the geometric skip-ahead, so that a pair costs the same
+  whatever its probability; :mod:`~.heralds`: what a success leaves; :mod:`~.optics`: tables;
+- :mod:`~.memories`: slots, decay, gates, readout; :mod:`~.registers`: joint states;
+- :mod:`~.peek`: for checkers of global truth alone.
+
+Attempts are taken as independent. Where hardware is not (dead time or afterpulsing longer than
+a cycle, a charge state that stays lost), this world is an approximation; lost charge enters as
+an independent probability per attempt.
+"""
+
+from qstack.sim.world.machine import World, WorldInput
+from qstack.sim.world.parameters import (
+    MIDPOINT_BSM,
+    MIDPOINT_SOURCE,
+    Break,
+    Mend,
+    WorldDevice,
+    WorldEnd,
+    WorldLink,
+    WorldParameters,
+)
+
+__all__ = [
+    "MIDPOINT_BSM",
+    "MIDPOINT_SOURCE",
+    "Break",
+    "Mend",
+    "World",
+    "WorldDevice",
+    "WorldEnd",
+    "WorldInput",
+    "WorldLink",
+    "WorldParameters",
+]

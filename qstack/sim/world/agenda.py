@@ -1,0 +1,108 @@
+"""What the world will do and say, and when: one heap for reports and for links that wake."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Any, Protocol
+
+from qstack.machine import record
+from qstack.units import Instant, NodeName
+
+NEVER: Instant = 1 << 200
+"""An instant that never comes."""
+
+
+class Run:
+    """A command that runs on a device, until its terminal event is sent."""
+
+    __slots__ = ("alive", "command", "device", "owner")
+
+    def __init__(self, owner: NodeName, device: str, command: int) -> None:
+        self.owner = owner
+        self.device = device
+        self.command = command
+        self.alive = True
+
+    def release(self) -> None:
+        """Give up what the command holds; called once, when it ends."""
+        self.alive = False
+
+
+@record
+class Report:
+    """A device event to send: dropped if `run` is over by then; ends it if `terminal`.
+
+    `since`: the instant that its `age_ns` counts from, None where it has none.
+    """
+
+    run: Run
+    body: Any
+    terminal: bool
+    since: Instant | None
+
+
+class Waker(Protocol):
+    """Something that wants to be woken at `wake` (None: not at all), and knows to be late."""
+
+    wake: Instant | None
+
+    def advance(self, now: Instant) -> None:
+        """Bring it up to date."""
+
+
+class Agenda:
+    """A heap of reports and wakers in the order of their instants, then of their making."""
+
+    __slots__ = ("_heap", "_limit", "_order", "first")
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[Instant, int, Report | Waker]] = []
+        # No later than the first entry; one comparison tells that nothing is due.
+        self.first: Instant = NEVER
+        self._order = 0
+        self._limit = 64
+
+    def report(self, at: Instant, report: Report) -> None:
+        """Send a report at an instant."""
+        self._push(at, report)
+
+    def wake(self, waker: Waker) -> None:
+        """Wake a waker when it now says; what it said before is forgotten."""
+        if waker.wake is not None:
+            self._push(waker.wake, waker)
+
+    def due(self, now: Instant) -> tuple[Instant, Report | Waker] | None:
+        """Take the next entry that is due at `now`; None where there is none."""
+        heap = self._heap
+        while heap and heap[0][0] <= now:
+            entry = heapq.heappop(heap)
+            if not self._stale(entry):
+                return entry[0], entry[2]
+        self.first = heap[0][0] if heap else NEVER
+        return None
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The instant of the first entry."""
+        heap = self._heap
+        while heap:
+            if not self._stale(heap[0]):
+                return heap[0][0]
+            heapq.heappop(heap)
+        return None
+
+    def _push(self, at: Instant, item: Report | Waker) -> None:
+        self._order += 1
+        heapq.heappush(self._heap, (at, self._order, item))
+        self.first = min(self.first, at)
+        if len(self._heap) > self._limit:
+            self._heap = [entry for entry in self._heap if not self._stale(entry)]
+            heapq.heapify(self._heap)
+            self._limit = 2 * len(self._heap) + 64
+
+    @staticmethod
+    def _stale(entry: tuple[Instant, int, Report | Waker]) -> bool:
+        item = entry[2]
+        if type(item) is Report:
+            return not item.run.alive
+        return item.wake != entry[0]  # type: ignore[union-attr]  # the other kind

@@ -1,0 +1,142 @@
+"""Commands for emitters and analysers: arm, measure, open, start the clock."""
+
+from __future__ import annotations
+
+from qstack.messages.devices import (
+    Aborted,
+    Completed,
+    EmitterArm,
+    EmitterMeasure,
+    StationClock,
+    StationOpen,
+)
+from qstack.sim.devices import AnalyserParameters, QuantumDotParameters, SpdcParameters
+from qstack.sim.world.arms import Arm, Clock, Opening
+from qstack.sim.world.hall import WORKING, Hall, Refused
+from qstack.sim.world.links import FOREVER, Link
+from qstack.sim.world.parameters import EMITTERS, MIDPOINT_SOURCE, parameters_of
+from qstack.units import LinkName, NodeName
+
+
+def arm(hall: Hall, owner: NodeName, command: EmitterArm) -> None:
+    """Arm a slot. Refused where the slot, the link or the cycle does not allow it."""
+    link, end = _end(hall, command.device, command.link)
+    emitter = hall.devices[command.device].parameters
+    if isinstance(emitter, QuantumDotParameters | SpdcParameters) or not _keeps(link, end):
+        raise Refused(f"{command.device} cannot keep its qubit")
+    memory = hall.memory_of(command.link, end)
+    if not 0 <= command.slot < memory.parameters.communication:
+        raise Refused(f"{memory.name} has no communication slot {command.slot}")
+    if command.slot in memory.armed:
+        raise Refused(f"slot {command.slot} is armed already")
+    if hall.status.get(memory.name) not in WORKING:
+        raise Refused(f"{memory.name} is not ready")
+    herald_line = isinstance(emitter, EMITTERS) and emitter.herald_line
+    if not herald_line and command.cycles != 1:
+        raise Refused(f"{command.device} has no herald line: cycles must be 1")
+    run = Arm(owner, command.device, command.command, memory, command.setting)
+    run.slot, run.once = command.slot, not herald_line
+    _enter(hall, link, run, command)
+    memory.clear(command.slot)
+    memory.armed[command.slot] = run
+
+
+def measure(hall: Hall, owner: NodeName, command: EmitterMeasure) -> None:
+    """Attempt and measure at once."""
+    link, end = _end(hall, command.device, command.link)
+    if command.pairs < 1:
+        raise Refused(f"pairs = {command.pairs}: nothing to do")
+    memory = hall.memory_of(command.link, end)
+    run = Arm(owner, command.device, command.command, memory, command.setting)
+    run.plan, run.left = command.plan, command.pairs
+    _enter(hall, link, run, command)
+
+
+def clock(hall: Hall, owner: NodeName, command: StationClock) -> None:
+    """Begin cycle 0 of a link now."""
+    link = _analysed(hall, command.device, command.link)
+    if command.cycle_ns < 1:
+        raise Refused(f"cycle_ns = {command.cycle_ns} is not positive")
+    link.advance(hall.now)
+    link.start_clock(Clock(owner, command.device, hall.now, command.cycle_ns))
+    link.replan()
+    hall.say(owner, Completed(command.device, command.command))
+
+
+def open_analyser(hall: Hall, owner: NodeName, command: StationOpen) -> None:
+    """Open the analyser for a link, in place of what was open for it."""
+    link = _analysed(hall, command.device, command.link)
+    clock_now = link.clock
+    if clock_now is None:
+        raise Refused(f"the clock of {command.link} was not started")
+    if command.cycles < 1 or command.modes < 1:
+        raise Refused(f"cycles = {command.cycles}, modes = {command.modes}: nothing to do")
+    switch = _others_closed(hall, command)
+    link.advance(hall.now)
+    old = link.opening
+    if old is not None:
+        link.opening = None
+        hall.finish(old)
+        hall.say(old.owner, Aborted(old.device, old.command, "replaced"))
+    run = Opening(clock_now, link, command.command, command.setting, command.window_ps)
+    run.owner = owner
+    first = max(command.first_cycle, link.next)
+    if switch:
+        first = max(first, clock_now.begun(hall.now + switch) + 1)
+    run.start, run.stop = first, min(first + command.cycles, FOREVER)
+    run.modes, run.report_failures = command.modes, command.report_failures
+    hall.start(run)
+    link.opening = run
+    hall.served[command.device] = command.link
+    link.replan()
+
+
+def _others_closed(hall: Hall, command: StationOpen) -> int:
+    """Refuse while the analyser serves another link; return the time that switching takes."""
+    for other in hall.links.values():
+        serves = other.parameters.analyser == command.device and other.opening is not None
+        if serves and other.parameters.name != command.link:
+            raise Refused(f"{command.device} is open for {other.parameters.name}")
+    last = hall.served.get(command.device, command.link)
+    analyser = parameters_of(hall.devices, command.device, AnalyserParameters)
+    return analyser.switch_ns if last != command.link else 0
+
+
+def _enter(hall: Hall, link: Link, run: Arm, command: EmitterArm | EmitterMeasure) -> None:
+    """Let an arm take part in the cycles that it names."""
+    if link.clock is None:
+        raise Refused(f"the clock of {command.link} was not started")
+    if command.cycles < 1:
+        raise Refused(f"cycles = {command.cycles}: nothing to do")
+    link.advance(hall.now)
+    if command.exact and command.not_before < link.next:
+        raise Refused(f"cycle {command.not_before} has begun", late=True)
+    run.start = max(command.not_before, link.next)
+    run.stop = min(run.start + command.cycles, FOREVER)
+    run.end = link.end_of(command.device)
+    run.link = link
+    hall.start(run)
+    link.add(run)
+    link.replan()
+
+
+def _end(hall: Hall, device: str, name: LinkName) -> tuple[Link, int]:
+    link = hall.links.get(name)
+    if link is None:
+        raise Refused(f"there is no link {name!r}")
+    end = link.end_of(device)
+    if end < 0:
+        raise Refused(f"{device} is no end of {name}")
+    return link, end
+
+
+def _keeps(link: Link, end: int) -> bool:
+    parameters = link.parameters
+    return bool(parameters.ends[end].memory) and parameters.scheme != MIDPOINT_SOURCE
+
+
+def _analysed(hall: Hall, device: str, name: LinkName) -> Link:
+    link = hall.links.get(name)
+    if link is None or link.parameters.analyser != device:
+        raise Refused(f"{device} is not the analyser of a link {name!r}")
+    return link
