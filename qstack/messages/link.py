@@ -161,3 +161,53 @@ class LinkOutcome:
     sequence: int
     basis: Basis
     outcome: int
+
+
+@message(0x2A, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkClose:
+    """The sender has reported all that it ever will of this request, unless a pair expires.
+
+    (`station_boot`, `sequence`) name the last valid pair that it reported, zeros where there
+    is none. If not `final`, the request's number was reached: it is done once both ends
+    closed with the same last pair. If `final`, the request is out of the queue and the station
+    confirmed to the sender that no success of it can follow: it is over once both ends said so.
+    """
+
+    link: LinkName
+    request: RequestId
+    station_boot: BootId
+    sequence: int
+    final: bool
+
+
+@message(0x2B, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkStation:
+    """The sender lost this life of the station (`up` false), or sees it again (`up` true).
+
+    `sequence` is the highest of that life that the sender indicated, 0 for none. After a loss
+    every higher one is void at both ends, until the sender sees the same life again.
+    """
+
+    link: LinkName
+    station_boot: BootId
+    sequence: int
+    up: bool
+
+
+@message(0x2C, Layer.LINK, Delivery.RELIABLE, stream="link")
+@record
+class LinkEstimate:
+    """The master's word: from `version` on, pairs of this setting and pattern are judged so.
+
+    `tallies` are the sums over all test rounds, for the axes X, Y and Z in this order: number
+    of rounds, sum of signed products, expected sum at correlator 0, and its slope (see
+    ``qstack.link.fidelity``). Both ends compute goodness from these numbers alone.
+    """
+
+    link: LinkName
+    version: int
+    setting: str
+    clicks: int
+    tallies: tuple[tuple[int, float, float, float], ...]

@@ -1,0 +1,132 @@
+"""What is refused before anything is tried, in a fixed order (QLinkLayer's, with one addition).
+
+CREATE for what makes no sense, UNSUPPORTED for what even an idle link cannot give, NO_TIME for
+what cannot be had in time because of what is queued, NO_RESOURCES for what the memories of
+either end cannot hold. REJECTED is the peer's own word.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TypeAlias
+
+from qstack.errors import ErrorCode
+from qstack.link.decay import holders
+from qstack.link.fidelity import FidelityUnit
+from qstack.link.queue import Queue
+from qstack.link.scheduler import Progress, Scheduler, wanted
+from qstack.messages.common import BasisPlan, PairKind
+from qstack.messages.link import LinkRequest
+from qstack.physical.service import LinkParameters
+from qstack.units import Duration, NodeName
+
+Refusal: TypeAlias = tuple[ErrorCode, str]
+
+
+def _bad_plan(plan: BasisPlan) -> bool:
+    numbers = (plan.first, plan.second, plan.x1, plan.y, plan.x2)
+    if not all(math.isfinite(number) for number in numbers):
+        return True
+    return min(plan.first, plan.second) < 0 or plan.first + plan.second > 1 + 1e-9
+
+
+def nonsense(request: LinkRequest, parameters: LinkParameters) -> Refusal | None:
+    """Return why the request itself makes no sense, as CREATE, or None."""
+    complaint = ""
+    if request.id.origin not in (end.node for end in parameters.ends):
+        complaint = f"{request.id.origin} is no end of link {parameters.name}"
+    elif request.number < 1:
+        complaint = f"number is {request.number}; ask for one pair at least"
+    elif not 0.0 <= request.fidelity_min <= 1.0:
+        complaint = f"fidelity_min is {request.fidelity_min}; it lies between 0 and 1"
+    elif request.remaining_ns < 0:
+        complaint = f"the maximum time is {request.remaining_ns} ns; 0 means no limit"
+    elif not (math.isfinite(request.weight) and request.weight > 0):
+        complaint = f"weight is {request.weight}; it must be positive"
+    elif request.final_bell is not None and request.final_bell not in range(4):
+        complaint = f"final_bell is {request.final_bell}; Bell indices are 0 to 3"
+    elif _bad_plan(request.origin_plan) or _bad_plan(request.peer_plan):
+        complaint = "a basis plan has probabilities or angles that mean nothing"
+    return (ErrorCode.CREATE, complaint) if complaint else None
+
+
+def least_ns(request: LinkRequest, parameters: LinkParameters) -> Duration:
+    """Return the physical minimum of the request's duration, in ns.
+
+    The arm's way to the station, as many cycles as it takes if each mode of each succeeds,
+    and the herald's way back.
+    """
+    cycles = -(-request.number // max(1, parameters.modes))
+    return 2 * max(end.delay_ns for end in parameters.ends) + cycles * parameters.cycle_ns
+
+
+def unsupported(
+    request: LinkRequest, parameters: LinkParameters, unit: FidelityUnit
+) -> Refusal | None:
+    """Return why not even an idle link can do it, as UNSUPPORTED, or None."""
+    if request.kind is not PairKind.MEASURE and not parameters.keep:
+        return ErrorCode.UNSUPPORTED, f"link {parameters.name} gives measured pairs only"
+    if unit.choose(request) is None:
+        return (
+            ErrorCode.UNSUPPORTED,
+            f"fidelity {request.fidelity_min:.4f} at delivery is asked for; the link stands for "
+            f"{unit.best_bound(request):.4f} at most",
+        )
+    least = least_ns(request, parameters)
+    if 0 < request.remaining_ns < least:
+        return (
+            ErrorCode.UNSUPPORTED,
+            f"{request.remaining_ns} ns are given; {request.number} pairs take {least} ns at least",
+        )
+    return None
+
+
+def too_long(
+    request: LinkRequest,
+    queue: Queue,
+    progress: Progress,
+    scheduler: Scheduler,
+    unit: FidelityUnit,
+) -> Refusal | None:
+    """Return NO_TIME where what goes before leaves no time for even the fastest run."""
+    setting = unit.choose(request)
+    if request.remaining_ns == 0 or setting is None or not len(queue):
+        return None
+    parameters = unit.parameters
+    cycles = unit.pair_ns(request, setting) / parameters.cycle_ns
+    expected = sum(
+        wanted(item, progress) * item.cycles_per_pair * parameters.cycle_ns
+        for item in scheduler.ahead(queue.items, progress, request, cycles)
+    )
+    if expected > 0 and expected + least_ns(request, parameters) > request.remaining_ns:
+        return (
+            ErrorCode.NO_TIME,
+            f"what is queued takes {expected:.0f} ns; {request.remaining_ns} ns are given",
+        )
+    return None
+
+
+def too_big(
+    request: LinkRequest,
+    parameters: LinkParameters,
+    stated: tuple[NodeName, tuple[int, int]] | None,
+) -> Refusal | None:
+    """Return NO_RESOURCES where the memories that hold the pairs could never do so.
+
+    Stored halves need storage at each end that keeps one; an atomic request needs room for
+    all pairs at once: in storage if they are stored, in communication slots otherwise.
+    `stated` is what the other end said itself: its name and (communication, storage).
+    """
+    for end in holders(parameters, request):
+        communication, storage = len(end.communication), len(end.storage)
+        if stated is not None and end.node == stated[0]:
+            communication = min(communication, stated[1][0])
+            storage = min(storage, stated[1][1])
+        room = storage if request.store else communication
+        what = "storage" if request.store else "communication"
+        if room < (request.number if request.atomic else 1):
+            return (
+                ErrorCode.NO_RESOURCES,
+                f"{end.node} has {room} {what} slots for {request.number} pairs",
+            )
+    return None

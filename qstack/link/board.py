@@ -1,0 +1,204 @@
+"""What the parts of one end of a link share: the queue, the requests, what is being served.
+
+Every change of a request goes through :meth:`Board.apply`, which draws the consequences of its
+new state; every choice of what to serve through :meth:`Board.steer`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qstack.errors import ErrorCode
+from qstack.link.fidelity import FidelityUnit, Tally
+from qstack.link.queue import Queue
+from qstack.link.request import ENDING, SERVABLE, Quiet, Reported, Request, RequestEvent, State
+from qstack.link.scheduler import SCHEDULERS
+from qstack.link.service import LinkDone, LinkFailed, LinkIndication
+from qstack.machine import Action, Device, Down, Note, Send, Up
+from qstack.messages.common import PairKind, RequestId
+from qstack.messages.link import LinkClose, LinkEstimate, LinkRequest, LinkSetting
+from qstack.physical.service import LinkParameters, Rest, Serve
+from qstack.units import BootId, Duration, Instant, NodeName
+
+GRACE_CONFIRMS = 8
+"""A request that ends waits for the station and the peer at most this many `confirm_ns`."""
+
+
+class Board:
+    """The shared state of one end, and the actions of the present step."""
+
+    def __init__(self, parameters: LinkParameters, node: NodeName) -> None:
+        self.parameters = parameters
+        self.node = node
+        self.peer = parameters.other(node).node
+        self.is_master = parameters.master == node
+        self.scheduler = SCHEDULERS[parameters.scheduler]
+        self.unit = FidelityUnit(parameters)
+        self.queue = Queue()
+        self.requests: dict[RequestId, Request] = {}
+        self.progress: dict[RequestId, int] = {}
+        self.peer_up = False
+        self.peer_boot: BootId = 0
+        self.station: BootId | None = None
+        self.settled_version = -1
+        self.pending: list[LinkSetting | LinkEstimate] = []
+        self._served: Serve | Rest | None = None
+        self._expected = 0
+        self._actions: list[Action] = []
+
+    @property
+    def grace_ns(self) -> Duration:
+        """The longest that an ending request waits for the station's and the peer's word."""
+        return GRACE_CONFIRMS * self.parameters.confirm_ns
+
+    # --- actions ---------------------------------------------------------------------
+
+    def take_actions(self) -> list[Action]:
+        """Return what this step has to do, and begin the next."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def send(self, message: Any) -> None:
+        """Send to the peer, if it is there."""
+        if self.peer_up:
+            self._actions.append(Send(self.peer, message))
+
+    def up(self, indication: LinkIndication) -> None:
+        """Indicate something to the network layer."""
+        self._actions.append(Up(indication))
+
+    def device(self, action: Device) -> None:
+        """Command a device."""
+        self._actions.append(action)
+
+    def note(self, name: str, **fields: Any) -> None:
+        """Record something under one of the fixed names."""
+        self._actions.append(Note(name, (("link", self.parameters.name), *fields.items())))
+
+    # --- requests --------------------------------------------------------------------
+
+    def apply(self, request: Request, event: RequestEvent, now: Instant) -> None:
+        """Let a request take an event, and do what its new state asks for."""
+        before = request.state
+        request.handle(event)
+        after = request.state
+        identifier = request.wanted.id
+        self.progress[identifier] = request.counted
+        if after in ENDING and before not in ENDING:
+            request.deadline = now + self.grace_ns
+        if isinstance(event, Quiet):
+            self.close(request, final=True)
+        elif isinstance(event, Reported) and request.reported == request.wanted.number:
+            self.close(request, final=False)
+        if after is not before and request.over:
+            self._finish(request)
+
+    def close(self, request: Request, *, final: bool) -> None:
+        """Tell the peer that this end is through with a request."""
+        name, (boot, sequence) = self.parameters.name, request.last
+        self.send(LinkClose(name, request.wanted.id, boot, sequence, final))
+
+    def fail(self, wanted: LinkRequest, code: ErrorCode, reason: str) -> None:
+        """Indicate the failure of a request that never became one."""
+        self.up(LinkFailed(wanted.id, code, reason, 0))
+
+    def _finish(self, request: Request) -> None:
+        identifier = request.wanted.id
+        self.queue.drop(identifier)
+        self.requests.pop(identifier, None)
+        self.progress.pop(identifier, None)
+        if request.state is State.DONE:
+            self.up(LinkDone(identifier, request.reported, request.tested))
+        else:
+            self.up(LinkFailed(identifier, request.code, request.reason, request.reported))
+        self.note(
+            "link-request-over",
+            request=str(identifier),
+            state=request.state.value,
+            delivered=request.reported,
+            tested=request.tested,
+        )
+
+    # --- what is served --------------------------------------------------------------
+
+    def steer(self) -> None:
+        """Choose what to serve; tell physical where that differs from what it does already."""
+        version = self.queue.version
+        items = [
+            item
+            for item in self.queue.items
+            if (request := self.requests.get(item.request.id)) is not None
+            and request.state in SERVABLE
+        ]
+        item = self.scheduler.choose(items, self.progress) if self.peer_up else None
+        served = self._served
+        if item is None:
+            if served is None and not self.queue.version:
+                return
+            rest = Rest(version)
+            if served != rest:
+                self._served = rest
+                self._actions.append(Down(rest))
+            return
+        wanted = item.request
+        pairs = wanted.number - self.progress.get(wanted.id, 0)
+        same = (
+            isinstance(served, Serve)
+            and served.request == wanted.id
+            and served.setting == item.setting
+            and served.queue_version == version
+            and self._expected == pairs
+        )
+        if not same:
+            plan = None
+            if wanted.kind is PairKind.MEASURE:
+                plan = wanted.origin_plan if wanted.id.origin == self.node else wanted.peer_plan
+            elif wanted.kind is PairKind.PREPARE and wanted.id.origin == self.node:
+                plan = wanted.origin_plan
+            self._served = serve = Serve(wanted.id, wanted.kind, item.setting, pairs, plan, version)
+            self._expected = pairs
+            self._actions.append(Down(serve))
+
+    def used_up(self, request: RequestId) -> None:
+        """A success of this request was indicated: physical has counted it by itself."""
+        if isinstance(self._served, Serve) and self._served.request == request:
+            self._expected -= 1
+
+    def serve_again(self) -> None:
+        """Physical may have lost what it was told: say it again at the next choice."""
+        self._served = None
+
+    def start_afresh(self) -> None:
+        """The peer is lost: rest, and begin with an empty queue of version 0 for its next life."""
+        if isinstance(self._served, Serve):
+            self._actions.append(Down(Rest(self.queue.version)))
+        self._served = None
+        self.queue = Queue()
+        self.settled_version = -1
+        self.pending.clear()
+        self.unit.reset()
+
+    def settle(self, version: int) -> None:
+        """No success from before this version can follow: what it brought holds from now on."""
+        if version > self.queue.version:
+            return
+        self.settled_version = max(self.settled_version, version)
+        while self.pending and self.pending[0].version <= self.settled_version:
+            self._bring_in(self.pending.pop(0))
+
+    def _bring_in(self, change: LinkSetting | LinkEstimate) -> None:
+        match change:
+            case LinkSetting():
+                request = self.requests.get(change.request)
+                if request is not None:
+                    request.setting = change.setting
+            case LinkEstimate():
+                one, two, three = (Tally(*tally) for tally in change.tallies)
+                self.unit.agree(change.setting, change.clicks, (one, two, three))
+
+    def is_quiet(self, request: Request) -> bool:
+        """Return whether nothing more can come of a request that is out of the queue."""
+        if request.state is not State.ENDING or request.removed_at is None:
+            return False
+        settled = self.station is None or self.settled_version >= request.removed_at
+        return settled and request.counted == request.reported

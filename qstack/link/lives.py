@@ -1,0 +1,64 @@
+"""What is known of the lives of a link's station: how far each was seen, here and by the peer."""
+
+from __future__ import annotations
+
+from qstack.link.trials import Key
+from qstack.units import BootId
+
+LIVES_LIMIT = 8
+"""Station lives of which something is remembered; the oldest gives way."""
+
+
+class Lives:
+    """Per boot id of the station: the highest sequence seen here, and the peer's ceiling.
+
+    A *ceiling* is the highest sequence that the peer saw before it lost that life: what is
+    above it is void, for the peer will never hold the other half.
+    """
+
+    def __init__(self) -> None:
+        self._highest: dict[BootId, int] = {}
+        self._ceilings: dict[BootId, int] = {}
+        self._told_lost: set[BootId] = set()
+
+    def highest(self, boot: BootId) -> int:
+        """The highest sequence of this life that was indicated here, 0 for none."""
+        return self._highest.get(boot, 0)
+
+    def indicated(self, key: Key) -> None:
+        """A herald was indicated here."""
+        boot, sequence = key
+        if boot not in self._highest and len(self._highest) >= LIVES_LIMIT:
+            del self._highest[next(iter(self._highest))]
+        self._highest[boot] = max(sequence, self.highest(boot))
+
+    def is_above(self, key: Key) -> bool:
+        """Return whether the peer lost the station before this herald."""
+        return key[1] > self._ceilings.get(key[0], key[1])
+
+    def peer_lost(self, boot: BootId, highest: int) -> None:
+        """The peer lost this life, having seen so much of it."""
+        if len(self._ceilings) >= LIVES_LIMIT:
+            del self._ceilings[next(iter(self._ceilings))]
+        self._ceilings[boot] = highest
+
+    def peer_found(self, boot: BootId) -> None:
+        """The peer sees this life again."""
+        self._ceilings.pop(boot, None)
+
+    def lost(self, boot: BootId) -> None:
+        """This end lost the station, and tells the peer."""
+        if len(self._told_lost) >= LIVES_LIMIT:
+            self._told_lost.clear()
+        self._told_lost.add(boot)
+
+    def found(self, boot: BootId) -> bool:
+        """This end sees a life again; return whether the peer was told that it was lost."""
+        told = boot in self._told_lost
+        self._told_lost.discard(boot)
+        return told
+
+    def forget_the_peer(self) -> None:
+        """The peer's life is over: what it said and was told no longer counts."""
+        self._ceilings.clear()
+        self._told_lost.clear()
