@@ -1,0 +1,56 @@
+"""From links to hosts: which parties there are, and the machine of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qstack.physical.service import LinkParameters
+from qstack.stack.end_node import EndNode, EndNodeParameters
+from qstack.stack.hosting import Identity
+from qstack.stack.station import StationNode, StationParameters
+from qstack.units import Chance, NodeName
+
+
+def roles(links: Iterable[LinkParameters]) -> dict[NodeName, str]:
+    """Return the parties of these links, sorted by name: "node" for ends, "station"."""
+    found: dict[NodeName, str] = {}
+    for link in links:
+        found[link.station] = "station"
+        for end in link.ends:
+            found[end.node] = "node"
+    return dict(sorted(found.items()))
+
+
+def devices_of(name: NodeName, links: Iterable[LinkParameters]) -> tuple[str, ...]:
+    """Return the names of all devices that the party `name` commands, sorted."""
+    found: set[str] = set()
+    for link in links:
+        if link.station == name:
+            found.add(link.analyser)
+        for end in link.ends:
+            if end.node == name:
+                found.update((end.emitter, end.memory))
+    return tuple(sorted(found))
+
+
+def build(
+    identity: Identity,
+    links: Iterable[LinkParameters],
+    hosts: tuple[tuple[str, NodeName], ...],
+    chance: Chance,
+) -> EndNode | StationNode:
+    """Return the machine of the party `identity.name` in a network of these links.
+
+    `hosts`: (device, process) for devices that another process serves.
+    """
+    name = identity.name
+    mine = tuple(link for link in links if name in (link.station, *(e.node for e in link.ends)))
+    if identity.role == "station":
+        return StationNode(StationParameters(identity, mine, hosts))
+    ends = [link.end(name) for link in mine]
+    communication = sorted({slot for end in ends for slot in end.communication})
+    storage = sorted({slot for end in ends for slot in end.storage})
+    parameters = EndNodeParameters(
+        identity, mine, ends[0].memory, tuple(communication), tuple(storage), hosts
+    )
+    return EndNode(parameters, chance)

@@ -1,0 +1,71 @@
+"""A process that serves devices to others over the hardware port."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qstack.adjacency import PeerLost, PeerUp
+from qstack.hal.server import Commanded, OwnerGone
+from qstack.machine import TICK, Arrived, Drained, Machine, Note, Tick, Up, earliest
+from qstack.stack.hosting import Identity, Neighbours
+from qstack.units import Instant, NodeName
+
+
+class DeviceHost:
+    """Puts adjacencies before a machine that serves devices (:mod:`qstack.hal.server`)."""
+
+    def __init__(
+        self, identity: Identity, owners: tuple[tuple[NodeName, str], ...], server: Machine
+    ) -> None:
+        self.name = identity.name
+        self.boot = identity.boot
+        self.server = server
+        self._owners = owners
+        self.neighbours = Neighbours(identity, self._deliver, self._peer_changed)
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When this host wants a TICK."""
+        return earliest(self.neighbours.deadline, self.server.deadline)
+
+    def start(self, now: Instant) -> list[Any]:
+        """Wait for the owners: pairs of (name, role)."""
+        actions: list[Any] = []
+        for owner, role in self._owners:
+            actions += self.neighbours.open(owner, role, "peer", initiate=False, now=now)
+        return actions
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        """Take one event of the process."""
+        match event:
+            case Arrived():
+                return self.neighbours.arrived(event, now)
+            case Drained():
+                return self.neighbours.drain(now)
+            case Tick():
+                actions = self.neighbours.tick(now)
+                deadline = self.server.deadline
+                if deadline is not None and deadline <= now:
+                    actions += self._serve(TICK, now)
+                return actions
+            case _:
+                raise TypeError(f"{self.name}: {type(event).__name__} is no event of a server")
+
+    def _serve(self, event: Any, now: Instant) -> list[Any]:
+        actions: list[Any] = []
+        for action in self.server.handle(event, now):
+            if isinstance(action, Up):
+                reported = action.event
+                actions += self.neighbours.post(reported.owner, reported.body, now)
+            else:
+                actions.append(action)
+        return actions
+
+    def _deliver(self, peer: NodeName, role: str, message: Any, now: Instant) -> list[Any]:
+        return self._serve(Commanded(peer, message), now)
+
+    def _peer_changed(self, event: PeerUp | PeerLost, now: Instant) -> list[Any]:
+        if isinstance(event, PeerUp):
+            return [Note("peer-up", (("peer", event.peer), ("reason", "")))]
+        note = Note("peer-lost", (("peer", event.peer), ("reason", event.reason)))
+        return [note, *self._serve(OwnerGone(event.peer), now)]

@@ -1,0 +1,301 @@
+"""An end node: application over network over links over physical, in one machine."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+from qstack.adjacency import PeerLost, PeerUp
+from qstack.application.machine import Application, FromUser, UserDown, UserUp
+from qstack.errors import RemoteProtocolError
+from qstack.hal.commands import CommandIds
+from qstack.link.machine import Link, LinkPeerDown, LinkPeerUp
+from qstack.machine import (
+    DRAINED,
+    TICK,
+    Arrived,
+    Device,
+    Down,
+    Drained,
+    FromDevice,
+    Note,
+    Send,
+    Tick,
+    Up,
+    earliest,
+    record,
+)
+from qstack.messages.application import AskStatus, Status
+from qstack.messages.devices import (
+    Calibration,
+    DeviceState,
+)
+from qstack.network.machine import Network, OnLink
+from qstack.physical.machine import (
+    NodePhysical,
+    SlotsChanged,
+    StationReachable,
+    StationUnreachable,
+)
+from qstack.physical.service import LinkParameters
+from qstack.physical.slots import Slots
+from qstack.stack.devices import Devices
+from qstack.stack.hosting import Identity, Neighbours
+from qstack.units import Chance, Instant, LinkName, NodeName
+
+
+@record
+class EndNodeParameters:
+    """An end node as its network file describes it.
+
+    `hosts`: (device, process) for devices that another process serves; the others are
+    reached by Device actions. `memory` is the memory device whose slots these are.
+    """
+
+    identity: Identity
+    links: tuple[LinkParameters, ...]
+    memory: str
+    communication: tuple[int, ...]
+    storage: tuple[int, ...]
+    hosts: tuple[tuple[str, NodeName], ...]
+
+
+class EndNode:
+    """The pure machine of an end node's process; see :mod:`qstack.stack.hosting`."""
+
+    def __init__(self, parameters: EndNodeParameters, chance: Chance) -> None:
+        self.parameters = parameters
+        self.name = parameters.identity.name
+        self.boot = parameters.identity.boot
+        self.slots = Slots(parameters.communication, parameters.storage)
+        commands = CommandIds()
+        self._links = {link.name: link for link in parameters.links}
+        self.physical: dict[LinkName, NodePhysical] = {}
+        self.link: dict[LinkName, Link] = {}
+        for link in parameters.links:
+            self.physical[link.name] = NodePhysical(link, self.name, self.slots, commands)
+            self.link[link.name] = Link(
+                link, self.name, self.slots, commands, chance.fork(f"link/{link.name}")
+            )
+        remotes = [(link.name, link.other(self.name).node) for link in parameters.links]
+        self.network = Network(self.name, remotes, self.slots)
+        self.application = Application(
+            self.name, self.boot, parameters.memory, self.slots, commands
+        )
+        self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
+        self.devices = Devices(parameters.hosts, self.neighbours, self._device_state)
+        self._answers_physical = {name: partial(self._to_physical, name) for name in self._links}
+        self._answers_link = {name: partial(self._to_link, name) for name in self._links}
+        self._dirty: set[LinkName] = set()
+        self._released = 0
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When this node wants a TICK."""
+        return earliest(
+            self.neighbours.deadline,
+            *(machine.deadline for machine in self.physical.values()),
+            *(machine.deadline for machine in self.link.values()),
+        )
+
+    def start(self, now: Instant) -> list[Any]:
+        """Call the neighbours. Once, before any event."""
+        actions: list[Any] = []
+        peers: dict[NodeName, str] = dict.fromkeys(sorted(self.devices.hosts), "world")
+        for link in self.parameters.links:
+            peers[link.station] = "station"
+            peers[link.other(self.name).node] = "node"
+        for peer in sorted(peers):
+            actions += self.neighbours.open(peer, peers[peer], "peer", initiate=True, now=now)
+        return actions + self.devices.start(now)
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        """Take one event of the process; see :mod:`qstack.stack.hosting`."""
+        match event:
+            case Arrived():
+                return self.neighbours.arrived(event, now)
+            case FromDevice():
+                return self.devices.reported(event.event, now)
+            case Drained():
+                return self._drain(now)
+            case Tick():
+                return self._tick(now)
+            case _:
+                raise TypeError(f"{self.name}: {type(event).__name__} is no event of a node")
+
+    # --- the rooms, bottom up -------------------------------------------------------------
+
+    def _to_physical(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
+        self._dirty.add(link)
+        out: list[Any] = []
+        for action in self.physical[link].handle(event, now):
+            match action:
+                case Up():
+                    out += self._to_link(link, action.event, now)
+                case Send():
+                    out += self.neighbours.post(action.peer, action.message, now)
+                case Device():
+                    out += self.devices.command(action, self._answers_physical[link], now)
+                case _:
+                    out.append(action)
+        return out
+
+    def _to_link(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
+        self._dirty.add(link)
+        out: list[Any] = []
+        for action in self.link[link].handle(event, now):
+            match action:
+                case Up():
+                    out += self._to_network(OnLink(link, action.event), now)
+                case Down():
+                    out += self._to_physical(link, action.request, now)
+                case Send():
+                    out += self.neighbours.post(action.peer, action.message, now)
+                case Device():
+                    out += self.devices.command(action, self._answers_link[link], now)
+                case _:
+                    out.append(action)
+        return out
+
+    def _to_network(self, event: Any, now: Instant) -> list[Any]:
+        out: list[Any] = []
+        for action in self.network.handle(event, now):
+            match action:
+                case Up():
+                    out += self._to_application(action.event, now)
+                case Down():
+                    out += self._to_link(action.request.link, action.request.body, now)
+                case _:
+                    out.append(action)
+        return out
+
+    def _to_application(self, event: Any, now: Instant) -> list[Any]:
+        out: list[Any] = []
+        for action in self.application.handle(event, now):
+            match action:
+                case Send():
+                    out += self.neighbours.post(action.peer, action.message, now)
+                case Device():
+                    out += self.devices.command(action, self._to_application, now)
+                case Down():
+                    out += self._to_network(action.request, now)
+                case _:
+                    out.append(action)
+        return out
+
+    # --- devices --------------------------------------------------------------------------
+
+    def _device_state(self, event: DeviceState | Calibration, now: Instant) -> list[Any]:
+        out: list[Any] = []
+        for name, link in self._links.items():
+            mine = link.end(self.name)
+            if event.device in (mine.emitter, mine.memory):
+                out += self._to_physical(name, event, now)
+        return out
+
+    # --- peers ----------------------------------------------------------------------------
+
+    def _deliver(self, peer: NodeName, role: str, message: Any, now: Instant) -> list[Any]:
+        match role:
+            case "world":
+                return self.devices.delivered(peer, message, now)
+            case "station":
+                link = self._links.get(message.link)
+                if link is None or link.station != peer:
+                    raise RemoteProtocolError(f"{peer} is no station of link {message.link!r}")
+                return self._to_physical(link.name, message, now)
+            case "node":
+                link = self._links.get(message.link)
+                if link is None or link.other(self.name).node != peer:
+                    raise RemoteProtocolError(f"{peer} is no end of link {message.link!r}")
+                return self._to_link(link.name, message, now)
+            case _:
+                if type(message) is AskStatus:
+                    status = Status(message.reference, json.dumps(self.status(now)))
+                    return self.neighbours.post(peer, status, now)
+                return self._to_application(FromUser(peer, message), now)
+
+    def _peer_changed(self, event: PeerUp | PeerLost, now: Instant) -> list[Any]:
+        peer, up = event.peer, type(event) is PeerUp
+        reason = "" if type(event) is PeerUp else str(getattr(event, "reason", ""))
+        out: list[Any] = []
+        if peer in self.devices.hosts:
+            out += self.devices.host_changed(peer, up, reason, now)
+        touched = False
+        for name, link in self._links.items():
+            if link.station == peer:
+                touched = True
+                station = StationReachable(event.boot) if up else StationUnreachable(reason)
+                out += self._to_physical(name, station, now)
+            if link.other(self.name).node == peer:
+                touched = True
+                other = LinkPeerUp(event.boot) if up else LinkPeerDown(reason)
+                out += self._to_link(name, other, now)
+        if not touched and peer not in self.devices.hosts:
+            user = UserUp(peer) if up else UserDown(peer, reason)
+            out += self._to_application(user, now)
+        state = "peer-up" if up else "peer-lost"
+        out.append(Note(state, (("peer", peer), ("reason", reason))))
+        return out
+
+    # --- time -----------------------------------------------------------------------------
+
+    def _drain(self, now: Instant) -> list[Any]:
+        out: list[Any] = []
+        while self._dirty or self._released != self.slots.releases:
+            if self._released != self.slots.releases:
+                self._released = self.slots.releases
+                for link in self.physical:
+                    out += self._to_physical(link, SlotsChanged(), now)
+            dirty, self._dirty = sorted(self._dirty), set()
+            for link in dirty:
+                out += self._to_link(link, DRAINED, now)
+            for link in dirty:
+                out += self._to_physical(link, DRAINED, now)
+            self._dirty -= set(dirty)
+        out += self.neighbours.drain(now)
+        return out
+
+    def _tick(self, now: Instant) -> list[Any]:
+        out = self.neighbours.tick(now)
+        for link, physical in self.physical.items():
+            deadline = physical.deadline
+            if deadline is not None and deadline <= now:
+                out += self._to_physical(link, TICK, now)
+        for link, machine in self.link.items():
+            deadline = machine.deadline
+            if deadline is not None and deadline <= now:
+                out += self._to_link(link, TICK, now)
+        return out
+
+    def status(self, now: Instant) -> dict[str, Any]:
+        """What this node knows and has counted, in JSON's types."""
+        held = {
+            str(slot): f"{owner.room}:{owner.what}" for slot, owner in self.slots.held().items()
+        }
+        return {
+            "node": self.name,
+            "kind": "end",
+            "boot": f"{self.boot:016x}",
+            "now_ns": now,
+            "slots": {
+                "communication_free": self.slots.free(),
+                "communication": self.slots.total(),
+                "storage_free": self.slots.free("storage"),
+                "storage": self.slots.total("storage"),
+                "held": held,
+            },
+            "links": {
+                name: {
+                    "station": link.station,
+                    "remote": link.other(self.name).node,
+                    "physical": self.physical[name].report(),
+                    "link": self.link[name].report(),
+                }
+                for name, link in self._links.items()
+            },
+            "application": dict(self.application.counters),
+            "neighbours": self.neighbours.report(),
+            "refused": dict(self.neighbours.counters),
+        }

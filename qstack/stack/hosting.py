@@ -1,0 +1,231 @@
+"""What every process has in common: a name, a life, and adjacencies with others.
+
+A *host* is the pure machine of a whole process. Its events are :class:`~qstack.machine.Arrived`,
+:class:`~qstack.machine.FromDevice`, TICK and DRAINED; its actions are Transmit, Device (for
+devices that this process drives itself), Note and, for clients, Up. Both drivers, the live pump
+and the event heap, know no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qstack.adjacency import Adjacency, AdjacencyParameters, Delivered, Open, PeerLost, PeerUp, Post
+from qstack.errors import RemoteProtocolError
+from qstack.machine import DRAINED, TICK, Arrived, Note, Transmit, Up, earliest, record
+from qstack.messages.control import Hello
+from qstack.messages.wire import KIND_OF, Layer
+from qstack.units import BootId, Duration, Instant, NodeName
+
+ALLOWED: dict[tuple[str, str], frozenset[Layer]] = {
+    ("node", "node"): frozenset({Layer.LINK, Layer.NETWORK}),
+    ("node", "station"): frozenset({Layer.PHYSICAL}),
+    ("station", "node"): frozenset({Layer.PHYSICAL}),
+    ("node", "world"): frozenset({Layer.DEVICE}),
+    ("station", "world"): frozenset({Layer.DEVICE}),
+    ("world", "node"): frozenset({Layer.DEVICE}),
+    ("world", "station"): frozenset({Layer.DEVICE}),
+    ("node", "user"): frozenset({Layer.APPLICATION}),
+    ("station", "user"): frozenset({Layer.APPLICATION}),
+    ("user", "node"): frozenset({Layer.APPLICATION}),
+    ("user", "station"): frozenset({Layer.APPLICATION}),
+}
+"""Which layers' messages a party of the first role takes from one of the second."""
+
+MAX_USERS = 64
+
+
+@record
+class Timing:
+    """The times that are bound to the computer, converted to lab time at start."""
+
+    keepalive_ns: Duration
+    retransmit_floor_ns: Duration
+    ack_delay_ns: Duration
+    hello_interval_ns: Duration
+    lab_per_wall: float
+
+
+@record
+class Identity:
+    """Who a host is. `wire` is false where datagrams never become bytes."""
+
+    name: NodeName
+    role: str
+    boot: BootId
+    timing: Timing
+    wire: bool
+
+
+class Neighbours:
+    """The adjacencies of one host, and the checks that stand between them and its layers.
+
+    `deliver(peer, role, message, now)` takes a message that the peer's role may send, and
+    `changed(event, now)` takes PeerUp and PeerLost; both return what the host then does. A
+    RemoteProtocolError that `deliver` raises is counted against the peer and survived.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        deliver: Callable[[NodeName, str, Any, Instant], list[Any]],
+        changed: Callable[[PeerUp | PeerLost, Instant], list[Any]],
+    ) -> None:
+        self.identity = identity
+        self._deliver = deliver
+        self._changed = changed
+        self._all: dict[NodeName, Adjacency] = {}
+        self._known: dict[NodeName, tuple[str, str]] = {}
+        self._live: set[NodeName] = set()
+        self._dirty: dict[NodeName, Adjacency] = {}
+        self.counters = {"strangers": 0, "misplaced": 0, "remote-errors": 0}
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The earliest deadline of any adjacency."""
+        return earliest(*(adjacency.deadline for adjacency in self._all.values()))
+
+    def open(
+        self, peer: NodeName, role: str, port: str, *, initiate: bool, now: Instant
+    ) -> list[Any]:
+        """Begin to talk with `peer`, which has this role, through the port of this name."""
+        identity, timing = self.identity, self.identity.timing
+        parameters = AdjacencyParameters(
+            name=identity.name,
+            peer=peer,
+            role=identity.role,
+            port=port,
+            wire=identity.wire,
+            initiate=initiate,
+            keepalive_ns=timing.keepalive_ns,
+            retransmit_floor_ns=timing.retransmit_floor_ns,
+            ack_delay_ns=timing.ack_delay_ns,
+            hello_interval_ns=timing.hello_interval_ns,
+            lab_per_wall=timing.lab_per_wall,
+        )
+        adjacency = Adjacency(parameters, identity.boot)
+        self._all[peer] = adjacency
+        self._known[peer] = (role, port)
+        return self._step(peer, adjacency, Open(), now)
+
+    def close(self, peer: NodeName) -> None:
+        """Forget a peer altogether."""
+        self._all.pop(peer, None)
+        self._known.pop(peer, None)
+        self._dirty.pop(peer, None)
+        self._live.discard(peer)
+
+    def is_up(self, peer: NodeName) -> bool:
+        """Whether the adjacency with `peer` is up."""
+        return peer in self._live
+
+    def post(self, peer: NodeName, message: Any, now: Instant) -> list[Any]:
+        """Queue a message; it leaves when the inbox is drained."""
+        adjacency = self._all.get(peer)
+        if adjacency is None:
+            return [Note("post-to-nobody", (("peer", peer), ("kind", type(message).__name__)))]
+        return self._step(peer, adjacency, Post(message), now)
+
+    def arrived(self, event: Arrived, now: Instant) -> list[Any]:
+        """Take a datagram that came in by a port; strangers are counted and dropped.
+
+        On the user port a hello, or a word to a former life of this process, makes a stranger
+        known, up to :data:`MAX_USERS`.
+        """
+        source = event.datagram.header.source
+        adjacency = self._all.get(source)
+        if adjacency is not None and self._known[source][1] == event.port:
+            return self._step(source, adjacency, event, now)
+        header, frames = event.datagram.header, event.datagram.frames
+        calls = bool(frames) and frames[0].kind == KIND_OF[Hello].number
+        # Who talks to a former life of mine must learn at once that it is over.
+        calls = calls or header.destination_boot not in (0, self.identity.boot)
+        if event.port != "user" or adjacency is not None or not calls or not self._room():
+            self.counters["strangers"] += 1
+            return []
+        actions = self.open(source, "user", "user", initiate=False, now=now)
+        return actions + self._step(source, self._all[source], event, now)
+
+    def _room(self) -> bool:
+        """Make room for one more user, at the cost of the oldest that never came up."""
+        users = [peer for peer, (role, _) in self._known.items() if role == "user"]
+        if len(users) < MAX_USERS:
+            return True
+        for peer in users:
+            if peer not in self._live:
+                self.close(peer)
+                return True
+        return False
+
+    def tick(self, now: Instant) -> list[Any]:
+        """Wake every adjacency whose deadline has come."""
+        actions: list[Any] = []
+        for peer, adjacency in list(self._all.items()):
+            deadline = adjacency.deadline
+            if deadline is not None and deadline <= now:
+                actions += self._step(peer, adjacency, TICK, now)
+        return actions
+
+    def drain(self, now: Instant) -> list[Any]:
+        """Let out what was collected, bundled."""
+        actions: list[Any] = []
+        while self._dirty:
+            peer, adjacency = self._dirty.popitem()
+            actions += self._step(peer, adjacency, DRAINED, now)
+            self._dirty.pop(peer, None)
+        return actions
+
+    def report(self) -> dict[str, Any]:
+        """What is known of each peer, for status."""
+        return {
+            peer: {
+                "up": peer in self._live,
+                "role": self._known[peer][0],
+                "rtt_ns": adjacency.smoothed_rtt_ns,
+                **dict(adjacency.counters),
+            }
+            for peer, adjacency in self._all.items()
+        }
+
+    def _step(self, peer: NodeName, adjacency: Adjacency, event: Any, now: Instant) -> list[Any]:
+        actions: list[Any] = []
+        self._dirty[peer] = adjacency
+        for action in adjacency.handle(event, now):
+            if type(action) is Transmit or type(action) is Note:
+                actions.append(action)
+            elif type(action) is Up:
+                actions += self._up(peer, action.event, now)
+        return actions
+
+    def _up(self, peer: NodeName, event: Any, now: Instant) -> list[Any]:
+        if type(event) is not Delivered:
+            return self._peer_changed(peer, event, now)
+        if peer not in self._live:
+            return []
+        role = self._known[peer][0]
+        layer = KIND_OF[type(event.message)].layer
+        if layer not in ALLOWED.get((self.identity.role, role), frozenset()):
+            self.counters["misplaced"] += 1
+            return [Note("misplaced", (("peer", peer), ("kind", type(event.message).__name__)))]
+        try:
+            return self._deliver(peer, role, event.message, now)
+        except RemoteProtocolError as error:
+            self.counters["remote-errors"] += 1
+            return [Note("remote-error", (("peer", peer), ("reason", str(error))))]
+
+    def _peer_changed(self, peer: NodeName, event: PeerUp | PeerLost, now: Instant) -> list[Any]:
+        role = self._known[peer][0]
+        if type(event) is PeerUp:
+            if event.role != role:
+                fields = (("peer", peer), ("expected", role), ("claims", event.role))
+                return [Note("wrong-role", fields)]
+            self._live.add(peer)
+            return self._changed(event, now)
+        if peer not in self._live:
+            return []
+        self._live.discard(peer)
+        actions = self._changed(event, now)
+        if role == "user":
+            self.close(peer)
+        return actions

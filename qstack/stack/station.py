@@ -1,0 +1,168 @@
+"""A heralding station: one physical machine per link, and its analysers."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import Any
+
+from qstack.adjacency import PeerLost, PeerUp
+from qstack.errors import RemoteProtocolError
+from qstack.hal.commands import CommandIds
+from qstack.machine import (
+    DRAINED,
+    TICK,
+    Arrived,
+    Device,
+    Drained,
+    FromDevice,
+    Note,
+    Send,
+    Tick,
+    earliest,
+    record,
+)
+from qstack.messages.application import AskStatus, Status
+from qstack.messages.devices import (
+    Calibration,
+    DeviceState,
+)
+from qstack.physical.service import LinkParameters
+from qstack.physical.station import EndReachable, EndUnreachable, FromEnd, StationPhysical
+from qstack.stack.devices import Devices
+from qstack.stack.hosting import Identity, Neighbours
+from qstack.units import Instant, LinkName, NodeName
+
+
+@record
+class StationParameters:
+    """A station as its network file describes it; `hosts` as for an end node."""
+
+    identity: Identity
+    links: tuple[LinkParameters, ...]
+    hosts: tuple[tuple[str, NodeName], ...]
+
+
+class StationNode:
+    """The pure machine of a station's process; see :mod:`qstack.stack.hosting`."""
+
+    def __init__(self, parameters: StationParameters) -> None:
+        self.parameters = parameters
+        self.name = parameters.identity.name
+        self.boot = parameters.identity.boot
+        commands = CommandIds()
+        self._links = {link.name: link for link in parameters.links}
+        self.physical: dict[LinkName, StationPhysical] = {
+            link.name: StationPhysical(link, commands, self.boot) for link in parameters.links
+        }
+        self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
+        self.devices = Devices(parameters.hosts, self.neighbours, self._device_state)
+        self._answers = {name: partial(self._to_physical, name) for name in self._links}
+        self._dirty: set[LinkName] = set()
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When this station wants a TICK."""
+        return earliest(
+            self.neighbours.deadline, *(machine.deadline for machine in self.physical.values())
+        )
+
+    def start(self, now: Instant) -> list[Any]:
+        """Call the ends and the devices' hosts. Once, before any event."""
+        actions: list[Any] = []
+        peers: dict[NodeName, str] = dict.fromkeys(sorted(self.devices.hosts), "world")
+        for link in self.parameters.links:
+            for end in link.ends:
+                peers[end.node] = "node"
+        for peer in sorted(peers):
+            actions += self.neighbours.open(peer, peers[peer], "peer", initiate=True, now=now)
+        return actions + self.devices.start(now)
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        """Take one event of the process; see :mod:`qstack.stack.hosting`."""
+        match event:
+            case Arrived():
+                return self.neighbours.arrived(event, now)
+            case FromDevice():
+                return self.devices.reported(event.event, now)
+            case Drained():
+                out: list[Any] = []
+                while self._dirty:
+                    dirty, self._dirty = sorted(self._dirty), set()
+                    for link in dirty:
+                        out += self._to_physical(link, DRAINED, now)
+                    self._dirty -= set(dirty)
+                return out + self.neighbours.drain(now)
+            case Tick():
+                return self._tick(now)
+            case _:
+                raise TypeError(f"{self.name}: {type(event).__name__} is no event of a station")
+
+    def _tick(self, now: Instant) -> list[Any]:
+        out = self.neighbours.tick(now)
+        for link, physical in self.physical.items():
+            deadline = physical.deadline
+            if deadline is not None and deadline <= now:
+                out += self._to_physical(link, TICK, now)
+        return out
+
+    def _to_physical(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
+        self._dirty.add(link)
+        out: list[Any] = []
+        for action in self.physical[link].handle(event, now):
+            match action:
+                case Send():
+                    out += self.neighbours.post(action.peer, action.message, now)
+                case Device():
+                    out += self.devices.command(action, self._answers[link], now)
+                case _:
+                    out.append(action)
+        return out
+
+    def _device_state(self, event: DeviceState | Calibration, now: Instant) -> list[Any]:
+        out: list[Any] = []
+        for name, link in self._links.items():
+            if link.analyser == event.device:
+                out += self._to_physical(name, event, now)
+        return out
+
+    def _deliver(self, peer: NodeName, role: str, message: Any, now: Instant) -> list[Any]:
+        if role == "world":
+            return self.devices.delivered(peer, message, now)
+        if role == "user":
+            if type(message) is not AskStatus:
+                raise RemoteProtocolError(f"a station has no {type(message).__name__}")
+            status = Status(message.reference, json.dumps(self.status(now)))
+            return self.neighbours.post(peer, status, now)
+        link = self._links.get(message.link)
+        if link is None or peer not in (end.node for end in link.ends):
+            raise RemoteProtocolError(f"{peer} is no end of link {message.link!r}")
+        return self._to_physical(link.name, FromEnd(peer, message), now)
+
+    def _peer_changed(self, event: PeerUp | PeerLost, now: Instant) -> list[Any]:
+        peer, up = event.peer, type(event) is PeerUp
+        reason = "" if type(event) is PeerUp else str(getattr(event, "reason", ""))
+        out: list[Any] = []
+        if peer in self.devices.hosts:
+            out += self.devices.host_changed(peer, up, reason, now)
+        for name, link in self._links.items():
+            if peer in (end.node for end in link.ends):
+                if isinstance(event, PeerUp):
+                    out += self._to_physical(name, EndReachable(peer, event.boot), now)
+                else:
+                    out += self._to_physical(name, EndUnreachable(peer, reason), now)
+        state = "peer-up" if up else "peer-lost"
+        out.append(Note(state, (("peer", peer), ("reason", reason))))
+        return out
+
+    def status(self, now: Instant) -> dict[str, Any]:
+        """What this station knows and has counted, in JSON's types."""
+        return {
+            "node": self.name,
+            "kind": "station",
+            "boot": f"{self.boot:016x}",
+            "now_ns": now,
+            "links": {name: {"physical": p.report()} for name, p in self.physical.items()},
+            "neighbours": self.neighbours.report(),
+            "refused": dict(self.neighbours.counters),
+        }

@@ -1,0 +1,88 @@
+"""A program's end of its nodes' user ports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qstack.adjacency import PeerLost, PeerUp
+from qstack.machine import Arrived, Drained, Tick, Up, record
+from qstack.stack.hosting import Identity, Neighbours
+from qstack.units import Instant, NodeName
+
+
+@record
+class ToNode:
+    """A message of the program for its node."""
+
+    node: NodeName
+    message: Any
+
+
+@record
+class FromNode:
+    """A message of a node for the program."""
+
+    node: NodeName
+    message: Any
+
+
+@record
+class NodeReached:
+    """The node answers."""
+
+    node: NodeName
+
+
+@record
+class NodeLost:
+    """The node does not answer any more; what it held for the program is gone."""
+
+    node: NodeName
+    reason: str
+
+
+class UserHost:
+    """The pure machine of a client. Events besides a host's: :class:`ToNode`.
+
+    Actions besides a host's: ``Up`` of FromNode, NodeReached and NodeLost.
+    """
+
+    def __init__(self, identity: Identity, nodes: tuple[tuple[NodeName, str], ...]) -> None:
+        self.name = identity.name
+        self.boot = identity.boot
+        self._nodes = nodes
+        self.neighbours = Neighbours(identity, self._deliver, self._peer_changed)
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When this host wants a TICK."""
+        return self.neighbours.deadline
+
+    def start(self, now: Instant) -> list[Any]:
+        """Call the nodes: pairs of (name, role), each reached through the port "user"."""
+        actions: list[Any] = []
+        for node, role in self._nodes:
+            actions += self.neighbours.open(node, role, "user", initiate=True, now=now)
+        return actions
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        """Take one event of the process or of the program."""
+        match event:
+            case Arrived():
+                return self.neighbours.arrived(event, now)
+            case ToNode():
+                return self.neighbours.post(event.node, event.message, now)
+            case Drained():
+                return self.neighbours.drain(now)
+            case Tick():
+                return self.neighbours.tick(now)
+            case _:
+                raise TypeError(f"{self.name}: {type(event).__name__} is no event of a client")
+
+    def _deliver(self, peer: NodeName, role: str, message: Any, now: Instant) -> list[Any]:
+        return [Up(FromNode(peer, message))]
+
+    def _peer_changed(self, event: PeerUp | PeerLost, now: Instant) -> list[Any]:
+        if isinstance(event, PeerUp):
+            return [Up(NodeReached(event.peer))]
+        return [Up(NodeLost(event.peer, event.reason))]
