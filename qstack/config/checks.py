@@ -1,0 +1,141 @@
+"""What must hold between the parts of a network file, beyond the type of each."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from qstack.config.records import host_and_port
+from qstack.config.structure import Problems
+from qstack.hal.detector import DetectorSheet
+from qstack.hal.emitter import EmitterSheet
+from qstack.hal.memory import MemorySheet
+from qstack.hal.plugins import Sheet
+from qstack.hal.station import StationSheet
+from qstack.link.budget import HERALDS
+
+MOST_SLOTS = 4_096
+"""Slots that a node's books are made for."""
+
+MOST_PAIRS = 10.0
+"""Mean pairs per mode beyond which a source is bright light and no source of pairs."""
+
+RESERVED = ("world",)
+"""Names of processes that are no nodes."""
+
+
+def check_names(
+    nodes: dict[str, Any], links: dict[str, Any], shape: re.Pattern[str], problems: Problems
+) -> None:
+    """Note names that are malformed, reserved, or used for a node and a link at once."""
+    for kind, names in (("nodes", nodes), ("links", links)):
+        for name in names:
+            if not shape.fullmatch(name):
+                reason = "is no name: a letter, then letters, digits, '_' and '-', 32 at most"
+                problems.add(f"{kind}.{name}", reason)
+            if name in RESERVED:
+                problems.add(f"{kind}.{name}", "this name is reserved for the simulated world")
+    for name in links:
+        if name in nodes:
+            problems.add(f"links.{name}", "a node has this name already")
+    if not nodes:
+        problems.add("nodes", "there are none")
+
+
+def check_addresses(nodes: dict[str, Any], world: Any, problems: Problems) -> None:
+    """Note addresses that are malformed, and ports that two parties would both bind."""
+    taken: dict[tuple[str, int], str] = {}
+    places = [("world.address", world.get("address"))] if isinstance(world, dict) else []
+    for name, node in nodes.items():
+        if isinstance(node, dict):
+            places += [(f"nodes.{name}.{key}", node.get(key)) for key in ("address", "user")]
+    for path, address in places:
+        if not isinstance(address, str):
+            continue
+        try:
+            place = host_and_port(address)
+        except ValueError as error:
+            problems.add(path, str(error))
+            continue
+        if place in taken:
+            problems.add(path, f"{address} is the {taken[place]} already")
+        else:
+            taken[place] = path
+
+
+def check_sheet(sheet: Sheet, path: str, problems: Problems) -> None:
+    """Note what no device can be, whatever its plugin says."""
+    match sheet:
+        case EmitterSheet():
+            _probabilities(sheet, ("efficiency", "double_excitation"), path, problems)
+            names = (
+                "noise_hz",
+                "pair_mean",
+                "phase_sigma",
+                "lifetime_ps",
+                "prepare_ns",
+                "abort_ns",
+            )
+            _not_negative(sheet, names, path, problems)
+            if sheet.pair_mean > MOST_PAIRS:
+                problems.add(f"{path}.pair_mean", f"{sheet.pair_mean} is more than {MOST_PAIRS:g}")
+        case DetectorSheet():
+            _probabilities(sheet, ("efficiency", "afterpulse"), path, problems)
+            _not_negative(sheet, ("dark_hz", "jitter_ps", "dead_ns"), path, problems)
+        case StationSheet():
+            _probabilities(sheet, ("visibility",), path, problems)
+            _not_negative(sheet, ("switch_ns",), path, problems)
+            _patterns(sheet, path, problems)
+        case MemorySheet():
+            _memory(sheet, path, problems)
+
+
+def _patterns(sheet: StationSheet, path: str, problems: Problems) -> None:
+    table = HERALDS.get(sheet.measurement)
+    if table is None:
+        reason = f"{sheet.measurement!r} is none of {', '.join(HERALDS)}"
+        problems.add(f"{path}.measurement", reason)
+        return
+    for mask, bell in sheet.patterns:
+        if mask not in table:
+            known = ", ".join(map(bin, table))
+            problems.add(f"{path}.patterns", f"{mask:#b} heralds nothing; what does is {known}")
+        if bell not in range(4):
+            problems.add(f"{path}.patterns", f"{bell} is no Bell index (0 to 3)")
+    if len({mask for mask, _ in sheet.patterns}) < len(sheet.patterns):
+        problems.add(f"{path}.patterns", "one click mask is there twice")
+
+
+def _memory(sheet: MemorySheet, path: str, problems: Problems) -> None:
+    fidelities = ("initialise_fidelity", "gate_fidelity", "two_qubit_fidelity", "move_fidelity")
+    _probabilities(sheet, ("equilibrium", "attempt_dephasing", *fidelities), path, problems)
+    for right in sheet.readout:
+        if not 0 <= right <= 1:
+            problems.add(f"{path}.readout", f"{right} is not in [0, 1]")
+    times = ("t1_ns", "t2_ns", "gate_ns", "move_ns", "readout_ns")
+    _not_negative(sheet, ("communication", "storage", *times), path, problems)
+    if sheet.t1_ns > 0 and sheet.t2_ns > 2 * sheet.t1_ns:
+        reason = f"{sheet.t2_ns} is longer than twice t1_ns = {sheet.t1_ns}"
+        problems.add(f"{path}.t2_ns", reason)
+    if sheet.exponent <= 0:
+        problems.add(f"{path}.exponent", f"{sheet.exponent} is not positive")
+    slots = sheet.communication + sheet.storage
+    if not 1 <= slots <= MOST_SLOTS:
+        problems.add(path, f"a memory has 1 to {MOST_SLOTS} slots, not {slots}")
+    for pair in sheet.coupled:
+        if not (min(pair) >= 0 and max(pair) < slots and pair[0] != pair[1]):
+            problems.add(f"{path}.coupled", f"{pair} are not two of {slots} slots")
+
+
+def _probabilities(sheet: Any, names: tuple[str, ...], path: str, problems: Problems) -> None:
+    for name in names:
+        value = getattr(sheet, name)
+        if not 0 <= value <= 1:
+            problems.add(f"{path}.{name}", f"{value} is not in [0, 1]")
+
+
+def _not_negative(sheet: Any, names: tuple[str, ...], path: str, problems: Problems) -> None:
+    for name in names:
+        value = getattr(sheet, name)
+        if value < 0:
+            problems.add(f"{path}.{name}", f"{value} is negative")
