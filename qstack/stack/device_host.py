@@ -35,6 +35,10 @@ class DeviceHost:
             actions += self.neighbours.open(owner, role, "peer", initiate=False, now=now)
         return actions
 
+    def stop(self, reason: str, now: Instant) -> list[Any]:
+        """Tell every peer that this process stops on purpose. Nothing may follow."""
+        return self.neighbours.shut(reason, now)
+
     def handle(self, event: Any, now: Instant) -> list[Any]:
         """Take one event of the process."""
         match event:

@@ -110,6 +110,10 @@ class EndNode:
             actions += self.neighbours.open(peer, peers[peer], "peer", initiate=True, now=now)
         return actions + self.devices.start(now)
 
+    def stop(self, reason: str, now: Instant) -> list[Any]:
+        """Tell every peer that this process stops on purpose. Nothing may follow."""
+        return self.neighbours.shut(reason, now)
+
     def handle(self, event: Any, now: Instant) -> list[Any]:
         """Take one event of the process; see :mod:`qstack.stack.hosting`."""
         match event:

@@ -11,7 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from qstack.adjacency import Adjacency, AdjacencyParameters, Delivered, Open, PeerLost, PeerUp, Post
+from qstack.adjacency import (
+    Adjacency,
+    AdjacencyParameters,
+    Delivered,
+    Open,
+    PeerLost,
+    PeerUp,
+    Post,
+    Shut,
+)
 from qstack.errors import RemoteProtocolError
 from qstack.machine import DRAINED, TICK, Arrived, Note, Transmit, Up, earliest, record
 from qstack.messages.control import Hello
@@ -166,6 +175,14 @@ class Neighbours:
             if deadline is not None and deadline <= now:
                 actions += self._step(peer, adjacency, TICK, now)
         return actions
+
+    def shut(self, reason: str, now: Instant) -> list[Any]:
+        """Say goodbye to every peer: for a process that stops on purpose."""
+        actions: list[Any] = []
+        for adjacency in self._all.values():
+            # What the layers would make of the losses is of no interest any more.
+            actions += adjacency.handle(Shut(reason), now) + adjacency.handle(DRAINED, now)
+        return [action for action in actions if type(action) is not Up]
 
     def drain(self, now: Instant) -> list[Any]:
         """Let out what was collected, bundled."""

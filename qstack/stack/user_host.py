@@ -65,6 +65,10 @@ class UserHost:
             actions += self.neighbours.open(node, role, "user", initiate=True, now=now)
         return actions
 
+    def stop(self, reason: str, now: Instant) -> list[Any]:
+        """Tell every peer that this process stops on purpose. Nothing may follow."""
+        return self.neighbours.shut(reason, now)
+
     def handle(self, event: Any, now: Instant) -> list[Any]:
         """Take one event of the process or of the program."""
         match event:
