@@ -1,0 +1,347 @@
+"""A program's view of one node of a running network; made by :mod:`qstack.drivers.client`."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from qstack.application.service import Delivery
+from qstack.bell import BellIndex
+from qstack.drivers.pump import Pump
+from qstack.errors import QstackError, RemoteProtocolError, RequestFailed
+from qstack.messages.application import (
+    Answer,
+    ApplyGate,
+    AskStatus,
+    Cancel,
+    Created,
+    CreateKeep,
+    CreateMeasure,
+    CreatePrepare,
+    FreeQubit,
+    Listen,
+    Measured,
+    MeasureQubit,
+    OutcomeReady,
+    PairExpired,
+    PairReady,
+    RequestDone,
+    RequestEnded,
+    Status,
+    StopListen,
+    Terms,
+)
+from qstack.messages.common import BasisPlan, Qubit, RequestId
+from qstack.messages.devices import Gate
+from qstack.stack import ToNode
+from qstack.units import Instant, NodeName
+
+T = TypeVar("T")
+
+_TURN = 32
+"""After this many deliveries in a row without waiting, other tasks get a turn."""
+
+
+class Unreachable(QstackError):
+    """A node does not answer; the message says who, where, and what to do."""
+
+
+class _Queue:
+    """Deliveries in order, then their end: normal (None) or an error."""
+
+    def __init__(self) -> None:
+        self._items: deque[Delivery] = deque()
+        self._more = trio.Event()
+        self._ended = False
+        self._error: QstackError | None = None
+        self._taken = 0
+
+    def put(self, item: Delivery) -> None:
+        self._items.append(item)
+        self._more.set()
+
+    def end(self, error: QstackError | None = None) -> None:
+        if not self._ended:
+            self._ended, self._error = True, error
+        self._more.set()
+
+    def drop_qubits(self) -> list[Qubit]:
+        """Empty the queue and return the qubits that were waiting in it."""
+        qubits = [item.qubit for item in self._items if isinstance(item, PairReady)]
+        self._items.clear()
+        return qubits
+
+    async def get(self) -> Delivery:
+        """Return the next delivery; StopAsyncIteration, or the error, at the end.
+
+        What is there already is given out without a turn of the scheduler, so that the
+        program's answers to one datagram leave in one datagram.
+        """
+        while not self._items:
+            self._taken = 0
+            if self._ended:
+                if self._error is not None:
+                    raise self._error
+                raise StopAsyncIteration
+            self._more = trio.Event()
+            await self._more.wait()
+        self._taken += 1
+        if self._taken % _TURN == 0:
+            await trio.lowlevel.checkpoint()
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        return self._items.popleft()
+
+
+class _Reply:
+    """The answer to one call."""
+
+    def __init__(self) -> None:
+        self._there = trio.Event()
+        self._message: Any = None
+
+    def give(self, message: Any) -> None:
+        self._message = message
+        self._there.set()
+
+    async def wait(self, kind: type[T]) -> T:
+        """Return the answer, which is of this kind unless the call was refused."""
+        await self._there.wait()
+        message = self._message
+        if isinstance(message, QstackError):
+            raise message
+        if isinstance(message, Answer) and message.code is not None:
+            raise RequestFailed(message.code, message.reason)
+        if not isinstance(message, kind):
+            raise RemoteProtocolError(f"{type(message).__name__} answers no such call")
+        return message
+
+
+class LiveRequest:
+    """See :class:`qstack.application.service.Request`."""
+
+    def __init__(self, node: LiveNode, identity: RequestId, queue: _Queue) -> None:
+        self._node = node
+        self._identity = identity
+        self._queue = queue
+
+    @property
+    def id(self) -> RequestId:
+        """The network-wide id."""
+        return self._identity
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        return await self._queue.get()
+
+    async def cancel(self) -> None:
+        """End the request early; the iteration then raises RequestFailed(OTHER)."""
+        reference, reply = self._node.call()
+        self._node.tell(Cancel(reference, self._identity))
+        await reply.wait(Answer)
+
+
+class LiveIncoming:
+    """See :class:`qstack.application.service.Incoming`."""
+
+    def __init__(self, node: LiveNode, purpose: int, queue: _Queue) -> None:
+        self._node = node
+        self._purpose = purpose
+        self._queue = queue
+
+    def __aiter__(self) -> AsyncIterator[Delivery]:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        return await self._queue.get()
+
+    async def close(self) -> None:
+        """Refuse later requests; what still comes for running ones is delivered first."""
+        await self._node.stop_listening(self._purpose)
+        self._queue.end()
+
+
+@attrs.define(eq=False)
+class _Books:
+    """What a live node waits for. Deliveries of others' requests go by purpose."""
+
+    calls: dict[int, _Reply] = attrs.field(factory=dict)
+    creating: dict[int, _Queue] = attrs.field(factory=dict)
+    requests: dict[RequestId, _Queue] = attrs.field(factory=dict)
+    incoming: dict[int, _Queue] = attrs.field(factory=dict)
+    purposes: dict[RequestId, int] = attrs.field(factory=dict)
+
+
+class LiveNode:
+    """A :class:`qstack.application.service.Node` of a running network. Made by connect()."""
+
+    def __init__(self, name: NodeName, pump: Pump) -> None:
+        self._name = name
+        self._pump = pump
+        self._last = 0
+        self._books = _Books()
+        self._lost: Unreachable | None = None
+
+    @property
+    def name(self) -> str:
+        """The node's name in the network."""
+        return self._name
+
+    def now(self) -> Instant:
+        """The present instant of this program's lab time."""
+        return self._pump.clock.now()
+
+    # --- the service ----------------------------------------------------------------------
+
+    async def create_keep(
+        self, terms: Terms, *, store: bool = False, final_bell: BellIndex | None = None
+    ) -> LiveRequest:
+        """Ask for pairs to keep. Deliveries are PairReady."""
+        reference, reply = self.call()
+        return await self._create(reference, reply, CreateKeep(reference, terms, store, final_bell))
+
+    async def create_measure(
+        self, terms: Terms, local: BasisPlan, remote: BasisPlan
+    ) -> LiveRequest:
+        """Ask for pairs to be measured at both ends at once. Deliveries are OutcomeReady."""
+        reference, reply = self.call()
+        return await self._create(reference, reply, CreateMeasure(reference, terms, local, remote))
+
+    async def create_prepare(
+        self, terms: Terms, local: BasisPlan, *, store: bool = False, correct: bool = False
+    ) -> LiveRequest:
+        """Prepare the remote half by measuring mine. Deliveries are OutcomeReady."""
+        reference, reply = self.call()
+        wanted = CreatePrepare(reference, terms, store, local, correct)
+        return await self._create(reference, reply, wanted)
+
+    async def listen(self, purpose: int) -> LiveIncoming:
+        """Take what others ask for with this purpose."""
+        queue = self._books.incoming.setdefault(purpose, _Queue())
+        reference, reply = self.call()
+        self.tell(Listen(reference, purpose))
+        await reply.wait(Answer)
+        return LiveIncoming(self, purpose, queue)
+
+    async def measure(self, qubit: Qubit, plan: BasisPlan) -> Measured:
+        """Measure a qubit of mine; it is freed."""
+        reference, reply = self.call()
+        self.tell(MeasureQubit(reference, qubit, plan))
+        return await reply.wait(Measured)
+
+    async def gate(
+        self, gate: Gate, qubit: Qubit, other: Qubit | None = None, angle: float = 0.0
+    ) -> None:
+        """Apply a gate to qubits of mine."""
+        reference, reply = self.call()
+        self.tell(ApplyGate(reference, gate, qubit, other, angle))
+        await reply.wait(Answer)
+
+    async def free(self, qubit: Qubit) -> None:
+        """Give a qubit back."""
+        self.tell(FreeQubit(qubit))
+        await trio.lowlevel.checkpoint()
+
+    async def status(self) -> dict[str, Any]:
+        """Return what the node knows and has counted."""
+        reference, reply = self.call()
+        self.tell(AskStatus(reference))
+        answer = await reply.wait(Status)
+        found: dict[str, Any] = json.loads(answer.text)
+        return found
+
+    # --- calls ----------------------------------------------------------------------------
+
+    def call(self) -> tuple[int, _Reply]:
+        """Return a fresh reference and the reply that will be given to it."""
+        self._check()
+        self._last += 1
+        reply = self._books.calls[self._last] = _Reply()
+        return self._last, reply
+
+    def tell(self, message: Any) -> None:
+        """Send a message to the node."""
+        self._check()
+        self._pump.post(ToNode(self._name, message))
+
+    async def stop_listening(self, purpose: int) -> None:
+        """Refuse later requests with this purpose."""
+        reference, reply = self.call()
+        self.tell(StopListen(reference, purpose))
+        await reply.wait(Answer)
+        queue = self._books.incoming.pop(purpose, None)
+        for qubit in () if queue is None else queue.drop_qubits():
+            self.tell(FreeQubit(qubit))
+
+    async def _create(self, reference: int, reply: _Reply, message: Any) -> LiveRequest:
+        # Made before the node can answer: a delivery may come in the datagram of Created.
+        queue = self._books.creating[reference] = _Queue()
+        self.tell(message)
+        created = await reply.wait(Created)
+        return LiveRequest(self, created.request, queue)
+
+    def _check(self) -> None:
+        if self._lost is not None:
+            raise self._lost
+
+    # --- what the node says ---------------------------------------------------------------
+
+    def told(self, message: Any) -> None:
+        """Take a message of the node."""
+        match message:
+            case PairReady() | OutcomeReady() | PairExpired():
+                self._delivered(message)
+            case Measured() | Answer() | Status():
+                self._answered(message.reference, message)
+            case Created():
+                queue = self._books.creating.pop(message.reference, None)
+                if queue is not None:
+                    self._books.requests[message.request] = queue
+                self._answered(message.reference, message)
+            case RequestDone():
+                self._ended(message.request, None)
+            case RequestEnded():
+                self._ended(message.request, RequestFailed(message.code, message.reason))
+
+    def lost(self, error: Unreachable) -> None:
+        """The node is gone: all that waits for it ends with this error."""
+        self._lost = error
+        books, self._books = self._books, _Books()
+        for reply in books.calls.values():
+            reply.give(error)
+        for queues in (books.requests, books.incoming, books.creating):
+            for queue in queues.values():
+                queue.end(error)
+
+    def _answered(self, reference: int, message: Any) -> None:
+        reply = self._books.calls.pop(reference, None)
+        self._books.creating.pop(reference, None)
+        if reply is not None:
+            reply.give(message)
+
+    def _delivered(self, message: Delivery) -> None:
+        books = self._books
+        queue = books.requests.get(message.request)
+        if queue is None:
+            if not isinstance(message, PairExpired):
+                books.purposes[message.request] = message.purpose
+            purpose = books.purposes.get(message.request, -1)
+            queue = books.incoming.get(purpose)
+        if queue is not None:
+            queue.put(message)
+        elif isinstance(message, PairReady):
+            # Nobody here waits for it any more: the memory is worth more than the pair.
+            self.tell(FreeQubit(message.qubit))
+
+    def _ended(self, request: RequestId, error: RequestFailed | None) -> None:
+        self._books.purposes.pop(request, None)
+        queue = self._books.requests.pop(request, None)
+        if queue is not None:
+            queue.end(error)

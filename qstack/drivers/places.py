@@ -1,0 +1,180 @@
+"""From a network file to one process of it: who it is, where it listens, what it drives."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from qstack import __version__
+from qstack.config import NetworkFile, NodeFile, host_and_port, link_parameters
+from qstack.drivers.devices import LocalDevices
+from qstack.drivers.pump import Port
+from qstack.drivers.trace import TraceHeader
+from qstack.drivers.udp import Address, PortUnavailable, UdpSocket, resolve
+from qstack.errors import ConfigError
+from qstack.stack import Identity, Timing
+from qstack.stack.assembly import build, devices_of
+from qstack.units import Chance, NodeName
+
+WORLD: NodeName = "world"
+"""The name of the simulated world's process in every network."""
+
+
+@attrs.define(eq=False)
+class Process:
+    """A host with everything around it but the pump. `peers`: who it needs to be of use."""
+
+    host: Any
+    ports: tuple[Port, ...]
+    time_scale: float
+    devices: LocalDevices | None
+    header: TraceHeader
+    peers: frozenset[NodeName]
+    traces: str | None
+
+    def close(self) -> None:
+        """Give the ports back."""
+        for port in self.ports:
+            port.socket.close()
+
+
+def network_text(name_or_path: str) -> str:
+    """Return the text of a network file, or of a shipped network by its bare name."""
+    path = Path(name_or_path)
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    shipped = resources.files("qstack_nodes") / "networks" / f"{name_or_path}.toml"
+    return shipped.read_text(encoding="utf-8")
+
+
+def timing_of(network: NetworkFile) -> Timing:
+    """Return the times that are bound to the computer, in lab nanoseconds."""
+    scale, control = network.time_scale, network.control
+
+    def lab(wall_ns: int) -> int:
+        return max(1, round(wall_ns * scale))
+
+    return Timing(
+        keepalive_ns=lab(control.keepalive_ns),
+        retransmit_floor_ns=lab(control.retransmit_floor_ns),
+        ack_delay_ns=lab(control.ack_delay_ns),
+        hello_interval_ns=lab(control.hello_interval_ns),
+        lab_per_wall=scale,
+    )
+
+
+def identity_of(network: NetworkFile, name: NodeName, role: str, chance: Chance) -> Identity:
+    """Return who this process is; its boot id follows from `chance`."""
+    return Identity(name, role, chance.fork("boot").boot_id(), timing_of(network), True)
+
+
+def node_of(network: NetworkFile, name: NodeName) -> NodeFile:
+    """Return the node of this name; ConfigError that lists the others if there is none."""
+    try:
+        return network.node(name)
+    except KeyError:
+        known = ", ".join(sorted(node.name for node in network.nodes))
+        raise ConfigError(
+            [f"{network.file}: there is no node {name!r}: there are {known}"]
+        ) from None
+
+
+def role_of(node: NodeFile) -> str:
+    """Return the role that a node's adjacencies state."""
+    return "station" if node.kind == "station" else "node"
+
+
+def address_of(network: NetworkFile, name: NodeName) -> Address:
+    """Return the numeric address of the peers' port of a node, or of the world."""
+    if name == WORLD:
+        if network.world is None:
+            raise ConfigError([f"{network.file}: world: there is none in this network"])
+        return resolve(host_and_port(network.world.address))
+    return resolve(host_and_port(node_of(network, name).address))
+
+
+def user_address_of(network: NetworkFile, name: NodeName) -> Address:
+    """Return the numeric address of a node's user port; ConfigError if it has none."""
+    node = node_of(network, name)
+    if node.user is None:
+        raise ConfigError([f"{network.file}: nodes.{name}.user: {name} has no user port"])
+    return resolve(host_and_port(node.user))
+
+
+def neighbours_of(network: NetworkFile, name: NodeName) -> frozenset[NodeName]:
+    """Return the parties that `name` has adjacencies with on its peers' port."""
+    found: set[NodeName] = set()
+    for link in network.links:
+        parties = {link.station, *(arm.node for arm in link.arms)}
+        if name in parties:
+            found |= parties - {name}
+    if name == WORLD:
+        found = {n.name for n in network.nodes if any(d.simulated for d in n.devices)}
+    elif any(device.simulated for device in node_of(network, name).devices):
+        found.add(WORLD)
+    return frozenset(found)
+
+
+def peer_port(network: NetworkFile, name: NodeName) -> Port:
+    """Open the peers' port of a process; PortUnavailable says why it cannot be."""
+    peers = {peer: address_of(network, peer) for peer in neighbours_of(network, name)}
+    return Port("peer", UdpSocket(address_of(network, name), owner=name, port_name="peer"), peers)
+
+
+def header_of(host: Any, seed: int, text: str) -> TraceHeader:
+    """Return the header of a trace of `host`, made from this seed and network file."""
+    return TraceHeader(__version__, host.name, host.boot, seed, text)
+
+
+def node_host(network: NetworkFile, name: NodeName, seed: int) -> Any:
+    """Return the machine of a node or station, the same for the same seed."""
+    node = node_of(network, name)
+    chance = Chance(seed)
+    links = tuple(
+        link_parameters(network, link.name)
+        for link in network.links
+        if name in (link.station, *(arm.node for arm in link.arms))
+    )
+    if not links:
+        raise ConfigError([f"{network.file}: nodes.{name}: it is on no link, so has no work"])
+    simulated = {device.name for device in node.devices if device.simulated}
+    hosts = tuple((d, WORLD) for d in devices_of(name, links) if d in simulated)
+    return build(identity_of(network, name, role_of(node), chance), links, hosts, chance)
+
+
+def node_devices(network: NetworkFile, name: NodeName) -> LocalDevices | None:
+    """Return the devices that the process of a node drives itself; None where it has none."""
+    pure: dict[str, Any] = {}
+    asynchronous: dict[str, Any] = {}
+    for device in node_of(network, name).devices:
+        if device.plugin.build is not None:
+            made: Any = device.plugin.build(device.name, device.parameters)
+            (asynchronous if hasattr(made, "run") else pure)[device.name] = made
+    return LocalDevices(pure, asynchronous) if pure or asynchronous else None
+
+
+def node_process(network: NetworkFile, name: NodeName, seed: int, text: str) -> Process:
+    """Return a node's process, its ports open. Raises ConfigError and PortUnavailable."""
+    node = node_of(network, name)
+    host = node_host(network, name, seed)
+    ports = [peer_port(network, name)]
+    if node.user is not None:
+        address = user_address_of(network, name)
+        try:
+            socket = UdpSocket(address, owner=name, port_name="user")
+        except PortUnavailable:
+            ports[0].socket.close()
+            raise
+        ports.append(Port("user", socket, {}, learns=True))
+    return Process(
+        host=host,
+        ports=tuple(ports),
+        time_scale=network.time_scale,
+        devices=node_devices(network, name),
+        header=header_of(host, seed, text),
+        peers=neighbours_of(network, name),
+        traces=network.traces,
+    )
