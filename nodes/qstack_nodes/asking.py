@@ -1,0 +1,157 @@
+"""``qstack pairs`` and ``qstack status``: programs that use a live network."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import AbstractContextManager
+from typing import Any
+
+import trio
+
+from qstack.config import NetworkFile, link_parameters, load
+from qstack.drivers.client import connect
+from qstack.drivers.live import Unreachable
+from qstack.drivers.serving import DONE, FAILED, UNREACHABLE
+from qstack.machine import record
+from qstack.messages.common import PairKind
+from qstack.programs.pairs import PairRecord, PairsOptions, PairsReport, measure_pairs
+from qstack.programs.tomography import PERFECT, Readout
+from qstack.units import SECOND, NodeName
+from qstack_nodes import report
+
+KINDS = {"keep": PairKind.KEEP, "measure": PairKind.MEASURE, "prepare": PairKind.PREPARE}
+
+
+@record
+class PairsArguments:
+    """The arguments of ``qstack pairs``; times in lab seconds, 0 for none."""
+
+    network: str
+    a: NodeName
+    b: NodeName
+    count: int
+    kind: str
+    fidelity_min: float
+    timeout_s: float
+    per_request: int
+    json: bool
+
+
+def pairs(arguments: PairsArguments) -> int:
+    """Deliver and measure pairs; print the report; return the exit code."""
+    found = trio.run(deliver, load(arguments.network), arguments)
+    if arguments.json:
+        print(json.dumps({"summary": report.pairs_summary(found)}), flush=True)
+    else:
+        report.show_pairs(found, f"{arguments.a} - {arguments.b}, {arguments.kind}")
+    if found.error:
+        print(f"qstack: {found.error}", file=sys.stderr)
+        return FAILED
+    return DONE
+
+
+async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsReport:
+    """Ask a running network for pairs, show the progress, and return what came of it."""
+    async with connect(network, arguments.a, arguments.b) as (a, b):
+        with _watcher(arguments) as on_pair:
+            options = PairsOptions(
+                count=arguments.count,
+                now=a.now,
+                kind=KINDS[arguments.kind],
+                fidelity_min=arguments.fidelity_min,
+                timeout_ns=round(arguments.timeout_s * SECOND),
+                per_request=arguments.per_request,
+                predicted_rate_hz=predicted_rate_hz(network, arguments),
+                readouts=readouts(network, arguments.a, arguments.b),
+                on_pair=on_pair,
+            )
+            return await measure_pairs(a, b, options)
+
+
+def _watcher(arguments: PairsArguments) -> AbstractContextManager[report.OnPair]:
+    if arguments.json:
+        return report.json_lines(_print_pair)
+    return report.progress(f"pairs {arguments.a} - {arguments.b}", arguments.count)
+
+
+def _print_pair(item: PairRecord) -> None:
+    print(json.dumps(report.pair_fields(item)), flush=True)
+
+
+def predicted_rate_hz(network: NetworkFile, arguments: PairsArguments) -> float:
+    """Return the rate of heralds of the fastest working point that meets the fidelity.
+
+    As if a memory were always free: an upper bound for what is kept. 0 without a common link.
+    """
+    rates = [0.0]
+    for link in network.links:
+        if {arm.node for arm in link.arms} != {arguments.a, arguments.b}:
+            continue
+        parameters = link_parameters(network, link.name)
+        for setting in parameters.settings:
+            success = setting.success_probability
+            good = sum(p.share * p.weights[p.bell] for p in setting.patterns)
+            if success > 0 and good / success >= arguments.fidelity_min:
+                rates.append(success * parameters.modes * 1e9 / parameters.cycle_ns)
+    return max(rates)
+
+
+def readouts(network: NetworkFile, a: NodeName, b: NodeName) -> tuple[Readout, Readout]:
+    """Return the readout probabilities that the datasheets state for a's and b's memories.
+
+    Perfect ones where two nodes share no link that can keep a qubit.
+    """
+    for link in network.links:
+        if {arm.node for arm in link.arms} == {a, b}:
+            parameters = link_parameters(network, link.name)
+            if parameters.keep:
+                return parameters.end(a).model.readout, parameters.end(b).model.readout
+    return PERFECT, PERFECT
+
+
+# --- status -------------------------------------------------------------------------------
+
+STATUS_S = 2.0
+
+
+def status(network_name: str, *, as_json: bool) -> int:
+    """Show the status of every node that has a user port; 3 if one does not answer."""
+    network = load(network_name)
+    names = [node.name for node in network.nodes if node.user is not None]
+    answers: dict[NodeName, dict[str, Any] | str] = {}
+    trio.run(ask_all, network, names, answers)
+    if as_json:
+        for name in names:
+            answer = answers[name]
+            known = answer if isinstance(answer, dict) else {"node": name, "error": answer}
+            print(json.dumps(known), flush=True)
+        silent = [name for name in names if isinstance(answers[name], str)]
+        print(json.dumps({"summary": {"nodes": len(names), "silent": silent}}), flush=True)
+    else:
+        report.show_status(answers)
+    failed = any(isinstance(answer, str) for answer in answers.values())
+    return UNREACHABLE if failed else DONE
+
+
+async def ask_all(
+    network: NetworkFile,
+    names: list[NodeName],
+    answers: dict[NodeName, dict[str, Any] | str],
+) -> None:
+    """Put each node's status, or why there is none, into `answers`."""
+    async with trio.open_nursery() as nursery:
+        for name in names:
+            nursery.start_soon(_ask, network, name, answers)
+
+
+async def _ask(
+    network: NetworkFile, name: NodeName, answers: dict[NodeName, dict[str, Any] | str]
+) -> None:
+    answers[name] = f"{name} does not answer"
+    try:
+        async with connect(network, name, timeout_s=STATUS_S) as (node,):
+            with trio.move_on_after(STATUS_S):
+                answers[name] = await node.status()
+    except Unreachable as error:
+        answers[name] = str(error)

@@ -1,0 +1,297 @@
+"""The `qstack` command: verbs and arguments.
+
+Nothing heavy is imported before a verb runs, so that help is instant. Exit codes: 0 done, 1 the
+work failed, 2 bad usage or configuration, 3 the network could not be reached.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qstack.errors import ConfigError, QstackError, RequestFailed
+
+DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
+
+NETWORK_HELP = "a network file, or the bare name of a shipped one"
+LIVE_HELP = (
+    f"{NETWORK_HELP}; without it the network of QSTACK_NETWORK, which `qstack up` sets for its "
+    "command"
+)
+EPILOG = "Exit codes: 0 done, 1 the work failed, 2 bad usage or configuration, 3 unreachable."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit code. Ends in SystemExit for bad usage and for help."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Cut here: argparse would take options of the verb that follow NETWORK for the command's.
+    end = words.index("--") if "--" in words else len(words)
+    top = parser()
+    given = top.parse_args(words[:end])
+    given.command = tuple(words[end + 1 :])
+    if given.command and given.verb_function is not _up:
+        top.error("only `qstack up` takes a command after --")
+    return _guarded(given.verb_function, given)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all verbs."""
+    top = argparse.ArgumentParser(
+        prog="qstack",
+        description="Run quantum networks: live processes, or virtual time.",
+        epilog=EPILOG,
+    )
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
+    for add in (_add_up, _add_node, _add_pairs, _add_status, _add_link, _add_check, _add_trace):
+        add(verbs)
+    return top
+
+
+def _verb(
+    verbs: Any, name: str, function: Callable[[argparse.Namespace], int], summary: str
+) -> argparse.ArgumentParser:
+    made: argparse.ArgumentParser = verbs.add_parser(
+        name, help=summary, description=summary[0].upper() + summary[1:] + ".", epilog=EPILOG
+    )
+    made.set_defaults(verb_function=function)
+    return made
+
+
+def _add_up(verbs: Any) -> None:
+    verb = _verb(verbs, "up", _up, "start every process of a network on this machine")
+    verb.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
+    verb.add_argument("--json", action="store_true", help="one JSON object per line")
+    verb.add_argument("--traces", metavar="FOLDER", help="write a trace of every process")
+    verb.add_argument("--verbose", action="store_true", help="show what the processes note")
+    verb.usage = "qstack up [--json] [--traces FOLDER] [--verbose] NETWORK [-- COMMAND ...]"
+    verb.description = (
+        f"{verb.description}"
+        " With a COMMAND, run it against the live network, stop everything, and return its code."
+    )
+
+
+def _add_node(verbs: Any) -> None:
+    verb = _verb(verbs, "node", _node, "start one process of a network on this machine")
+    verb.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
+    verb.add_argument("name", metavar="NAME", help="a node or station of it, or world")
+    verb.add_argument("--traces", metavar="FOLDER", help="write a trace into this folder")
+    verb.add_argument("--seed", type=int, help="of this life of the process; default: random")
+    verb.add_argument("--watched", action="store_true", help="end when standard input closes")
+    verb.add_argument("--verbose", action="store_true", help="write notes to standard error")
+
+
+def _add_pairs(verbs: Any) -> None:
+    summary = "deliver pairs between two nodes, measure them, compare with the prediction"
+    verb = _verb(verbs, "pairs", _pairs, summary)
+    verb.add_argument("a", metavar="A", help="the node that asks")
+    verb.add_argument("b", metavar="B", help="the node at the other end")
+    verb.add_argument("--count", type=_positive, required=True, metavar="N")
+    verb.add_argument("--kind", choices=("keep", "measure", "prepare"), default="keep")
+    verb.add_argument("--fidelity-min", type=_probability, default=0.0, metavar="F")
+    verb.add_argument(
+        "--timeout", type=_seconds, default=0.0, metavar="S", help="lab seconds for each request"
+    )
+    verb.add_argument(
+        "--per-request", type=_positive, default=0, metavar="K", help="pairs in one request"
+    )
+    verb.add_argument("--json", action="store_true", help="one JSON object per pair, then summary")
+    verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
+
+
+def _add_status(verbs: Any) -> None:
+    verb = _verb(verbs, "status", _status, "show what the live network knows and has counted")
+    verb.add_argument("--json", action="store_true", help="one JSON object per node, then summary")
+    verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
+
+
+def _add_link(verbs: Any) -> None:
+    verb = _verb(verbs, "link", _link, "show what a link's hardware comes to")
+    verb.add_argument("a", metavar="A")
+    verb.add_argument("b", metavar="B")
+    verb.add_argument(
+        "--budget", action="store_true", required=True, help="decibel by decibel to rate, fidelity"
+    )
+    verb.add_argument("--json", action="store_true", help="one JSON object per link, then summary")
+    verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
+
+
+def _add_check(verbs: Any) -> None:
+    summary = "find every error of a network file, ports in use, peers out of reach"
+    verb = _verb(verbs, "check", _check, summary)
+    verb.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
+    verb.add_argument("--json", action="store_true", help="one JSON object per process")
+
+
+def _add_trace(verbs: Any) -> None:
+    verb = _verb(verbs, "trace", _trace, "print a trace, one line for each record and frame")
+    verb.add_argument("file", metavar="FILE")
+    verb.add_argument("--grep", metavar="TEXT", help="only records that contain this text")
+    verb.add_argument("--ticks", action="store_true", help="ticks and ends of batches too")
+    verb = _verb(verbs, "replay", _replay, "step a process again with what its trace recorded")
+    verb.add_argument("file", metavar="FILE")
+
+
+# --- verbs --------------------------------------------------------------------------------
+
+
+def _up(given: argparse.Namespace) -> int:
+    from qstack_nodes.running import UpOptions, up  # noqa: PLC0415  help must stay instant
+
+    return up(UpOptions(given.network, given.command, given.json, given.traces, given.verbose))
+
+
+def _node(given: argparse.Namespace) -> int:
+    from qstack.drivers.serving import Serving  # noqa: PLC0415  help must stay instant
+    from qstack_nodes.process import run_process  # noqa: PLC0415  help must stay instant
+
+    serving = Serving(given.watched, given.traces, given.seed, given.verbose)
+    return run_process(given.network, given.name, serving)
+
+
+def _pairs(given: argparse.Namespace) -> int:
+    from qstack_nodes.asking import PairsArguments, pairs  # noqa: PLC0415  help stays instant
+
+    return pairs(
+        PairsArguments(
+            network=_network(given),
+            a=given.a,
+            b=given.b,
+            count=given.count,
+            kind=given.kind,
+            fidelity_min=given.fidelity_min,
+            timeout_s=given.timeout,
+            per_request=given.per_request,
+            json=given.json,
+        )
+    )
+
+
+def _status(given: argparse.Namespace) -> int:
+    from qstack_nodes.asking import status  # noqa: PLC0415  help must stay instant
+
+    return status(_network(given), as_json=given.json)
+
+
+def _check(given: argparse.Namespace) -> int:
+    from qstack_nodes.probe import check  # noqa: PLC0415  help must stay instant
+
+    return check(given.network, as_json=given.json)
+
+
+def _link(given: argparse.Namespace) -> int:
+    from qstack_nodes.looking import link_budget  # noqa: PLC0415  help must stay instant
+
+    return link_budget(_network(given), given.a, given.b, as_json=given.json)
+
+
+def _trace(given: argparse.Namespace) -> int:
+    from qstack_nodes.looking import show_trace  # noqa: PLC0415  help must stay instant
+
+    return show_trace(given.file, grep=given.grep, ticks=given.ticks)
+
+
+def _replay(given: argparse.Namespace) -> int:
+    from qstack_nodes.looking import replay_file  # noqa: PLC0415  help must stay instant
+
+    return replay_file(given.file)
+
+
+# --- arguments and errors -----------------------------------------------------------------
+
+
+class UsageError(QstackError):
+    """The command line does not say enough."""
+
+
+def _network(given: argparse.Namespace) -> str:
+    """Return the network that is meant: the argument's, or that of the environment."""
+    name = given.network or os.environ.get("QSTACK_NETWORK", "")
+    if not name:
+        raise UsageError(
+            "which network? Give --network NETWORK, set QSTACK_NETWORK, or run this under "
+            "qstack up NETWORK -- ..."
+        )
+    return str(name)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _probability(text: str) -> float:
+    value = _number(text)
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    value = _number(text)
+    if not 0.0 < value < 1e9:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
+    return value
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _guarded(verb: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
+    """Run a verb; say what went wrong without a traceback where that is no bug of ours."""
+    try:
+        return verb(given)
+    except UsageError as error:
+        print(f"qstack: {error}", file=sys.stderr)
+        return USAGE
+    except KeyboardInterrupt:
+        return 128 + 2
+    except BrokenPipeError:
+        # Standard output went to something like `head`, which has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"qstack: {error.filename}: {error.strerror}", file=sys.stderr)
+        return USAGE
+    except QstackError as error:
+        return _explained(error, error)
+    except BaseExceptionGroup as group:
+        return _explained(_first(group), group)
+
+
+def _first(group: BaseException) -> BaseException:
+    """Return the first error of nested groups: the others are its company."""
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
+def _explained(error: BaseException, whole: BaseException) -> int:
+    """Say what an error means and return its exit code; what is a bug of ours goes on."""
+    if isinstance(error, ConfigError):
+        print("\n".join(error.problems), file=sys.stderr)
+        return USAGE
+    from qstack.drivers.live import Unreachable  # noqa: PLC0415  loaded by what raised it
+    from qstack.drivers.trace import TraceError  # noqa: PLC0415  loaded by what raised it
+    from qstack.drivers.udp import PortUnavailable  # noqa: PLC0415  loaded by what raised it
+
+    if isinstance(error, Unreachable | PortUnavailable):
+        print(f"qstack: {error}", file=sys.stderr)
+        return UNREACHABLE
+    if isinstance(error, RequestFailed | TraceError):
+        print(f"qstack: {error}", file=sys.stderr)
+        return FAILED
+    raise whole
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,222 @@
+"""``qstack up``: every process of a network on this machine, and perhaps a command against it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import trio
+
+from qstack.config import NetworkFile, load
+from qstack.drivers.places import WORLD
+from qstack.drivers.serving import DONE, FAILED, UNREACHABLE, USAGE
+from qstack.machine import record
+from qstack_nodes.launcher import (
+    ChildDied,
+    Complaint,
+    Ended,
+    Happening,
+    Linked,
+    Lost,
+    NotReady,
+    Plan,
+    Ready,
+    how_ended,
+    launched,
+)
+
+NETWORK_VARIABLE = "QSTACK_NETWORK"
+"""Tells a command that runs under ``qstack up`` (and its children) which network is live."""
+
+READY_S = 20.0
+LINKED_S = 20.0
+COMMAND_STOP_S = 0.4
+"""How long an interrupted command may take to end before it is killed."""
+
+# Dies with the launcher (PR_SET_PDEATHSIG is 1), then becomes the command.
+_GUARD = (
+    "import ctypes, os, sys\n"
+    "sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 15)\n"
+    "os.execvp(sys.argv[1], sys.argv[1:])\n"
+)
+
+
+@record
+class UpOptions:
+    """What to run, and how to tell of it. `command` may be empty."""
+
+    network: str
+    command: tuple[str, ...] = ()
+    json: bool = False
+    traces: str | None = None
+    verbose: bool = False
+
+
+def plans_of(network: NetworkFile, options: UpOptions) -> list[Plan]:
+    """Return a plan for each process: the world first, then stations, then end nodes."""
+    extra: tuple[str, ...] = ("--watched",)
+    if options.traces is not None:
+        extra += ("--traces", options.traces)
+    if options.verbose:
+        extra += ("--verbose",)
+    plans = []
+    if network.simulated():
+        plans.append(Plan(WORLD, (sys.executable, "-m", "qstack.sim", options.network, *extra)))
+    for node in sorted(network.nodes, key=lambda node: (node.kind != "station", node.name)):
+        command = (sys.executable, "-m", "qstack_nodes.command", "node")
+        plans.append(Plan(node.name, (*command, options.network, node.name, *extra)))
+    return plans
+
+
+class Teller:
+    """Writes what happens: sentences for people, or JSON lines.
+
+    It writes to standard error where a command has standard output for itself.
+    """
+
+    def __init__(self, options: UpOptions) -> None:
+        self._json = options.json
+        self._verbose = options.verbose
+        self._out = sys.stderr if options.command else sys.stdout
+        self.quiet = False
+
+    def tell(self, happening: Happening) -> None:
+        """Take a happening of the launcher."""
+        kind = type(happening).__name__.lower()
+        if self._json:
+            self.line({"event": kind, **_plain(happening)})
+            return
+        match happening:
+            case Ready():
+                text = f"{happening.name}: ready, {happening.where}" if self._verbose else ""
+            case Linked():
+                text = ""
+            case Lost():
+                text = f"{happening.name}: lost {happening.text}"
+            case Complaint():
+                text = f"{happening.name}: {happening.text}"
+            case Ended():
+                text = f"{happening.name} {how_ended(happening.code)}"
+        if text and not self.quiet:
+            print(text, file=self._out, flush=True)
+
+    def line(self, fields: dict[str, object]) -> None:
+        """Write a JSON line."""
+        print(json.dumps(fields), file=self._out, flush=True)
+
+    def up(self, network: NetworkFile, names: list[str]) -> None:
+        """Everything is ready."""
+        if self._json:
+            self.line({"event": "up", "network": network.name, "processes": names})
+        else:
+            hint = "" if self._out is sys.stderr else "; Ctrl-C stops it"
+            print(f"{network.name} is up: {', '.join(names)}{hint}", file=self._out, flush=True)
+
+
+def _plain(happening: Happening) -> dict[str, object]:
+    return {
+        field: getattr(happening, field)
+        for field in ("name", "where", "text", "code", "tail")
+        if hasattr(happening, field)
+    }
+
+
+@attrs.define
+class _Outcome:
+    code: int = DONE
+    error: str = ""
+
+
+def up(options: UpOptions) -> int:
+    """Run a network until interrupted, or until the command ends; return the exit code."""
+    network = load(options.network)
+    if options.command and shutil.which(options.command[0]) is None:
+        print(f"{options.command[0]}: there is no such command", file=sys.stderr)
+        return USAGE
+    outcome = _Outcome()
+    teller = Teller(options)
+    try:
+        trio.run(_up, network, options, teller, outcome)
+    except* (ChildDied, NotReady) as group:
+        first = _first(group)
+        outcome.error = str(first)
+        outcome.code = UNREACHABLE
+        if isinstance(first, ChildDied):
+            known = first.ended.code in (USAGE, UNREACHABLE)
+            outcome.code = first.ended.code if known else FAILED
+    if outcome.error:
+        print(outcome.error, file=sys.stderr)
+    if options.json:
+        teller.line({"summary": {"exit_code": outcome.code, "error": outcome.error}})
+    return outcome.code
+
+
+def _first(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group
+
+
+async def _up(network: NetworkFile, options: UpOptions, teller: Teller, outcome: _Outcome) -> None:
+    plans = plans_of(network, options)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(_until_signal, nursery.cancel_scope, teller)
+        async with launched(plans, teller.tell) as launcher:
+            await launcher.wait_ready(READY_S)
+            await launcher.wait_linked(LINKED_S)
+            teller.up(network, [plan.name for plan in plans])
+            nursery.start_soon(launcher.supervise)
+            if options.command:
+                outcome.code = await run_command(options.command, options.network)
+            else:
+                await trio.sleep_forever()
+            teller.quiet = True
+        nursery.cancel_scope.cancel()
+
+
+async def _until_signal(
+    scope: trio.CancelScope, teller: Teller, *, task_status: trio.TaskStatus[None]
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            teller.quiet = True
+            scope.cancel()
+            return
+
+
+def _start(command: tuple[str, ...], network: str) -> subprocess.Popen[bytes]:
+    """Start the user's command, which is told where the network is."""
+    place = Path(network)
+    variable = str(place.resolve()) if place.is_file() else network
+    # Not by trio, which forks in a helper thread: the guard wants this thread as its parent.
+    return subprocess.Popen(  # noqa: S603  the user's own command
+        (sys.executable, "-I", "-S", "-c", _GUARD, *command),
+        env={**os.environ, NETWORK_VARIABLE: variable},
+    )
+
+
+async def run_command(command: tuple[str, ...], network: str) -> int:
+    """Run a command to its end and return its code, 128 + n where signal n ended it.
+
+    It shares terminal and process group with this process. When cancelled, it is stopped.
+    """
+    popen = _start(command, network)
+    try:
+        code = await trio.to_thread.run_sync(popen.wait, abandon_on_cancel=True)
+    finally:
+        if popen.poll() is None:
+            popen.terminate()
+            try:
+                # Blocking: everything else has been cancelled already.
+                popen.wait(COMMAND_STOP_S)
+            except subprocess.TimeoutExpired:
+                popen.kill()
+                popen.wait()
+    return code if code >= 0 else 128 - code

@@ -1,0 +1,360 @@
+"""Deliver pairs between two nodes, measure them, and compare with what was promised.
+
+For KEEP both ends measure each half when it is delivered, on an axis that both derive from the
+pair's sequence number (X, Y, Z in turn), so nothing has to be agreed. For MEASURE the hardware
+draws an axis at each end from X, Y and Z, and pairs with unequal axes say nothing about the
+fidelity. For PREPARE the creator's hardware draws, and the receiver measures on the same axis.
+
+Fidelity: outcomes are first turned into those of Phi+ (:func:`qstack.bell.flip`), so that pairs
+heralded in different Bell states add up; then ``F = (1 + <XX> - <YY> + <ZZ>) / 4``, with the
+standard error of three independent means. The errors of the readouts, where they are known, are
+undone (:mod:`qstack.programs.tomography`); the uncorrected value is reported beside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+
+import attrs
+import trio
+
+from qstack.application.service import Delivery, Incoming, Node, Request
+from qstack.bell import NAMES
+from qstack.errors import QstackError, RequestFailed
+from qstack.machine import record
+from qstack.messages.application import OutcomeReady, PairExpired, PairReady, Terms
+from qstack.messages.common import (
+    PLAIN_Z,
+    Basis,
+    BasisPlan,
+    BasisSet,
+    PairId,
+    PairInfo,
+    PairKind,
+)
+from qstack.programs.tomography import AXES, PERFECT, Readout, correlators, fidelity_of
+from qstack.units import Duration, Instant
+
+PLANS = {
+    "X": BasisPlan(BasisSet.XYZ, 1.0, 0.0, 0.0, 0.0, 0.0),
+    "Y": BasisPlan(BasisSet.XYZ, 0.0, 1.0, 0.0, 0.0, 0.0),
+    "Z": PLAIN_Z,
+}
+DRAWN = BasisPlan(BasisSet.XYZ, 1 / 3, 1 / 3, 0.0, 0.0, 0.0)
+AXIS_OF = {Basis.X: "X", Basis.Y: "Y", Basis.Z: "Z"}
+QUANTILES = (0.5, 0.9, 0.99)
+GRACE = 10
+"""After the request has ended, the other end may take this many hundredths of the run longer."""
+
+_GRACE_FLOOR_NS = 1_000_000_000
+
+
+@record
+class PairRecord:
+    """A pair of which both ends have reported. `axes` and `outcomes` in the order (a, b).
+
+    `latency_ns`: from the request to the OK at `a`.
+    """
+
+    pair: PairId
+    info: PairInfo
+    axes: tuple[str, str]
+    outcomes: tuple[int, int]
+    latency_ns: Duration
+
+
+@record
+class PairsOptions:
+    """What to ask for, and how to tell the time.
+
+    `now` returns lab time. `per_request`: pairs in one request, 0 for all; requests follow
+    each other. `timeout_ns` of lab time for each request, 0 for none. `on_pair` is called with
+    each complete pair. `predicted_rate_hz`: of attempts that succeed, 0 where unknown.
+    `readouts`: of a's and b's memories, for the correction of the outcomes.
+    """
+
+    count: int
+    now: Callable[[], Instant]
+    kind: PairKind = PairKind.KEEP
+    fidelity_min: float = 0.0
+    timeout_ns: Duration = 0
+    per_request: int = 0
+    purpose: int = 0
+    priority: int = 0
+    predicted_rate_hz: float = 0.0
+    readouts: tuple[Readout, Readout] = (PERFECT, PERFECT)
+    on_pair: Callable[[PairRecord], None] | None = None
+
+
+@record
+class PairsReport:
+    """Measured against predicted. Fidelities are None where too little was measured.
+
+    `delivered` (a, b) counts OKs, `complete` pairs of which both ends have an outcome, `used`
+    those that count for the fidelity, `expired` voided pairs. `correlators` are those of X, Y
+    and Z, as if every pair were Phi+, corrected for readout; `fidelity_raw` is not. Rates are
+    pairs per second of lab time, the first OK not counted. `latency_ns`: quantiles of request to
+    OK, and `interval_ns` those of OK to OK, at :data:`QUANTILES`. `error` is empty where all requests were fulfilled.
+    """
+
+    wanted: int
+    delivered: tuple[int, int]
+    complete: int
+    used: int
+    expired: int
+    bells: tuple[tuple[str, int], ...]
+    correlators: tuple[float | None, float | None, float | None]
+    fidelity: float | None
+    fidelity_error: float | None
+    fidelity_raw: float | None
+    predicted_fidelity: float | None
+    predicted_fidelity_low: float | None
+    rate_hz: float | None
+    predicted_rate_hz: float | None
+    latency_ns: tuple[Duration, ...]
+    interval_ns: tuple[Duration, ...]
+    elapsed_ns: Duration
+    error: str
+
+
+@attrs.define
+class _Half:
+    """What one end knows of a pair."""
+
+    info: PairInfo
+    axis: str
+    outcome: int
+    latency_ns: Duration
+
+
+@attrs.define(eq=False)
+class _Tally:
+    """What has come in so far."""
+
+    options: PairsOptions
+    begun: Instant
+    request_at: Instant
+    delivered: list[int] = attrs.field(factory=lambda: [0, 0])
+    halves: tuple[dict[PairId, _Half], dict[PairId, _Half]] = attrs.field(factory=lambda: ({}, {}))
+    expired: set[PairId] = attrs.field(factory=set)
+    complete: list[PairRecord] = attrs.field(factory=list)
+    oks: list[Instant] = attrs.field(factory=list)
+    infos: list[PairInfo] = attrs.field(factory=list)
+    latencies: list[Duration] = attrs.field(factory=list)
+    changed: trio.Event = attrs.field(factory=trio.Event)
+
+    def ok(self, end: int, info: PairInfo) -> Duration:
+        """Count an OK; return its latency."""
+        now = self.options.now()
+        self.delivered[end] += 1
+        if end == 0:
+            self.oks.append(now)
+            self.infos.append(info)
+            self.latencies.append(now - self.request_at)
+        return now - self.request_at
+
+    def measured(self, end: int, half: _Half) -> None:
+        """Take the outcome of one half; when the other is there, the pair is complete."""
+        pair = half.info.pair
+        self.halves[end][pair] = half
+        other = self.halves[1 - end].get(pair)
+        if other is not None and pair not in self.expired:
+            a, b = (half, other) if end == 0 else (other, half)
+            item = PairRecord(pair, a.info, (a.axis, b.axis), (a.outcome, b.outcome), a.latency_ns)
+            self.complete.append(item)
+            if self.options.on_pair is not None:
+                self.options.on_pair(item)
+        self.notify()
+
+    def void(self, pair: PairId) -> None:
+        """A pair expired: what was measured of it counts for nothing."""
+        self.expired.add(pair)
+        self.complete = [item for item in self.complete if item.pair != pair]
+        self.notify()
+
+    def notify(self) -> None:
+        """Wake who waits for the tally to change."""
+        self.changed.set()
+        self.changed = trio.Event()
+
+    @property
+    def settled(self) -> bool:
+        """Whether every OK of `a` is complete or void."""
+        return all(
+            info.pair in self.expired
+            or (info.pair in self.halves[0] and info.pair in self.halves[1])
+            for info in self.infos
+        )
+
+
+async def measure_pairs(a: Node, b: Node, options: PairsOptions) -> PairsReport:
+    """Ask `a` for pairs with `b`, measure both halves, and report.
+
+    `b` listens on the purpose. A request that fails ends the run; its error is in the report.
+    Other errors (a lost node) propagate.
+    """
+    started = options.now()
+    tally = _Tally(options, started, started)
+    incoming = await b.listen(options.purpose)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_receive, b, 1, incoming, tally, nursery)
+            error = await _ask(a, b.name, tally, nursery)
+            await _settle(tally)
+            await incoming.close()
+            nursery.cancel_scope.cancel()
+    except* QstackError as group:
+        # What ends one task ends the run; the first cause is the one to tell.
+        cause: BaseException = group
+        while isinstance(cause, BaseExceptionGroup):
+            cause = cause.exceptions[0]
+        raise cause from None
+    return _report(tally, error)
+
+
+async def _ask(a: Node, remote: str, tally: _Tally, nursery: trio.Nursery) -> str:
+    """Make all requests, one after the other; return the error that ended them, or none."""
+    options = tally.options
+    left = options.count
+    try:
+        while left > 0:
+            number = min(left, options.per_request or left)
+            await _one_request(a, remote, number, tally, nursery)
+            left -= number
+    except RequestFailed as failure:
+        return str(failure)
+    return ""
+
+
+async def _one_request(
+    a: Node, remote: str, number: int, tally: _Tally, nursery: trio.Nursery
+) -> None:
+    """Make one request and take all that it delivers at `a`."""
+    options = tally.options
+    terms = Terms(
+        remote=remote,
+        number=number,
+        fidelity_min=options.fidelity_min,
+        max_time_ns=options.timeout_ns,
+        purpose=options.purpose,
+        priority=options.priority,
+        weight=1.0,
+        atomic=False,
+        consecutive=False,
+    )
+    tally.request_at = options.now()
+    request: Request
+    if options.kind is PairKind.KEEP:
+        request = await a.create_keep(terms)
+    elif options.kind is PairKind.MEASURE:
+        request = await a.create_measure(terms, DRAWN, DRAWN)
+    else:
+        request = await a.create_prepare(terms, DRAWN)
+    async for delivery in request:
+        _take(a, 0, delivery, tally, nursery)
+
+
+async def _receive(
+    node: Node, end: int, incoming: Incoming, tally: _Tally, nursery: trio.Nursery
+) -> None:
+    """Take all that comes in at `node` until cancelled."""
+    async for delivery in incoming:
+        _take(node, end, delivery, tally, nursery)
+
+
+def _take(node: Node, end: int, delivery: Delivery, tally: _Tally, nursery: trio.Nursery) -> None:
+    match delivery:
+        case PairReady():
+            latency = tally.ok(end, delivery.info)
+            # Not waited for here: the next OK may be in the same datagram.
+            nursery.start_soon(_measure, node, end, delivery, latency, tally)
+        case OutcomeReady():
+            latency = tally.ok(end, delivery.info)
+            axis = AXIS_OF.get(delivery.basis, "")
+            tally.measured(end, _Half(delivery.info, axis, delivery.outcome, latency))
+        case PairExpired():
+            tally.void(delivery.pair)
+
+
+async def _measure(
+    node: Node, end: int, ready: PairReady, latency: Duration, tally: _Tally
+) -> None:
+    """Measure a delivered half on the axis of its pair; a failed readout voids the pair."""
+    if ready.basis is None:
+        axis = AXES[ready.info.pair.sequence % len(AXES)]
+    else:
+        axis = AXIS_OF.get(ready.basis, "Z")
+    try:
+        measured = await node.measure(ready.qubit, PLANS[axis])
+    except RequestFailed:
+        tally.void(ready.info.pair)
+        return
+    tally.measured(end, _Half(ready.info, axis, measured.outcome, latency))
+
+
+async def _settle(tally: _Tally) -> None:
+    """Wait until every OK of `a` is complete or void, within reason."""
+    now = tally.options.now
+    elapsed = now() - tally.begun
+    limit = now() + max(_GRACE_FLOOR_NS, elapsed * GRACE // 100)
+    while not tally.settled and now() < limit:
+        changed = tally.changed
+        with trio.move_on_after((limit - now()) / 1e9):
+            await changed.wait()
+
+
+# --- the report ---------------------------------------------------------------------------
+
+
+def quantiles(values: list[int], at: tuple[float, ...] = QUANTILES) -> tuple[int, ...]:
+    """Return the quantiles of these values (nearest rank), or none where there are no values."""
+    ordered = sorted(values)
+    return tuple(
+        ordered[min(len(ordered) - 1, max(0, math.ceil(q * len(ordered)) - 1))]
+        for q in at
+        if ordered
+    )
+
+
+def _report(tally: _Tally, error: str) -> PairsReport:
+    options = tally.options
+    measured = [(item.info.bell, item.axes, item.outcomes) for item in tally.complete]
+    raw = correlators(measured)
+    found = correlators(measured, options.readouts)
+    fidelity, uncorrected = fidelity_of(found), fidelity_of(raw)
+    infos = [info for info in tally.infos if info.pair not in tally.expired]
+    oks = tally.oks
+    span = oks[-1] - oks[0] if oks else 0
+    bells = dict.fromkeys(NAMES, 0)
+    for item in tally.complete:
+        bells[NAMES[item.info.bell]] += 1
+    mean = partial(_mean, infos)
+    return PairsReport(
+        wanted=options.count,
+        delivered=(tally.delivered[0], tally.delivered[1]),
+        complete=len(tally.complete),
+        used=sum(each.count for each in found.values()),
+        expired=len(tally.expired),
+        bells=tuple(bells.items()),
+        correlators=tuple(  # type: ignore[arg-type]  # three, one per axis
+            found[axis].value if axis in found else None for axis in AXES
+        ),
+        fidelity=None if fidelity is None else fidelity[0],
+        fidelity_error=None if fidelity is None else fidelity[1],
+        fidelity_raw=None if uncorrected is None else uncorrected[0],
+        predicted_fidelity=mean(lambda info: info.goodness),
+        predicted_fidelity_low=mean(lambda info: info.goodness_low),
+        rate_hz=(len(oks) - 1) * 1e9 / span if span > 0 else None,
+        predicted_rate_hz=options.predicted_rate_hz or None,
+        latency_ns=quantiles(tally.latencies),
+        interval_ns=quantiles([late - early for early, late in pairwise(oks)]),
+        elapsed_ns=options.now() - tally.begun,
+        error=error,
+    )
+
+
+def _mean(infos: list[PairInfo], value: Callable[[PairInfo], float]) -> float | None:
+    return sum(map(value, infos)) / len(infos) if infos else None
