@@ -97,7 +97,8 @@ class PairsReport:
     those that count for the fidelity, `expired` voided pairs. `correlators` are those of X, Y
     and Z, as if every pair were Phi+, corrected for readout; `fidelity_raw` is not. Rates are
     pairs per second of lab time, the first OK not counted. `latency_ns`: quantiles of request to
-    OK, and `interval_ns` those of OK to OK, at :data:`QUANTILES`. `error` is empty where all requests were fulfilled.
+    OK, and `interval_ns` those of OK to OK, at :data:`QUANTILES`. `error` is empty where all
+    requests were fulfilled.
     """
 
     wanted: int

@@ -233,7 +233,7 @@ def test_a_user_that_vanishes_frees_its_qubits_and_its_request() -> None:
     rig.alice.keep(terms("bob", 50))
     rig.run(lambda: len(rig.alice.pairs) == 4)
     rig.net.crash("user-alice")
-    rig.run(lambda: rig.bob.finished(), 10 * SECOND)
+    rig.run(rig.bob.finished, 10 * SECOND)
     assert rig.bob.ended[0].code is ErrorCode.OTHER
     for pair in list(rig.bob.holding):
         rig.bob.release(pair)
