@@ -23,7 +23,7 @@ ROUNDS = 600
 
 def wrong_lab() -> Lab:
     """Predicted fidelity 0.9375; true one 0.787."""
-    return Lab(true_alpha=LOST_CHARGE, test_rate=0.25, t2_ns=10**13)
+    return Lab(lost_charge=LOST_CHARGE, test_rate=0.25, t2_ns=10**13)
 
 
 def test_goodness_follows_test_rounds_down_to_the_truth() -> None:

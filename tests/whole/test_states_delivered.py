@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 import pytest
@@ -65,9 +66,9 @@ class Tomography:
     def __init__(self, rig: Rig) -> None:
         self.asked: dict[str, dict[int, tuple[PairReady, str]]] = {"alice": {}, "bob": {}}
         for party in (rig.alice, rig.bob):
-            party.policy = lambda pair, now, party=party: self._measure(party, pair)
+            party.policy = partial(self._measure, party)
 
-    def _measure(self, party: Party, pair: PairReady) -> object:
+    def _measure(self, party: Party, pair: PairReady, now: int) -> object:
         axis = "XYZ"[pair.info.pair.sequence % 3]
         message = party.measure(pair.qubit, PLANS[axis])
         self.asked[party.node][message.reference] = (pair, axis)
@@ -171,7 +172,8 @@ def euler(x1: float, y: float, x2: float) -> np.ndarray:
     def turn(axis: str, angle: float) -> np.ndarray:
         return math.cos(angle / 2) * PAULI["I"] - 1j * math.sin(angle / 2) * PAULI[axis]
 
-    return turn("X", x2) @ turn("Y", y) @ turn("X", x1)
+    turned: np.ndarray = turn("X", x2) @ turn("Y", y) @ turn("X", x1)
+    return turned
 
 
 @pytest.mark.parametrize("name", sorted(AXES))

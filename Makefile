@@ -1,0 +1,40 @@
+# The only verbs anyone must remember: demo, test, check, bench, docs.
+# They need Python 3.11 or newer; another one than `python3`: make PYTHON=python3.13 test
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+DEMO := $(BIN)/python -m qstack_nodes.demo
+
+.PHONY: demo test check bench docs
+
+demo: .venv/nodes-installed  ## two live nodes, a station and a simulated world; first pairs
+	@$(BIN)/qstack up two_nodes -- $(DEMO)
+
+test: check  ## everything that must hold
+	$(BIN)/python -m pytest
+
+check: .venv/all-installed  ## style, types and who imports whom; seconds, no tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/all-installed  ## speed, beside a calibration of this machine
+	$(BIN)/python -m tests.benchmarks
+
+docs: .venv/all-installed  ## the documentation, into docs/_build/html
+	$(BIN)/python docs/generate.py
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("qstack needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
+
+.venv/nodes-installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install -e '.[nodes]' -c constraints.txt
+	@touch $@
+
+.venv/all-installed: pyproject.toml constraints.txt | .venv/bin/python
+	$(PIP) install -e '.[nodes,test,docs,dev]' -c constraints.txt
+	@touch $@ .venv/nodes-installed
