@@ -313,7 +313,7 @@ def test_every_device_of_the_simulated_world_is_an_entry_point() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for group, plugins in devices.PLUGINS.items():
         written = project["entry-points"][group]
-        assert set(written) == {plugin.name for plugin in plugins}
+        assert {plugin.name for plugin in plugins} <= set(written)
         for plugin in plugins:
             module, _, name = written[plugin.name].partition(":")
             assert module == devices.__name__

@@ -52,6 +52,7 @@ class _Target:
     life: int
     wake: Instant | None
     listener: Callable[[Any, Instant], Iterable[Any]] | None
+    undrained: bool = False
 
 
 class EventHeap:
@@ -161,23 +162,31 @@ class EventHeap:
         instant, _, name, life, event = heapq.heappop(self._heap)
         self.now = instant
         target = self._targets.get(name)
-        if target is None or (life and life != target.life):
+        if target is None:
             return
-        if event is _WAKE:
-            target.wake = None
-            deadline = target.machine.deadline
-            if deadline is None or deadline > instant:
-                self._schedule(name, target)
-                return
-            event = TICK
-        self.entries += 1
-        self._step(name, target, event)
-        if name != WORLD and event is not DRAINED:
+        event = self._due(target, life, event)
+        if event is not None:
+            self.entries += 1
+            self._step(name, target, event)
+            target.undrained = name != WORLD and event is not DRAINED
+        # Also after an entry that came to nothing: the one before it left the inbox to it.
+        if target.undrained:
             following = self._heap[0] if self._heap else None
             if following is None or following[0] != instant or following[2] != name:
+                target.undrained = False
                 self._step(name, target, DRAINED)
         if self._targets.get(name) is target:
             self._schedule(name, target)
+
+    def _due(self, target: _Target, life: int, event: Any) -> Any:
+        """Return what an entry comes to: the event, a TICK, or None where it is in vain."""
+        if life and life != target.life:
+            return None
+        if event is not _WAKE:
+            return event
+        target.wake = None
+        deadline = target.machine.deadline
+        return TICK if deadline is not None and deadline <= self.now else None
 
     def _step(self, name: NodeName, target: _Target, event: Any) -> None:
         self.steps += 1

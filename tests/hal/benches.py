@@ -1,0 +1,259 @@
+"""Every device machine of this project on the bench of the plugin kit."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+from qstack.hal.contract import Bench, body_of
+from qstack.hal.middleware import FaultPlan, Faults
+from qstack.hal.replay import ReplayDetector
+from qstack.hal.server import Commanded
+from qstack.hal.software_station import SoftwareStation, Sorting
+from qstack.machine import TICK, Tick
+from qstack.messages.common import PLAIN_Z
+from qstack.messages.devices import (
+    DetectorOpen,
+    DeviceStatus,
+    EmitterArm,
+    EmitterMeasure,
+    Gate,
+    MemoryGate,
+    MemoryInitialise,
+    MemoryMeasure,
+    MemoryMove,
+    StationClock,
+    StationOpen,
+)
+from qstack.sim.channels import Fibre
+from qstack.sim.devices import (
+    AnalyserParameters,
+    ColourCentreParameters,
+    DetectorParameters,
+    EmitterParameters,
+    MemoryParameters,
+    NumberResolvingParameters,
+    QuantumDotParameters,
+    SpdcParameters,
+    TrappedIonParameters,
+)
+from qstack.sim.world import Break, World, WorldDevice, WorldEnd, WorldLink, WorldParameters
+from qstack.units import Chance, Instant
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "emulated_fpga.py"
+CYCLE = 10_000
+LONG = 1 << 30
+WINDOW_PS = 1_000_000
+
+
+def example_module() -> Any:
+    """The example of an out-of-process device, which belongs to no package."""
+    name = "emulated_fpga"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, EXAMPLE)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+class InWorld:
+    """One device of a simulated world, stepped as if it stood alone.
+
+    `before`: commands for other devices, given first, so that there is something to herald.
+    """
+
+    def __init__(self, world: World, device: str, owner: str, before: tuple[Any, ...]) -> None:
+        self._world, self._device, self._owner = world, device, owner
+        owners = {"emitter-b": "bob", "analyser": "station"}
+        for command in before:
+            world.handle(Commanded(owners[command.device], command), 0)
+
+    @property
+    def deadline(self) -> Instant | None:
+        return self._world.deadline
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        wrapped = TICK if type(event) is Tick else Commanded(self._owner, event)
+        bodies = [body_of(up) for up in self._world.handle(wrapped, now)]
+        return [body for body in bodies if body.device == self._device]
+
+    def broken(self) -> InWorld:
+        self._world.handle(Break(self._device, DeviceStatus.CALIBRATING, "being aligned"), 0)
+        return self
+
+
+def world_of(emitter: EmitterParameters, detector: DetectorParameters, station: str) -> World:
+    spare = MemoryParameters(
+        2, 2, gate_ns=500, move_ns=700, readout_ns=900, coupled=((0, 2), (1, 3))
+    )
+    devices = (
+        ("emitter-a", WorldDevice("alice", emitter)),
+        ("emitter-b", WorldDevice("bob", emitter)),
+        ("memory-a", WorldDevice("alice", spare)),
+        ("memory-b", WorldDevice("bob", spare)),
+        ("detector", WorldDevice("station", detector)),
+        ("analyser", WorldDevice("station", AnalyserParameters(station, "detector"))),
+    )
+    ends = (
+        WorldEnd("alice", "emitter-a", "memory-a", Fibre(0.5, 0.0)),
+        WorldEnd("bob", "emitter-b", "memory-b", Fibre(0.2, 0.0)),
+    )
+    link = WorldLink("link", "midpoint-bsm", ends, "analyser", 4)
+    return World(WorldParameters(devices, (link,)), Chance(5))
+
+
+CLOCK = StationClock("analyser", 9_001, "link", CYCLE)
+OPEN = StationOpen("analyser", 9_002, "link", (), 0, LONG, 4, WINDOW_PS, False)
+
+
+def arm(device: str, slot: int, *, exact: bool = False, not_before: int = 0) -> EmitterArm:
+    return EmitterArm(device, 9_003 + slot, "link", slot, (), not_before, exact, LONG)
+
+
+def measure(device: str, pairs: int, *, exact: bool = False) -> EmitterMeasure:
+    return EmitterMeasure(device, 9_010, "link", (), PLAIN_Z, pairs, 1, exact, LONG)
+
+
+def in_world(
+    emitter: EmitterParameters,
+    device: str,
+    before: tuple[Any, ...],
+    *,
+    detector: DetectorParameters = DetectorParameters(1.0),  # noqa: B008  an immutable record
+    station: str = "polarisation",
+) -> Any:
+    """Return how to make the device, as a bench wants it."""
+    owner = {"emitter-a": "alice", "memory-a": "alice"}.get(device, "station")
+    return lambda: InWorld(world_of(emitter, detector, station), device, owner, before)
+
+
+def keeping(name: str, emitter: EmitterParameters, station: str) -> Bench:
+    """A simulated emitter whose qubit can be kept."""
+    before = (CLOCK, OPEN, arm("emitter-b", 0), arm("emitter-b", 1))
+    make = in_world(emitter, "emitter-a", before, station=station)
+    examples = (arm("emitter-a", 0), arm("emitter-a", 1), measure("emitter-a", 3))
+    late = arm("emitter-a", 0, exact=True, not_before=3)
+    return Bench(
+        "emitter-a", make, (), examples, late=late, unready=lambda: make().broken()
+    )  # fmt: skip
+
+
+def measuring(emitter: EmitterParameters) -> Bench:
+    """A simulated emitter that can only measure at once."""
+    before = (CLOCK, OPEN, measure("emitter-b", 1_000))
+    make = in_world(emitter, "emitter-a", before)
+    examples = (measure("emitter-a", 3), measure("emitter-a", 1_000))
+    late = measure("emitter-a", 3, exact=True)
+    return Bench("emitter-a", make, (), examples, late=late, unready=lambda: make().broken())
+
+
+PERFECT = TrappedIonParameters(1.0, prepare_ns=1_000)
+
+
+def sim_memory() -> Bench:
+    name = "memory-a"
+    make = in_world(PERFECT, name, ())
+    examples = (
+        MemoryInitialise(name, 0, 1),
+        MemoryGate(name, 0, Gate.H, 0, None, 0.0),
+        MemoryMove(name, 0, 0, 2),
+        MemoryMeasure(name, 0, 2, PLAIN_Z),
+        MemoryMeasure(name, 0, 0, PLAIN_Z),
+    )
+    setup = (MemoryInitialise(name, 0, 0), MemoryInitialise(name, 0, 2))
+    return Bench(name, make, setup, examples, unready=lambda: make().broken())
+
+
+def sim_analyser(station: str) -> Bench:
+    before = (CLOCK, *(arm(f"emitter-{end}", slot) for end in "b" for slot in (0, 1)))
+    make = in_world(PERFECT, "analyser", before[:1], station=station)
+    brief = StationOpen("analyser", 0, "link", (), 0, 7, 2, WINDOW_PS, True)
+    return Bench(
+        "analyser",
+        make,
+        (StationClock("analyser", 0, "link", CYCLE),),
+        (OPEN, brief),
+        unready=lambda: make().broken(),
+    )
+
+
+def sim_detector(detector: DetectorParameters) -> Bench:
+    """A detector of the world is inside its analyser: alone it takes nothing, and says so."""
+    return Bench("detector", in_world(PERFECT, "detector", (), detector=detector), (), ())
+
+
+CLICKS = tuple((place % 2, 700_000 * place) for place in range(500))
+
+
+def replay() -> Bench:
+    def make() -> ReplayDetector:
+        return ReplayDetector("tagger", CLICKS, 20_000)
+
+    examples = (DetectorOpen("tagger", 0, 0), DetectorOpen("tagger", 0, 55_555))
+    return Bench("tagger", make, (), examples)
+
+
+def software() -> Bench:
+    def make() -> SoftwareStation:
+        sorting = Sorting(offset_ps=300_000, mode_ps=2_000_000, latency_ns=25_000)
+        inner = ReplayDetector("analyser.detector", CLICKS, 20_000)
+        return SoftwareStation("analyser", "analyser.detector", inner, sorting)
+
+    brief = StationOpen("analyser", 0, "link", (), 3, 7, 2, WINDOW_PS, True)
+    return Bench("analyser", make, (StationClock("analyser", 0, "link", CYCLE),), (OPEN, brief))
+
+
+def fpga(**behaviour: Any) -> Bench:
+    module = example_module()
+
+    def make() -> Any:
+        return module.EmulatedFpga("analyser", module.Behaviour(**behaviour), Chance(3))
+
+    def unready() -> Any:
+        """One that restarts at this moment: its first report sent it down."""
+        made = module.EmulatedFpga(
+            "analyser", module.Behaviour(1.0, restart_after=1, boot_ns=LONG), Chance(3)
+        )
+        made.handle(StationClock("analyser", 1, "link", 1), 0)
+        made.handle(StationOpen("analyser", 2, "link", (), 0, 9, 1, WINDOW_PS, False), 0)
+        made.handle(TICK, 5)
+        return made
+
+    brief = StationOpen("analyser", 0, "link", (), 3, 7, 2, WINDOW_PS, False)
+    setup = (StationClock("analyser", 0, "link", CYCLE),)
+    return Bench("analyser", make, setup, (OPEN, brief), unready=unready)
+
+
+def faulty(bench: Bench, plan: FaultPlan) -> Bench:
+    """The device behind faults, which must leave the contract whole."""
+
+    def make() -> Faults:
+        return Faults(bench.make(), plan, Chance(9))
+
+    abort_ns = bench.abort_ns + plan.late_ns
+    return Bench(bench.device, make, (), bench.examples, abort_ns, bench.watch_ns)
+
+
+DEVICES = {
+    "sim.colour-centre": keeping("cc", ColourCentreParameters(0.5), "single-click"),
+    "sim.trapped-ion": keeping("ion", PERFECT, "polarisation"),
+    "sim.quantum-dot": measuring(QuantumDotParameters(0.5)),
+    "sim.spdc": measuring(SpdcParameters(0.1, 0.5)),
+    "sim.threshold": sim_detector(DetectorParameters(0.9)),
+    "sim.number-resolving": sim_detector(NumberResolvingParameters(0.9)),
+    "sim.memory": sim_memory(),
+    "sim.analyser": sim_analyser("polarisation"),
+    "replay.detector": replay(),
+    "software.station": software(),
+    "emulated FPGA": fpga(),
+    "emulated FPGA, late": fpga(late_ns=45_000),
+    "emulated FPGA, lossy": fpga(drop_every=2),
+    "emulated FPGA, restarting": fpga(restart_after=2, boot_ns=60_000),
+    "replay.detector behind faults": faulty(replay(), FaultPlan(0.3, 9_000, 0.3, 0.3)),
+}
+"""Every device by the name that a report shows."""
