@@ -25,7 +25,7 @@ class Verdict(IntEnum):
     DEFER = 4
     """The analyser serves another link for `until_ns`."""
     REFUSED = 5
-    """This arm cannot be served at all; `reason` says why."""
+    """Nothing can be served now; `reason` says why. All other verdicts: the clock runs."""
 
 
 @payload
@@ -34,6 +34,8 @@ class Success:
 
     (`cycle`, `mode`) name the attempt; `sequence` counts the successes of the link in the
     station's present life, from 1; `tags_ps` are the clicks' times within the attempt.
+    `setting` is the working point that the analyser was open for: a half that was made at
+    another one is no half of this pair.
     """
 
     sequence: int
@@ -43,6 +45,7 @@ class Success:
     clicks: int
     bell: BellIndex
     tags_ps: tuple[Picoseconds, ...]
+    setting: str
 
 
 @message(0x10, Layer.PHYSICAL, Delivery.SOFT, stream="link")
@@ -79,7 +82,10 @@ class ArmReply:
     `number` and `query` are those of the arm that is answered. `cycle` is the link's present
     cycle. `last_sequence` is that of the last success, and `decided_cycle` the last cycle of
     which every click was decided: what a node holds from a cycle up to it, and finds in no
-    success, is void. `unconfirmed` are the successes above the end's confirmed sequence.
+    success, is void. `unconfirmed` are the oldest successes above the end's confirmed sequence,
+    at most 8 of them, which keeps the message inside one datagram. `epoch` counts the lives of
+    the link's clock within this life of the station, from 0: with another one the cycles begin
+    again, and what a node holds of the former count and finds in no success is void.
     """
 
     link: LinkName
@@ -96,15 +102,19 @@ class ArmReply:
     decided_cycle: int
     unconfirmed: tuple[Success, ...]
     reason: str
+    epoch: int
 
 
 @message(0x12, Layer.PHYSICAL, Delivery.TIMED)
 @record
 class Herald:
-    """Sent at once after a decision; `successes` are all that this end has not confirmed.
+    """Sent at once after a decision; `successes` are what this end has not confirmed.
 
-    `voids` are the (cycle, mode) of clicks that count for nothing; where the hardware has no
-    herald line they name every attempt that failed.
+    At most 8 successes travel in one message, the latest; what is missing before them comes
+    with a reply, which the node asks for. `voids` are the (cycle, mode) of clicks that count
+    for nothing; where the hardware has no herald line they name every attempt that failed.
+    `epoch` is as in ArmReply: a node takes nothing from a herald of an epoch that no reply has
+    told it of, and asks for that reply.
     """
 
     link: LinkName
@@ -113,6 +123,7 @@ class Herald:
     decided_cycle: int
     successes: tuple[Success, ...]
     voids: tuple[tuple[int, int], ...]
+    epoch: int
 
 
 @message(0x13, Layer.PHYSICAL, Delivery.TIMED)

@@ -179,7 +179,8 @@ PhysicalRequest: TypeAlias = Serve | Rest
 class KeptReady:
     """A half of a heralded pair is in `qubit`, which now belongs to the link layer.
 
-    `emitted_at` is local lab time, from the instant that the hardware stamped.
+    `emitted_at` is local lab time, from the instant that the hardware stamped. `setting` is
+    the working point that the pair was made at, whatever is served by now.
     """
 
     sequence: int
@@ -190,11 +191,12 @@ class KeptReady:
     tags_ps: tuple[Picoseconds, ...]
     qubit: Qubit
     emitted_at: Instant
+    setting: str = ""
 
 
 @record
 class MeasuredReady:
-    """A half of a heralded pair was measured by the hardware."""
+    """A half of a heralded pair was measured by the hardware; `setting` as in KeptReady."""
 
     sequence: int
     station_boot: BootId
@@ -205,6 +207,7 @@ class MeasuredReady:
     basis: Basis
     outcome: int
     emitted_at: Instant
+    setting: str = ""
 
 
 @record

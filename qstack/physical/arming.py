@@ -1,0 +1,231 @@
+"""The arm of one node: what the station was told to want, and what it said to that.
+
+An arm is soft state: the newest message replaces the former. `number` grows with what is
+asked, `credits` with what is offered for it, `query` where only an answer is wanted.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Any, TypeAlias, assert_never
+
+from qstack.errors import LocalProtocolError, RemoteProtocolError
+from qstack.machine import record
+from qstack.messages.common import PairKind, RequestId
+from qstack.messages.physical import Arm, ArmReply, Verdict
+from qstack.physical.events import StationReachable, StationUnreachable
+from qstack.physical.service import Serve
+from qstack.units import BootId, LinkName
+
+
+class ArmState(Enum):
+    """The life of a node's arm."""
+
+    SILENT = auto()
+    """The station is out of reach."""
+    ASKED = auto()
+    """The present number has not been answered."""
+    STANDING = auto()
+    """The station has taken the present number."""
+
+
+@record
+class Wish:
+    """What an arm asks for; `request` None to rest. A different wish is a new number."""
+
+    request: RequestId | None
+    kind: PairKind
+    setting: str
+    queue_version: int
+
+
+ArmEvent: TypeAlias = StationReachable | StationUnreachable | Wish | ArmReply
+
+_ASKED = frozenset({ArmState.ASKED})
+_SILENT = frozenset({ArmState.SILENT})
+
+TABLE: dict[ArmState, dict[type[Any], frozenset[ArmState]]] = {
+    ArmState.SILENT: {StationReachable: _ASKED},
+    ArmState.ASKED: {
+        StationReachable: _ASKED,
+        StationUnreachable: _SILENT,
+        Wish: _ASKED,
+        ArmReply: frozenset({ArmState.ASKED, ArmState.STANDING}),
+    },
+    ArmState.STANDING: {
+        StationReachable: _ASKED,
+        StationUnreachable: _SILENT,
+        Wish: _ASKED,
+        ArmReply: frozenset({ArmState.STANDING}),
+    },
+}
+
+IDLE = Wish(None, PairKind.KEEP, "", 0)
+
+
+def wish_for(target: Serve | None, version: int) -> Wish:
+    """Return what to ask for in order to work for `target`; None: to rest."""
+    if target is None:
+        return Wish(None, IDLE.kind, "", version)
+    return Wish(target.request, target.kind, target.setting, version)
+
+
+def same_work(one: Serve, other: Serve) -> bool:
+    """Return whether what is emitted for one may serve the other."""
+    first = (one.request, one.kind, one.setting, one.plan)
+    return first == (other.request, other.kind, other.setting, other.plan)
+
+
+class Arming:
+    """One node's arm; `boot` is the station's life that it is meant for, 0 while silent."""
+
+    def __init__(self, link: LinkName) -> None:
+        self._link = link
+        self.state = ArmState.SILENT
+        self.boot: BootId = 0
+        self.wish = IDLE
+        self.number = 0
+        self.credits = 0
+        self.seen_from = 0
+        self.query = 0
+        self.first_cycle = 0
+        self.settled_at = 0
+        self.based = False
+        self.accepted = False
+        """Whether the station's latest word on the present number is that it is paired."""
+        self.trusted = False
+        """Whether the link's clock is known to run, in the station's present life and epoch."""
+        self._answered_query = 0
+        self._limit_base = 0
+        self._sent: Arm | None = None
+
+    @property
+    def standing(self) -> bool:
+        """Whether the station has taken the present number."""
+        return self.state is ArmState.STANDING
+
+    @property
+    def silent(self) -> bool:
+        """Whether the station is out of reach."""
+        return self.state is ArmState.SILENT
+
+    @property
+    def limit(self) -> int:
+        """The highest sequence that there can be, by the credits that were offered."""
+        return self._limit_base + self.credits
+
+    @property
+    def confirmed(self) -> int:
+        """The sequence up to which the station has been told that its successes are seen."""
+        return 0 if self._sent is None else self._sent.herald_sequence
+
+    def handle(self, event: ArmEvent) -> None:
+        """Take an event that the table allows; nothing changes where it does not."""
+        allowed = TABLE[self.state].get(type(event))
+        if allowed is None:
+            if isinstance(event, ArmReply):
+                raise RemoteProtocolError("a reply, but there is no station now")
+            raise LocalProtocolError(f"arm is {self.state.name}: no {type(event).__name__} now")
+        match event:
+            case StationReachable():
+                state = self._reachable(event.boot)
+            case StationUnreachable():
+                state = ArmState.SILENT
+            case Wish():
+                self._renew(event)
+                state = ArmState.ASKED
+            case ArmReply():
+                state = self._answered(event)
+            case _:
+                assert_never(event)
+        if state not in allowed:
+            raise LocalProtocolError(f"{type(event).__name__} may not lead to {state.name}")
+        self.state = state
+
+    def check(self, reply: ArmReply) -> None:
+        """Raise RemoteProtocolError for an answer to what was never asked."""
+        if not (0 <= reply.number <= self.number and 0 <= reply.query <= self.query):
+            raise RemoteProtocolError(
+                f"an answer to arm {reply.number}/{reply.query}, "
+                f"but the last is {self.number}/{self.query}"
+            )
+        if not 0 <= reply.first_cycle < 1 << 62:
+            raise RemoteProtocolError(f"no first cycle: {reply.first_cycle}")
+
+    def offer(self, outstanding: int, seen: int) -> None:
+        """Raise the credits to what this number's successes used and what is outstanding.
+
+        Every success seen since the number began is counted as its own. That may be too many,
+        by those that crossed the arm, and never too few: the station's count is not exceeded,
+        and no more halves exist than were armed.
+        """
+        self.credits = max(self.credits, seen - self.seen_from + outstanding)
+
+    def ask(self) -> bool:
+        """Ask for an answer, unless one is on its way; return whether it is asked now."""
+        if self.silent or not self.standing or self.query > self._answered_query:
+            return False
+        self.query += 1
+        return True
+
+    def message(self, seen: int) -> Arm:
+        """Return the arm as it stands, and take it as sent."""
+        wish = self.wish
+        self._sent = Arm(
+            self._link,
+            self.boot,
+            self.number,
+            wish.request,
+            wish.kind,
+            wish.setting,
+            wish.queue_version,
+            seen,
+            self.credits,
+            self.first_cycle,
+            self.query,
+        )
+        return self._sent
+
+    def urgent(self) -> bool:
+        """Return whether anything but the confirmation differs from what was sent."""
+        sent = self._sent
+        return (
+            sent is None
+            or sent.number != self.number
+            or sent.credits != self.credits
+            or sent.query != self.query
+        )
+
+    def _reachable(self, boot: BootId) -> ArmState:
+        if boot != self.boot:
+            self.boot = boot
+            self.number = self.query = self._answered_query = 0
+            self.credits = self._limit_base = 0
+            self.based = self.trusted = False
+        self.first_cycle = 0
+        self._sent = None
+        self._renew(self.wish)
+        return ArmState.ASKED
+
+    def _renew(self, wish: Wish) -> None:
+        self._limit_base += self.credits
+        self.wish = wish
+        self.number += 1
+        self.credits = 0
+        self.accepted = False
+        self._answered_query = self.query
+
+    def _answered(self, reply: ArmReply) -> ArmState:
+        if not self.based:
+            # The first word of this life of the station: its successes count from here.
+            self.based = True
+            self._limit_base += reply.last_sequence
+        if reply.number != self.number:
+            return self.state
+        self.accepted = reply.verdict is Verdict.ACCEPT
+        self.trusted = self.trusted or reply.verdict is not Verdict.REFUSED
+        self._answered_query = max(self._answered_query, reply.query)
+        if self.state is ArmState.ASKED:
+            self.settled_at = reply.last_sequence
+            self._limit_base = min(self._limit_base, reply.last_sequence)
+        return ArmState.STANDING

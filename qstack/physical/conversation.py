@@ -1,0 +1,128 @@
+"""What a node hears from its station, checked, and fed to the matching.
+
+Every check comes before the first change, so that a senseless message leaves no trace.
+"""
+
+from __future__ import annotations
+
+from qstack.errors import RemoteProtocolError
+from qstack.messages.physical import ArmReply, Beacon, Herald, Success, Verdict
+from qstack.physical.arming import Arming
+from qstack.physical.attempts import Emission
+from qstack.physical.matching import MAX_CYCLE, Matching, Statement
+from qstack.physical.service import LinkParameters
+from qstack.units import Instant
+
+
+class Conversation:
+    """One node's talk with its station: the arm that it sent, the successes that it heard of."""
+
+    def __init__(self, parameters: LinkParameters) -> None:
+        self._parameters = parameters
+        self.arming = Arming(parameters.name)
+        self.matching = Matching(parameters.modes, 2 * parameters.confirm_ns)
+        self.too_early = 0
+        self.queries = 0
+        self.held_heralds = 0
+        self.epoch = 0
+        self._asked_at: Instant | None = None
+
+    def ask_at(self) -> Instant | None:
+        """When to ask what became of the oldest emission; None where nothing is open."""
+        oldest = self.matching.oldest_emission()
+        if oldest is None or self.arming.silent:
+            return None
+        asked_at = self._asked_at
+        since = oldest if asked_at is None or asked_at < oldest else asked_at
+        return since + self._parameters.confirm_ns
+
+    def begin(self) -> list[Emission]:
+        """A life of the station that was not known before: everything counts from its word."""
+        self.epoch = 0
+        return self.matching.begin(0)
+
+    def end(self) -> list[Emission]:
+        """The station is out of reach: what it had not decided is void."""
+        self._asked_at = None
+        return self.matching.begin(self.matching.seen)
+
+    def reply(self, reply: ArmReply, now: Instant) -> list[Emission]:
+        """Take a reply; return the emissions that are void by it."""
+        arming, matching = self.arming, self.matching
+        first = not arming.based
+        rewound = not first and reply.epoch != self.epoch
+        statement = self._statement(reply, reply.epoch > 0)
+        arming.check(reply)
+        if not (0 if first else self.epoch) <= reply.epoch < MAX_CYCLE:
+            raise RemoteProtocolError(f"epoch {reply.epoch} after epoch {self.epoch}")
+        matching.check(statement, reply.last_sequence if first else arming.limit)
+        arming.handle(reply)
+        matching.hear(statement.horizon)
+        told = reply.unconfirmed
+        told_from = told[0].sequence if told else reply.last_sequence + 1
+        void: list[Emission] = []
+        if first:
+            matching.base(told_from - 1)
+            arming.seen_from = told_from - 1
+        self.epoch = reply.epoch
+        before = matching.known()
+        matching.tell(told, now)
+        matching.lose(told_from - 1)
+        if rewound:
+            # After the successes, which may be of the former count.
+            void += matching.rewind()
+            arming.first_cycle = 0
+            answered = reply.number == arming.number
+            arming.trusted = answered and reply.verdict is not Verdict.REFUSED
+        if reply.verdict is Verdict.ACCEPT and reply.number == arming.number:
+            arming.first_cycle = reply.first_cycle
+        void += matching.decide(reply.last_sequence, reply.decided_cycle)
+        if before < matching.known() < reply.last_sequence:
+            self.ask(now)
+        return void
+
+    def word(self, message: Herald | Beacon, now: Instant) -> list[Emission]:
+        """Take a herald or a beacon; return the emissions that are void by it."""
+        statement = self._statement(message, False)
+        if self.arming.silent:
+            raise RemoteProtocolError("a herald, but there is no station now")
+        if not self.arming.based:
+            self.too_early += 1
+            return []
+        matching = self.matching
+        if isinstance(message, Herald) and message.epoch != self.epoch:
+            # Of another count of cycles: the reply, which comes with it, says the same again.
+            self.held_heralds += 1
+            if message.epoch > self.epoch:
+                self.ask(now)
+            return []
+        matching.check(statement, self.arming.limit)
+        matching.hear(message.cycle)
+        void: list[Emission] = []
+        if isinstance(message, Herald):
+            matching.tell(message.successes, now)
+            void += matching.void(message.voids)
+        void += matching.decide(message.last_sequence, message.decided_cycle)
+        if matching.known() < message.last_sequence:
+            self.ask(now)
+        return void
+
+    def ask(self, now: Instant) -> bool:
+        """Ask for a reply, unless one is on its way; return whether the arm must leave."""
+        self._asked_at = now
+        if not self.arming.ask():
+            return False
+        self.queries += 1
+        return True
+
+    def _statement(self, message: ArmReply | Herald | Beacon, any_cycle: bool) -> Statement:
+        if message.link != self._parameters.name:
+            raise RemoteProtocolError(f"a message of link {message.link!r}")
+        told: tuple[Success, ...] = ()
+        if isinstance(message, Herald):
+            told = message.successes
+        elif isinstance(message, ArmReply):
+            told = message.unconfirmed
+        # Successes of a former count of cycles may be of any cycle.
+        horizon = MAX_CYCLE - 1 if any_cycle else message.cycle
+        return Statement(message.cycle, horizon, message.last_sequence, message.decided_cycle, told)

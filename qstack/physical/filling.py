@@ -1,0 +1,115 @@
+"""Which attempts to make next: free memories for what is wanted and covered by nothing yet.
+
+With a herald line a command stands until it succeeds, from any cycle on. Without one it is a
+single attempt in an exact cycle of the :class:`~qstack.physical.grid.Grid`; all memories that
+are free are its modes. Such attempts are made only while the station says that both ends are
+paired, and an attempt that nobody shared is as good as none: on to the next cycle of the grid.
+"""
+
+from __future__ import annotations
+
+from qstack.hal.commands import CommandIds
+from qstack.machine import Device
+from qstack.messages.devices import EmitterFired, Exhausted, Rejected
+from qstack.physical.arming import Arming
+from qstack.physical.attempts import MEASURED, Attempt, Attempts, Emission
+from qstack.physical.events import EmitterEvent
+from qstack.physical.grid import Grid
+from qstack.physical.service import LinkParameters, Serve
+from qstack.physical.slots import Slots
+from qstack.units import Instant, NodeName
+
+MEASURED_AT_ONCE = 1 << 16
+"""So many pairs are asked for with one command to measure; the next one follows it."""
+
+
+class Filling:
+    """The attempts of one end, and the grid that they keep to where there is no herald line."""
+
+    def __init__(
+        self, parameters: LinkParameters, node: NodeName, slots: Slots, commands: CommandIds
+    ) -> None:
+        end = parameters.end(node)
+        self._modes = parameters.modes
+        self._confirm_ns = parameters.confirm_ns
+        self.attempts = Attempts(parameters, node, slots, commands)
+        self.grid: Grid | None = None
+        if not end.herald_line:
+            delay_ns = max(each.delay_ns for each in parameters.ends)
+            self.grid = Grid(parameters.cycle_ns, delay_ns, parameters.confirm_ns)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the link's cycle has to be asked for before there can be an attempt."""
+        return self.grid is not None and not self.grid.known
+
+    def refill(
+        self, target: Serve, work: int, uncovered: int, arming: Arming, now: Instant
+    ) -> list[Device]:
+        """Command attempts for at most `uncovered` pairs."""
+        attempts = self.attempts
+        if not arming.trusted:
+            # What is armed now could still be made by a clock that is about to end.
+            return []
+        if target.plan is not None:
+            if uncovered <= 0 or attempts.running or attempts.resting(MEASURED):
+                return []
+            pairs = min(uncovered, MEASURED_AT_ONCE)
+            return [attempts.measure(work, target, pairs, arming.first_cycle)]
+        count = min(uncovered, self._modes - attempts.armed)
+        if count <= 0 or attempts.starved or attempts.measuring():
+            return []
+        cycle, exact = arming.first_cycle, False
+        if self.grid is not None:
+            aim = self.grid.aim(cycle, now) if arming.accepted else None
+            if aim is None:
+                return []
+            cycle, exact = aim, True
+        commands: list[Device] = []
+        for _ in range(count):
+            command = attempts.keep(work, target, cycle, exact)
+            if command is None:
+                break
+            commands.append(command)
+        return commands
+
+    def learn(
+        self, attempt: Attempt, event: EmitterEvent, emission: Emission | None, now: Instant
+    ) -> bool:
+        """Learn from how an attempt ended; return whether it only came too late for its cycle."""
+        grid = self.grid
+        if grid is None or attempt.qubit is None:
+            return False
+        if isinstance(event, EmitterFired):
+            if emission is not None:
+                grid.emitted(event.cycle, emission.emitted_at, now)
+        elif isinstance(event, Exhausted):
+            if self.attempts.current(attempt) and not grid.ended(attempt.cycle, now):
+                self.attempts.rest(attempt.slot, now, self._confirm_ns)
+        elif isinstance(event, Rejected) and event.late:
+            if self.attempts.current(attempt):
+                grid.late(attempt.cycle, now)
+            return True
+        return False
+
+    def voided(self, emissions: list[Emission], now: Instant) -> None:
+        """The station threw these away."""
+        if self.grid is not None:
+            for emission in emissions:
+                if emission.qubit is not None:
+                    self.grid.resolved(emission.cycle, now)
+
+    def heard(self, cycle: int, rewound: bool, work: int, now: Instant) -> list[Device]:
+        """The station named its cycle, of a new life of the clock if `rewound`.
+
+        What was armed by the former clock is aborted and counts for nothing.
+        """
+        aborts: list[Device] = []
+        if rewound:
+            aborts = self.attempts.withdraw(0, work)
+            self.attempts.new_epoch()
+        if self.grid is not None:
+            if rewound:
+                self.grid.forget()
+            self.grid.told(cycle, now)
+        return aborts

@@ -1,0 +1,222 @@
+"""What a station knows of one end of a link: its arm, its credits, what it has not confirmed."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from qstack.errors import RemoteProtocolError
+from qstack.machine import record
+from qstack.messages.common import PairKind, RequestId
+from qstack.messages.physical import Arm, ArmReply, Herald, Success, Verdict
+from qstack.physical.pairing import LinkState
+from qstack.units import BootId, Duration, Instant, LinkName, NodeName
+
+MAX_UNCONFIRMED = 64
+"""So many unconfirmed successes at an end, and the analyser closes until some are confirmed."""
+
+MAX_LISTED = 8
+"""So many successes travel in one message, which keeps it inside one datagram."""
+
+MAX_VOIDS = 32
+"""So many void attempts are named in one herald."""
+
+MAX_JUMP = 1 << 20
+"""Numbers, queries and credits that are further away than this are no honest ones."""
+
+Wanted: TypeAlias = tuple[RequestId | None, PairKind, str, int]
+"""What must agree at both ends: request, kind, setting, queue version."""
+
+
+def wanted(arm: Arm) -> Wanted:
+    """Return what an arm wants."""
+    return (arm.request, arm.kind, arm.setting, arm.queue_version)
+
+
+@record
+class Word:
+    """What the station's messages of one instant have in common; fields as in ArmReply."""
+
+    link: LinkName
+    cycle: int
+    last_sequence: int
+    decided_cycle: int
+    first_cycle: int
+    until_ns: Duration
+    epoch: int
+
+
+class StationEnd:
+    """One end of a link, as its station sees it."""
+
+    def __init__(self, node: NodeName, confirm_ns: Duration) -> None:
+        self.node = node
+        self.reachable = False
+        self.boot: BootId = 0
+        self.arm: Arm | None = None
+        self.wanted: Wanted | None = None
+        """What `arm` wants; None where there is no arm."""
+        self.used = 0
+        self.confirmed = 0
+        self.unconfirmed: list[Success] = []
+        self.voids: list[tuple[int, int]] = []
+        self.herald_due = False
+        self.reply_due = False
+        self.remind_at: Instant | None = None
+        self.said: tuple[Verdict, int, str] | None = None
+        self._confirm_ns = confirm_ns
+
+    @property
+    def wants(self) -> bool:
+        """Whether this end is there and wants something."""
+        return self.reachable and self.arm is not None and self.arm.request is not None
+
+    @property
+    def credit(self) -> int:
+        """How many more successes this end has offered memory for."""
+        return 0 if self.arm is None else self.arm.credits - self.used
+
+    @property
+    def full(self) -> bool:
+        """Whether it has too much unconfirmed to be told more."""
+        return len(self.unconfirmed) >= MAX_UNCONFIRMED
+
+    def check(self, arm: Arm, last_sequence: int) -> None:
+        """Raise RemoteProtocolError for what no honest node sends; change nothing."""
+        former = self.arm
+        # The first arm of a life may have any number: this end counted before it came here.
+        base = arm.number if former is None else former.number
+        same = former is not None and arm.number == former.number
+        offered = former.credits if same and former is not None else 0
+        asked = arm.query if former is None else former.query
+        if not 0 < arm.number <= base + MAX_JUMP or arm.number >= 1 << 62:
+            raise RemoteProtocolError(f"arm {arm.number} after arm {base}")
+        if not 0 <= arm.credits <= offered + MAX_JUMP or not 0 <= arm.query <= asked + MAX_JUMP:
+            raise RemoteProtocolError(f"{arm.credits} credits, query {arm.query}")
+        if not 0 <= arm.herald_sequence <= last_sequence:
+            raise RemoteProtocolError(
+                f"success {arm.herald_sequence} was never told: the last is {last_sequence}"
+            )
+        if arm.queue_version < 0 or not 0 <= arm.first_cycle < 1 << 62:
+            raise RemoteProtocolError(f"version {arm.queue_version}, cycle {arm.first_cycle}")
+        if same and former is not None:
+            if wanted(arm) != self.wanted:
+                raise RemoteProtocolError(f"arm {arm.number} wanted something else before")
+            if arm.credits < former.credits or arm.query < former.query:
+                raise RemoteProtocolError(f"arm {arm.number} takes back what it offered")
+
+    def take(self, arm: Arm, now: Instant) -> None:
+        """Take an arm that passed :meth:`check`; an older one than the last is ignored."""
+        former = self.arm
+        if former is not None and arm.number < former.number:
+            return
+        if former is None or arm.number != former.number:
+            self.used = 0
+            self.reply_due = True
+            self.wanted = wanted(arm)
+        elif arm.query != former.query:
+            self.reply_due = True
+        self.arm = arm
+        self.reachable = True
+        if arm.herald_sequence > self.confirmed:
+            self.confirmed = arm.herald_sequence
+            self.unconfirmed = [s for s in self.unconfirmed if s.sequence > self.confirmed]
+            self.remind_at = now + self._confirm_ns if self.unconfirmed else None
+
+    def succeed(self, success: Success, now: Instant) -> None:
+        """Note a success, to be told at once and until it is confirmed."""
+        self.used += 1
+        self.unconfirmed.append(success)
+        self.herald_due = True
+        if self.remind_at is None:
+            self.remind_at = now + self._confirm_ns
+
+    def remind(self, now: Instant) -> None:
+        """Let what is unconfirmed for too long be told by a reply, which is repeated."""
+        if self.remind_at is not None and self.remind_at <= now:
+            self.reply_due = True
+            self.remind_at = now + 4 * self._confirm_ns
+
+    def begin(self, boot: BootId, last_sequence: int) -> None:
+        """The end is there. A new life of it has seen nothing, and is told nothing old."""
+        if boot == 0 or boot != self.boot:
+            self.unconfirmed.clear()
+            self.confirmed = last_sequence
+            self.remind_at = None
+        self.boot = boot
+        self.reachable = True
+        self.drop_arm()
+
+    def lose(self) -> None:
+        """The end is out of reach."""
+        self.reachable = False
+        self.remind_at = None
+        self.drop_arm()
+
+    def drop_arm(self) -> None:
+        """Forget what it wanted; what it has not confirmed stays."""
+        self.arm = self.wanted = None
+        self.used = 0
+        self.said = None
+        self.reply_due = self.herald_due = False
+        self.voids.clear()
+
+    def verdict(self, other: StationEnd, state: LinkState, reason: str) -> tuple[Verdict, str]:
+        """Return what this end is told about its arm, and why."""
+        if state is LinkState.CLOSED:
+            return Verdict.REFUSED, reason
+        if self.arm is None or self.arm.request is None:
+            return Verdict.WAIT, "idle"
+        match state:
+            case LinkState.PAIRED:
+                return Verdict.ACCEPT, ""
+            case LinkState.DEFERRED:
+                return Verdict.DEFER, "the analyser serves another link"
+            case LinkState.APART if other.arm is not None:
+                mine = (self.arm.queue_version, self.arm.herald_sequence)
+                theirs = (other.arm.queue_version, other.arm.herald_sequence)
+                if mine == theirs:
+                    return Verdict.REFUSED, "the ends want different things on the same basis"
+                return (Verdict.BEHIND if mine < theirs else Verdict.AHEAD), ""
+            case _:
+                return Verdict.WAIT, "the other end is idle or away"
+
+    def heralds(self, word: Word) -> list[Herald]:
+        """Return what this end is told at once: its latest successes and all voids."""
+        self.herald_due = False
+        latest = tuple(self.unconfirmed[-MAX_LISTED:])
+        voids = self.voids
+        return [
+            Herald(
+                word.link,
+                word.cycle,
+                word.last_sequence,
+                word.decided_cycle,
+                latest,
+                tuple(voids[start : start + MAX_VOIDS]),
+                word.epoch,
+            )
+            for start in range(0, max(1, len(voids)), MAX_VOIDS)
+        ]
+
+    def reply(self, other: StationEnd, word: Word) -> ArmReply:
+        """Return the answer to this end's arm, with its oldest unconfirmed successes."""
+        self.reply_due = False
+        verdict, _, reason = self.said or (Verdict.WAIT, 0, "no arm is known")
+        arm, theirs = self.arm, other.arm
+        return ArmReply(
+            word.link,
+            0 if arm is None else arm.number,
+            0 if arm is None else arm.query,
+            verdict,
+            word.first_cycle,
+            0,
+            word.until_ns,
+            0 if theirs is None else theirs.queue_version,
+            0 if theirs is None else theirs.herald_sequence,
+            word.cycle,
+            word.last_sequence,
+            word.decided_cycle,
+            tuple(self.unconfirmed[:MAX_LISTED]),
+            reason,
+            word.epoch,
+        )

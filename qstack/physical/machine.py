@@ -1,0 +1,400 @@
+"""The node side of the physical layer, for one link: arms, emitters, and what they yield.
+
+See the package's docstring for the theory of operation. One call of :meth:`NodePhysical.handle`
+indicates at most one result, so that the link layer may answer each with a new Serve; what is
+left over is indicated at DRAINED, or at a deadline that is due at once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from qstack.errors import HardwareFault, LocalProtocolError
+from qstack.hal.commands import CommandIds
+from qstack.machine import Drained, Note, Send, Tick, Up
+from qstack.messages.devices import (
+    Aborted,
+    Calibration,
+    Completed,
+    DeviceState,
+    DeviceStatus,
+    EmitterFired,
+    EmitterHeralded,
+    EmitterOutcome,
+    Exhausted,
+    Faulted,
+    Rejected,
+)
+from qstack.messages.physical import ArmReply, Beacon, Herald, Verdict
+from qstack.physical.arming import same_work, wish_for
+from qstack.physical.attempts import ROOM, Emission
+from qstack.physical.conversation import Conversation
+from qstack.physical.events import (
+    EmitterEvent,
+    NodeEvent,
+    SlotsChanged,
+    StationReachable,
+    StationUnreachable,
+)
+from qstack.physical.filling import Filling
+from qstack.physical.matching import Resolved, indication
+from qstack.physical.service import (
+    DeviceTrouble,
+    LinkParameters,
+    Rest,
+    Serve,
+    Settled,
+    StationDown,
+    StationUp,
+)
+from qstack.physical.slots import Owner, Slots
+from qstack.units import Instant, NodeName
+
+__all__ = ["NodePhysical", "SlotsChanged", "StationReachable", "StationUnreachable"]
+
+CONFIRM_AT = 4
+"""So many unconfirmed successes are confirmed at once, without waiting for a credit."""
+
+
+class NodePhysical:
+    """One end of one link. Machine; events and actions as in the package's docstring."""
+
+    def __init__(
+        self, parameters: LinkParameters, node: NodeName, slots: Slots, commands: CommandIds
+    ) -> None:
+        self._parameters = parameters
+        self._end = parameters.end(node)
+        self._slots = slots
+        self._filling = Filling(parameters, node, slots, commands)
+        self._attempts = self._filling.attempts
+        self._conversation = Conversation(parameters)
+        self._matching = self._conversation.matching
+        self._arming = self._conversation.arming
+        self._order: Serve | Rest | None = None
+        self._remaining = 0
+        self._work = 0
+        self._works_for: Serve | None = None
+        self._troubles: dict[str, str] = {}
+        self._unsettled = False
+        self._dirty = False
+        self._confirm_at: Instant | None = None
+        self._due: Instant | None = None
+        self._due_known = False
+        self.counters: dict[str, int] = {}
+
+    # --- the machine's contract ----------------------------------------------------------
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When this machine wants a TICK; 0, which is due at once, where results are left."""
+        # Asked for far more often than anything changes.
+        if not self._due_known:
+            self._due_known = True
+            self._due = self._find_due()
+        return self._due
+
+    def _find_due(self) -> Instant | None:
+        due = self._attempts.wakes_at()
+        if self._arming.silent:
+            return due
+        matching = self._matching
+        if self._left():
+            return 0
+        for at in (self._confirm_at, self._conversation.ask_at(), matching.patience_ends()):
+            if at is not None and (due is None or at < due):
+                due = at
+        return due
+
+    def handle(self, event: NodeEvent, now: Instant) -> list[Any]:
+        """Take one event.
+
+        Raises RemoteProtocolError, with nothing changed, for a message that no honest station
+        sends, and LocalProtocolError for a Serve that the parameters do not allow.
+        """
+        if type(event) is Drained:
+            if not self._dirty and not self._left():
+                return []
+            self._due_known = False
+            return self._advance(now) + self._flush(now)
+        if type(event) is SlotsChanged:
+            self._dirty = True
+            return []
+        self._due_known = False
+        match event:
+            case Herald() | Beacon():
+                actions = self._word(event, now)
+            case (
+                EmitterHeralded()
+                | EmitterFired()
+                | EmitterOutcome()
+                | Exhausted()
+                | Rejected()
+                | Aborted()
+                | Faulted()
+            ):
+                actions = self._device(event, now)
+            case ArmReply():
+                actions = self._reply(event, now)
+            case Serve() | Rest():
+                actions = self._ordered(event)
+            case StationReachable():
+                actions = self._reachable(event)
+            case StationUnreachable():
+                actions = self._unreachable(event)
+            case DeviceState():
+                actions = self._device_state(event)
+            case Tick():
+                actions = self._tick(now)
+            case Completed() | Calibration() | Drained() | SlotsChanged():
+                return []
+            case _:
+                assert_never(event)
+        return actions or self._advance(now)
+
+    def report(self) -> dict[str, Any]:
+        """What is going on and what was counted, for people."""
+        arming, request = self._arming, self._arming.wish.request
+        return {
+            "state": arming.state.name.lower(),
+            "request": None if request is None else str(request),
+            "remaining": self._remaining,
+            "armed": self._attempts.armed,
+            "arm": [arming.number, arming.credits],
+            "last_sequence": self._matching.seen,
+            "troubles": dict(self._troubles),
+            "skipped": self._matching.skipped,
+            "queries": self._conversation.queries,
+            "too_early": self._conversation.too_early,
+            "held_heralds": self._conversation.held_heralds,
+            **self.counters,
+        }
+
+    # --- orders of the link ---------------------------------------------------------------
+
+    def _ordered(self, order: Serve | Rest) -> list[Any]:
+        if isinstance(order, Serve):
+            if order.setting not in (setting.id for setting in self._parameters.settings):
+                raise LocalProtocolError(f"link {self._parameters.name} has no {order.setting!r}")
+            if order.pairs < 0:
+                raise LocalProtocolError(f"{order.pairs} pairs cannot be wanted")
+        self._order = order
+        self._remaining = order.pairs if isinstance(order, Serve) else 0
+        self._unsettled = True
+        return self._follow()
+
+    def _target(self) -> Serve | None:
+        """What to work for now: the order, unless a device cannot work."""
+        order = self._order
+        return order if isinstance(order, Serve) and not self._troubles else None
+
+    def _follow(self) -> list[Any]:
+        """Make arm and attempts follow the order and the devices' state."""
+        self._dirty = True
+        target, former = self._target(), self._works_for
+        changed = target is None or former is None or not same_work(target, former)
+        if changed and not (target is None and former is None):
+            self._work += 1
+        self._works_for = target
+        version = 0 if self._order is None else self._order.queue_version
+        wish = wish_for(target, version)
+        waiting = self._matching.waiting(self._work)
+        aborts = self._attempts.withdraw(max(0, self._remaining - waiting), self._work)
+        replan = changed and target is not None
+        if not self._arming.silent and (wish != self._arming.wish or aborts or replan):
+            self._arming.handle(wish)
+            self._arming.seen_from = self._matching.seen
+        else:
+            self._arming.wish = wish if self._arming.silent else self._arming.wish
+        return list(aborts)
+
+    # --- the station ----------------------------------------------------------------------
+
+    def _reachable(self, event: StationReachable) -> list[Any]:
+        actions: list[Any] = []
+        if not self._arming.silent and event.boot != self._arming.boot:
+            actions += self._unreachable(StationUnreachable("it was started again"))
+        fresh = event.boot != self._arming.boot
+        self._arming.handle(event)
+        if fresh:
+            self._void(self._conversation.begin())
+        self._arming.seen_from = self._matching.seen
+        self._dirty = True
+        return [*actions, Up(StationUp(event.boot))]
+
+    def _unreachable(self, event: StationUnreachable) -> list[Any]:
+        if self._arming.silent:
+            return []
+        self._arming.handle(event)
+        aborts = self._attempts.withdraw(0, self._work)
+        self._attempts.new_epoch()
+        self._void(self._conversation.end())
+        self._confirm_at = None
+        self._dirty = True
+        return [*aborts, Up(StationDown(self._arming.boot, event.reason))]
+
+    def _reply(self, reply: ArmReply, now: Instant) -> list[Any]:
+        epoch, based = self._conversation.epoch, self._arming.based
+        void = self._conversation.reply(reply, now)
+        rewound = based and reply.epoch != epoch
+        actions: list[Any] = [*self._filling.heard(reply.cycle, rewound, self._work, now)]
+        if void and not rewound:
+            self._filling.voided(void, now)
+        self._void(void)
+        self._dirty = True
+        if reply.verdict is not Verdict.REFUSED:
+            return actions
+        self._count("refused")
+        return [*actions, Note("arm-refused", (("reason", reply.reason),))]
+
+    def _word(self, message: Herald | Beacon, now: Instant) -> list[Any]:
+        void = self._conversation.word(message, now)
+        self._filling.voided(void, now)
+        self._void(void)
+        self._dirty = True  # a query may have to leave
+        return []
+
+    # --- the devices ----------------------------------------------------------------------
+
+    def _device(self, event: EmitterEvent, now: Instant) -> list[Any]:
+        attempt = self._attempts.running.get(event.command)
+        if attempt is None:
+            return []
+        try:
+            emission = self._attempts.take(event, now)
+        except HardwareFault as error:
+            self._count("device_errors")
+            return [Note("device-error", (("reason", str(error)),))]
+        if emission is None or not self._attempts.starved:
+            self._dirty = True
+        if self._filling.learn(attempt, event, emission, now):
+            self._count("late")
+            if self._filling.lost:
+                self._conversation.ask(now)
+            return []
+        if emission is not None:
+            if self._matching.emit(emission):
+                self._void(self._matching.redecide())
+                return []
+            self._void([emission])
+            return [Note("device-error", (("reason", "two emissions of one attempt"),))]
+        if isinstance(event, (Rejected, Faulted)):
+            return self._failed(event, attempt.slot, now)
+        return []
+
+    def _failed(self, event: Rejected | Faulted, slot: int, now: Instant) -> list[Any]:
+        self._count("rejected" if isinstance(event, Rejected) else "faulted")
+        note = Note("attempt-failed", (("device", event.device), ("reason", event.reason)))
+        if self._attempts.rest(slot, now, self._parameters.confirm_ns):
+            return [note, *self._trouble("attempts", event.reason)]
+        return [note]
+
+    def _device_state(self, event: DeviceState) -> list[Any]:
+        if event.device not in (self._end.emitter, self._end.memory):
+            return []
+        if event.status in (DeviceStatus.READY, DeviceStatus.DEGRADED):
+            self._attempts.wake(None)
+            self._dirty = True
+            return [*self._recovered("attempts"), *self._recovered(event.device)]
+        if event.status is DeviceStatus.OFFLINE and event.device == self._end.emitter:
+            self._attempts.abandon()
+        return self._trouble(event.device, event.reason or event.status.name.lower())
+
+    def _trouble(self, what: str, reason: str) -> list[Any]:
+        first, self._troubles[what] = not self._troubles, reason
+        return self._follow() + ([Up(DeviceTrouble(False, reason))] if first else [])
+
+    def _recovered(self, what: str) -> list[Any]:
+        if self._troubles.pop(what, None) is None or self._troubles:
+            return []
+        return [*self._follow(), Up(DeviceTrouble(True, ""))]
+
+    # --- results --------------------------------------------------------------------------
+
+    def _left(self) -> bool:
+        return self._matching.ready() or (self._unsettled and self._may_settle())
+
+    def _may_settle(self) -> bool:
+        arming = self._arming
+        return self._unsettled and arming.standing and self._matching.seen >= arming.settled_at
+
+    def _advance(self, now: Instant) -> list[Any]:
+        """Indicate the next result, if there is one."""
+        if (resolved := self._matching.resolve(now)) is not None:
+            self._dirty = True
+            return [self._indicate(resolved)]
+        if self._unsettled and self._may_settle():
+            self._unsettled = False
+            version = self._arming.wish.queue_version
+            return [Up(Settled(version, self._arming.settled_at))]
+        return []
+
+    def _indicate(self, resolved: Resolved) -> Up:
+        success, emission = resolved.success, resolved.emission
+        request = self._arming.wish.request
+        if success.request is request or success.request == request:
+            self._remaining = max(0, self._remaining - 1)
+        if resolved.reason:
+            self._count("missing")
+            if emission is not None:
+                self._void([emission])
+        else:
+            self._count("pairs")
+            if emission is not None and emission.qubit is not None:
+                self._slots.give(emission.qubit, ROOM, Owner("link", self._parameters.name))
+        return Up(indication(resolved, self._arming.boot))
+
+    def _void(self, emissions: list[Emission]) -> None:
+        """Free what the station threw away; the slots are armed again at DRAINED."""
+        for emission in emissions:
+            if emission.qubit is not None:
+                self._slots.release(emission.qubit, ROOM)
+            self._count("voids")
+            self._dirty = True
+
+    # --- what leaves at DRAINED -----------------------------------------------------------
+
+    def _flush(self, now: Instant) -> list[Any]:
+        if not self._dirty:
+            return []
+        self._dirty = False
+        actions: list[Any] = []
+        arming, attempts = self._arming, self._attempts
+        if arming.silent:
+            return actions
+        target = self._target()
+        seen = self._matching.seen
+        if target is not None:
+            waiting = self._matching.waiting(self._work)
+            wanted = max(0, self._remaining - waiting)
+            if attempts.armed > wanted:
+                actions += attempts.withdraw(wanted, self._work)
+            elif attempts.armed < wanted:
+                missing = wanted - attempts.armed
+                actions += self._filling.refill(target, self._work, missing, arming, now)
+            arming.offer(min(attempts.armed + waiting, self._remaining), seen)
+        unconfirmed = seen - arming.confirmed
+        if arming.urgent() or unconfirmed >= CONFIRM_AT:
+            self._confirm_at = None
+            actions.append(Send(self._parameters.station, arming.message(seen)))
+        elif unconfirmed > 0 and self._confirm_at is None:
+            self._confirm_at = now + self._parameters.confirm_ns // 2
+        return actions
+
+    def _tick(self, now: Instant) -> list[Any]:
+        if self._confirm_at is not None and self._confirm_at <= now:
+            self._confirm_at = None
+            self._dirty = True
+            if self._matching.seen > self._arming.confirmed and not self._arming.silent:
+                return [Send(self._parameters.station, self._arming.message(self._matching.seen))]
+        ask_at = self._conversation.ask_at()
+        if ask_at is not None and ask_at <= now and self._conversation.ask(now):
+            self._dirty = True
+        wakes_at = self._attempts.wakes_at()
+        if wakes_at is not None and wakes_at <= now:
+            self._attempts.wake(now)
+            self._dirty = True
+            return self._recovered("attempts")
+        return []
+
+    def _count(self, name: str) -> None:
+        self.counters[name] = self.counters.get(name, 0) + 1

@@ -1,0 +1,310 @@
+"""Which success of the station belongs to which emission of this node.
+
+The station speaks of successes, the emitter of emissions; both name the attempt by (cycle,
+mode), and either may be heard of first. Results leave in the order of the station's
+sequence. An emission is void as soon as the station has decided its cycle and every success
+up to that statement is known here; a success without an emission waits for `patience_ns`,
+because the device's event may be late, and is missing after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qstack.errors import RemoteProtocolError
+from qstack.machine import record
+from qstack.messages.physical import Success
+from qstack.physical.attempts import Emission
+from qstack.physical.service import KeptReady, MeasuredReady, PairMissing
+from qstack.units import BootId, Duration, Instant
+
+MAX_LISTED = 64
+"""More successes than this are in no honest message: the station keeps no more unconfirmed."""
+
+MAX_CYCLE = 1 << 62
+
+
+@record
+class Statement:
+    """What every message of the station says: see ArmReply, Herald and Beacon.
+
+    `horizon` is the latest cycle that a success of it may be of, as far as it tells.
+    """
+
+    cycle: int
+    horizon: int
+    last_sequence: int
+    decided_cycle: int
+    successes: tuple[Success, ...]
+
+
+@record
+class Resolved:
+    """The next success of the sequence, with the emission that it belongs to.
+
+    `reason` is empty if the two make a pair, and says otherwise why they do not.
+    """
+
+    success: Success
+    emission: Emission | None
+    reason: str
+
+
+class Matching:
+    """The successes that were told and the emissions that were made, until they meet."""
+
+    def __init__(self, modes: int, patience_ns: Duration) -> None:
+        self._modes = modes
+        self._patience_ns = patience_ns
+        self.seen = 0
+        self.skipped = 0
+        self._told: dict[int, tuple[Success, Instant]] = {}
+        self._heralded: dict[tuple[int, int], int] = {}
+        self._emissions: dict[tuple[int, int], Emission] = {}
+        self._waiting: dict[int, int] = {}
+        self._decided = -1
+        self._claim = (0, -1)
+        self._lost_to = 0
+        self._highest = 0
+
+    # --- what is known -----------------------------------------------------------------
+
+    def waiting(self, work: int) -> int:
+        """Return how many emissions for this piece of work wait for the station's word."""
+        return self._waiting.get(work, 0)
+
+    def known(self) -> int:
+        """Return the highest sequence up to which every success is known here."""
+        sequence = max(self.seen, self._lost_to)
+        while sequence + 1 in self._told:
+            sequence += 1
+        return sequence
+
+    def oldest_emission(self) -> Instant | None:
+        """Return when the oldest emission without a success became known."""
+        heralded = self._heralded
+        for attempt, emission in self._emissions.items():
+            if attempt not in heralded:
+                return emission.since
+        return None
+
+    def patience_ends(self) -> Instant | None:
+        """Return when the next success in sequence counts as missing."""
+        entry = self._told.get(self.seen + 1) if self._told else None
+        return None if entry is None else entry[1] + self._patience_ns
+
+    def check(self, statement: Statement, limit: int) -> None:
+        """Raise RemoteProtocolError for what no honest station says; change nothing.
+
+        `limit` is the highest sequence that the credits offered so far allow.
+        """
+        if not -1 <= statement.decided_cycle <= statement.cycle < MAX_CYCLE:
+            raise RemoteProtocolError(f"cycles make no sense: {statement}")
+        if not 0 <= statement.last_sequence <= limit:
+            raise RemoteProtocolError(
+                f"success {statement.last_sequence} cannot be: no more than {limit} were offered"
+            )
+        if len(statement.successes) > MAX_LISTED:
+            raise RemoteProtocolError(f"{len(statement.successes)} successes in one message")
+        successes = statement.successes
+        if not successes:
+            return
+        first = successes[0].sequence
+        if first < 1 or first + len(successes) - 1 > statement.last_sequence:
+            raise RemoteProtocolError(f"success {first} is out of order")
+        attempts = set()
+        for sequence, success in enumerate(successes, first):
+            if success.sequence != sequence:
+                raise RemoteProtocolError(f"success {success.sequence} is out of order")
+            # Most of what is repeated until it is confirmed is known here already.
+            if sequence > self.seen:
+                self._check_success(success, statement)
+                attempt = (success.cycle, success.mode)
+                if attempt in attempts:
+                    raise RemoteProtocolError("two successes of one attempt")
+                attempts.add(attempt)
+
+    def _check_success(self, success: Success, statement: Statement) -> None:
+        sequence = success.sequence
+        if not (
+            0 <= success.cycle <= max(statement.horizon, self._highest)
+            and 0 <= success.mode < self._modes
+        ):
+            raise RemoteProtocolError(f"no attempt {success.cycle}.{success.mode} on this link")
+        if not 0 <= success.bell <= 3:
+            raise RemoteProtocolError(f"no Bell state {success.bell}")
+        told = self._told.get(sequence)
+        if told is not None and told[0] != success:
+            raise RemoteProtocolError(f"success {sequence} was told otherwise before")
+        other = self._heralded.get((success.cycle, success.mode), sequence)
+        if other != sequence:
+            raise RemoteProtocolError(f"successes {other} and {sequence} are of one attempt")
+
+    # --- what happens ------------------------------------------------------------------
+
+    def begin(self, seen: int) -> list[Emission]:
+        """Forget all but the sequence to go on from; return the emissions that are void now."""
+        void = list(self._emissions.values())
+        self.seen = self._lost_to = seen
+        self._told.clear()
+        self._heralded.clear()
+        self._emissions.clear()
+        self._waiting.clear()
+        self._decided = -1
+        self._claim = (0, -1)
+        return void
+
+    def base(self, seen: int) -> None:
+        """Take the sequence to go on from; what was emitted meanwhile may belong to it."""
+        self.seen = self._lost_to = seen
+
+    def rewind(self) -> list[Emission]:
+        """The cycles begin again from 0: what was decided of the former ones holds no more.
+
+        Returns the emissions of the former clock without a success, which are void.
+        """
+        self._decided = -1
+        self._claim = (0, -1)
+        void = [attempt for attempt in self._emissions if attempt not in self._heralded]
+        return [self._drop(attempt) for attempt in void]
+
+    def hear(self, cycle: int) -> None:
+        """Note the station's cycle: no success is of a later one than the highest heard."""
+        self._highest = max(self._highest, cycle)
+
+    def tell(self, successes: Sequence[Success], now: Instant) -> None:
+        """Take successes that passed :meth:`check`; those known already are ignored."""
+        for success in successes:
+            if success.sequence > self.seen and success.sequence not in self._told:
+                self._told[success.sequence] = (success, now)
+                self._heralded[success.cycle, success.mode] = success.sequence
+
+    def lose(self, sequence: int) -> None:
+        """The station has nothing to tell up to `sequence` beyond what it has told."""
+        self._lost_to = max(self._lost_to, sequence)
+
+    def emit(self, emission: Emission) -> bool:
+        """Take an emission; False, and not taken, where its attempt is spoken for already."""
+        attempt = (emission.cycle, emission.mode)
+        if attempt in self._emissions:
+            return False
+        self._emissions[attempt] = emission
+        self._waiting[emission.work] = self._waiting.get(emission.work, 0) + 1
+        return True
+
+    def ready(self) -> bool:
+        """Return whether :meth:`resolve` has something to give, whatever the time."""
+        entry = self._told.get(self.seen + 1) if self._told else None
+        if entry is None:
+            return self._lost_to > self.seen
+        return (entry[0].cycle, entry[0].mode) in self._emissions
+
+    def resolve(self, now: Instant) -> Resolved | None:
+        """Return the next success of the sequence if it is settled; each once."""
+        if self._lost_to > self.seen:
+            self._skip()
+        if not self._told:
+            return None
+        entry = self._told.get(self.seen + 1)
+        if entry is None:
+            return None
+        success, told_at = entry
+        attempt = (success.cycle, success.mode)
+        emission = self._emissions.get(attempt)
+        if emission is None:
+            if now < told_at + self._patience_ns:
+                return None
+            reason = "no emission of this attempt was reported here"
+        else:
+            self._drop(attempt)
+            reason = ""
+            if emission.request is not success.request and emission.request != success.request:
+                reason = f"the attempt was made for request {emission.request}"
+            elif emission.setting != success.setting:
+                reason = f"the attempt was made with setting {emission.setting!r}"
+        del self._told[success.sequence]
+        del self._heralded[attempt]
+        self.seen = success.sequence
+        return Resolved(success, emission, reason)
+
+    def _skip(self) -> None:
+        """Pass over what the station cannot tell any more."""
+        if self.seen + 1 not in self._told:
+            ahead = min(self._lost_to, min(self._told, default=self._lost_to + 1) - 1)
+            self.skipped += ahead - self.seen
+            self.seen = ahead
+
+    def void(self, attempts: Sequence[tuple[int, int]]) -> list[Emission]:
+        """Return the emissions of these attempts, which the station threw away."""
+        return [
+            self._drop(attempt)
+            for attempt in attempts
+            if attempt in self._emissions and attempt not in self._heralded
+        ]
+
+    def decide(self, last_sequence: int, decided_cycle: int) -> list[Emission]:
+        """Take how far the station has decided; return the emissions that are void by it.
+
+        While a success up to `last_sequence` is unknown here, it may be that of any emission:
+        the statement then waits until it is known.
+        """
+        if decided_cycle > self._claim[1]:
+            self._claim = (last_sequence, decided_cycle)
+        known, former = self.known(), self._decided
+        if known >= last_sequence and decided_cycle > former:
+            self._decided = decided_cycle
+        if known >= self._claim[0] and self._claim[1] > self._decided:
+            self._decided = self._claim[1]
+        return self._decide() if self._decided > former else []
+
+    def _decide(self) -> list[Emission]:
+        if not self._emissions:
+            return []
+        void = [
+            attempt
+            for attempt in self._emissions
+            if attempt[0] <= self._decided and attempt not in self._heralded
+        ]
+        return [self._drop(attempt) for attempt in void]
+
+    def redecide(self) -> list[Emission]:
+        """Return the emissions that are void by what was decided before they were known."""
+        return self._decide()
+
+    def _drop(self, attempt: tuple[int, int]) -> Emission:
+        emission = self._emissions.pop(attempt)
+        self._waiting[emission.work] -= 1
+        if not self._waiting[emission.work]:
+            del self._waiting[emission.work]
+        return emission
+
+
+def indication(resolved: Resolved, boot: BootId) -> KeptReady | MeasuredReady | PairMissing:
+    """Return what the link layer is told of a success, of this life of the station."""
+    success, emission = resolved.success, resolved.emission
+    if emission is None or resolved.reason:
+        return PairMissing(success.sequence, boot, success.request, resolved.reason)
+    if emission.qubit is None:
+        return MeasuredReady(
+            success.sequence,
+            boot,
+            success.request,
+            success.bell,
+            success.clicks,
+            success.tags_ps,
+            emission.basis,
+            emission.outcome,
+            emission.emitted_at,
+            success.setting,
+        )
+    return KeptReady(
+        success.sequence,
+        boot,
+        success.request,
+        success.bell,
+        success.clicks,
+        success.tags_ps,
+        emission.qubit,
+        emission.emitted_at,
+        success.setting,
+    )

@@ -1,0 +1,393 @@
+"""The station side of the physical layer, for one link: pairing, successes, heralds.
+
+See the package's docstring for the theory of operation. Messages leave at DRAINED, so that
+everything of one instant is in one herald and no statement overlooks a click that is here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, assert_never
+
+from qstack.errors import LocalProtocolError, RemoteProtocolError
+from qstack.hal.commands import CommandIds
+from qstack.machine import Device, Drained, Note, Send, Tick, earliest
+from qstack.messages.devices import (
+    Abort,
+    Aborted,
+    Calibration,
+    Completed,
+    DeviceState,
+    DeviceStatus,
+    Exhausted,
+    Faulted,
+    Rejected,
+    StationClicks,
+)
+from qstack.messages.physical import Arm, Beacon, Success, Verdict
+from qstack.physical.analyser import clock_command, open_command
+from qstack.physical.clock import LinkClock
+from qstack.physical.events import (
+    Deferred,
+    EndReachable,
+    EndUnreachable,
+    FromEnd,
+    Granted,
+    StationEvent,
+)
+from qstack.physical.heralding import (
+    MAX_UNCONFIRMED,
+    StationEnd,
+    Wanted,
+    Word,
+)
+from qstack.physical.pairing import TABLE, LinkState
+from qstack.physical.service import LinkParameters
+from qstack.units import BootId, Duration, Instant, NodeName
+
+__all__ = ["EndReachable", "EndUnreachable", "FromEnd", "StationPhysical"]
+
+
+class StationPhysical:
+    """One link at its heralding station. Machine; `boot` is the station's life.
+
+    With `shared` the analyser serves other links too: the link waits for Granted.
+    """
+
+    def __init__(
+        self,
+        parameters: LinkParameters,
+        commands: CommandIds,
+        boot: BootId,
+        *,
+        shared: bool = False,
+    ) -> None:
+        self._parameters = parameters
+        self._commands = commands
+        self._boot = boot
+        confirm_ns = parameters.confirm_ns
+        first, second = (StationEnd(end.node, confirm_ns) for end in parameters.ends)
+        self._ends: tuple[StationEnd, StationEnd] = (first, second)
+        self._settings = {setting.id: setting for setting in parameters.settings}
+        self._failures_matter = not all(end.herald_line for end in parameters.ends)
+        delay_ns = max(end.delay_ns for end in parameters.ends)
+        margin_ns = confirm_ns + 2 * delay_ns + parameters.cycle_ns
+        self._clock = LinkClock(parameters.cycle_ns, margin_ns)
+        self.state = LinkState.IDLE
+        self._granted = not shared
+        self._deferred_ns: Duration = 0
+        self._trouble = ""
+        self._fault = ""
+        self._retry_at: Instant | None = None
+        self._failures = 0
+        self._open: int | None = None
+        self._open_for: Wanted | None = None
+        self._first_cycle = 0
+        self._bells: dict[int, int] = {}
+        self._pending: list[tuple[StationClicks, Instant]] = []
+        self._sequence = 0
+        self._dirty = False
+        self._due: Instant | None = None
+        self._due_known = False
+        self.counters: dict[str, int] = {}
+
+    # --- the machine's contract ----------------------------------------------------------
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When this machine wants a TICK."""
+        if not self._due_known:
+            self._due_known = True
+            self._due = self._find_due()
+        return self._due
+
+    def _find_due(self) -> Instant | None:
+        first, second = self._ends
+        due = earliest(self._retry_at, first.remind_at, second.remind_at)
+        if self._pending:
+            return earliest(due, self._pending[0][1] + self._parameters.confirm_ns)
+        return due
+
+    @property
+    def agreed(self) -> bool:
+        """Whether both ends want the same and nothing but the analyser may be missing."""
+        return self.state in (LinkState.PAIRED, LinkState.DEFERRED)
+
+    def handle(self, event: StationEvent, now: Instant) -> list[Any]:
+        """Take one event; RemoteProtocolError, and nothing changed, for a senseless arm."""
+        if type(event) is Drained:
+            return self._flush(now) if self._dirty else []
+        self._due_known = False
+        actions: list[Any] = []
+        match event:
+            case FromEnd():
+                self._arm(event.node, event.message, now)
+            case StationClicks():
+                self._clicks(event, now)
+            case EndReachable():
+                self._end(event.node).begin(event.boot, self._sequence)
+                actions += self._beacon(event.node, now)
+            case EndUnreachable():
+                self._end(event.node).lose()
+            case Completed():
+                if event.command == self._clock.command:
+                    self._clock.completed(now)
+            case Exhausted() | Aborted():
+                if event.command == self._open:
+                    self._open = None
+            case Rejected() | Faulted():
+                actions += self._failed(event, now)
+            case DeviceState():
+                self._device_state(event)
+            case Granted() | Deferred():
+                self._granted = isinstance(event, Granted)
+                self._deferred_ns = event.until_ns if isinstance(event, Deferred) else 0
+            case Tick():
+                self._tick(now)
+            case Calibration() | Drained():
+                return []
+            case _:
+                assert_never(event)
+        self._dirty = True
+        return actions + self._review(event, now)
+
+    def report(self) -> dict[str, Any]:
+        """What is going on and what was counted, for people."""
+        return {
+            "state": self.state.name.lower(),
+            "trouble": self._trouble or self._fault,
+            "last_sequence": self._sequence,
+            "unconfirmed": {end.node: len(end.unconfirmed) for end in self._ends},
+            "pending": len(self._pending),
+            **self.counters,
+        }
+
+    # --- events ---------------------------------------------------------------------------
+
+    def _end(self, node: NodeName) -> StationEnd:
+        for end in self._ends:
+            if end.node == node:
+                return end
+        raise RemoteProtocolError(f"{node} is no end of link {self._parameters.name}")
+
+    def _arm(self, node: NodeName, arm: Arm, now: Instant) -> None:
+        end = self._end(node)
+        if arm.link != self._parameters.name:
+            raise RemoteProtocolError(f"an arm of link {arm.link!r}")
+        if arm.station_boot != self._boot:
+            self._count("foreign_arms")
+            end.reply_due = True
+            return
+        end.check(arm, self._sequence)
+        end.take(arm, now)
+
+    def _clicks(self, event: StationClicks, now: Instant) -> None:
+        if not (0 <= event.mode < self._parameters.modes and 0 <= event.cycle < 1 << 62):
+            self._count("device_errors")
+            return
+        late = not self._clock.heard(event.cycle)
+        if self._open is None or event.command != self._open or late:
+            self._count("late" if late else "stray")
+            self._void(event)
+        elif event.clicks not in self._bells:
+            self._count("failures" if event.clicks == 0 else "no_pattern")
+            self._void(event)
+        elif self._pending or min(end.credit for end in self._ends) <= 0:
+            self._count("held")
+            if len(self._pending) < MAX_UNCONFIRMED:
+                self._pending.append((event, now))
+            else:
+                self._void(event)
+        else:
+            self._succeed(event, now)
+
+    def _succeed(self, event: StationClicks, now: Instant) -> None:
+        arm = self._ends[0].arm
+        if arm is None or arm.request is None or any(end.full for end in self._ends):
+            self._void(event)
+            return
+        self._sequence += 1
+        self._failures = 0
+        success = Success(
+            self._sequence,
+            arm.request,
+            event.cycle,
+            event.mode,
+            event.clicks,
+            self._bells[event.clicks],
+            event.tags_ps,
+            arm.setting,
+        )
+        for end in self._ends:
+            end.succeed(success, now)
+
+    def _void(self, event: StationClicks) -> None:
+        for end in self._ends:
+            end.voids.append((event.cycle, event.mode))
+
+    def _void_pending(self) -> None:
+        for event, _ in self._pending:
+            self._void(event)
+        self._pending.clear()
+
+    def _failed(self, event: Rejected | Faulted, now: Instant) -> list[Any]:
+        if event.command == self._clock.command:
+            self._stop_clock()
+        elif event.command == self._open:
+            self._open = None
+        else:
+            return []
+        self._count("faults")
+        self._fault = event.reason or "the analyser failed"
+        self._retry_at = now + (self._parameters.confirm_ns << min(self._failures, 6))
+        self._failures += 1
+        return [Note("analyser-failed", (("device", event.device), ("reason", event.reason)))]
+
+    def _device_state(self, event: DeviceState) -> None:
+        if event.device != self._parameters.analyser:
+            return
+        if event.status in (DeviceStatus.READY, DeviceStatus.DEGRADED):
+            self._trouble = self._fault = ""
+            self._retry_at, self._failures = None, 0
+            return
+        self._trouble = event.reason or f"the analyser is {event.status.name.lower()}"
+        if event.status is DeviceStatus.OFFLINE:
+            self._open = None
+            self._stop_clock()
+
+    def _tick(self, now: Instant) -> None:
+        for end in self._ends:
+            end.remind(now)
+        while self._pending and self._pending[0][1] + self._parameters.confirm_ns <= now:
+            self._count("not_credited")
+            self._void(self._pending.pop(0)[0])
+        if self._retry_at is not None and self._retry_at <= now:
+            self._retry_at, self._fault = None, ""
+
+    # --- pairing --------------------------------------------------------------------------
+
+    def _judge(self) -> tuple[LinkState, str]:
+        """Return the state that follows from what is known, with a reason where it is CLOSED."""
+        if self._trouble or self._fault:
+            return LinkState.CLOSED, self._trouble or self._fault
+        first, second = self._ends
+        one = first.wanted if first.wants else None
+        two = second.wanted if second.wants else None
+        if one is None or two is None:
+            return (LinkState.IDLE if one is two else LinkState.HALF), ""
+        if one != two:
+            return LinkState.APART, ""
+        if one[2] not in self._settings:
+            return LinkState.CLOSED, f"no setting {one[2]!r}"
+        room = MAX_UNCONFIRMED if self._open is not None else MAX_UNCONFIRMED // 2
+        if len(first.unconfirmed) >= room or len(second.unconfirmed) >= room:
+            return LinkState.CLOSED, "too many successes are unconfirmed"
+        return (LinkState.PAIRED if self._granted else LinkState.DEFERRED), ""
+
+    def _review(self, event: StationEvent, now: Instant) -> list[Any]:
+        """Let state and analyser follow the event."""
+        state, reason = self._judge()
+        if state not in TABLE[self.state][type(event)]:
+            raise LocalProtocolError(
+                f"{type(event).__name__} may not lead from {self.state.name} to {state.name}"
+            )
+        former, self.state = self.state, state
+        first, second = self._ends
+        want = first.wanted
+        actions: list[Any] = []
+        if not self._clock.running and not self._trouble and not self._fault:
+            actions.append(self._start_clock(now))
+        if state is LinkState.PAIRED and want is not None:
+            standing = self._open is not None and want == self._open_for
+            if not standing:
+                actions.append(self._open_analyser(want, now))
+            while self._pending and min(first.credit, second.credit) > 0:
+                self._succeed(self._pending.pop(0)[0], now)
+            if standing and former is state:
+                return actions  # as both ends were told
+        else:
+            self._void_pending()
+            if self._open is not None:
+                abort = Abort(self._parameters.analyser, self._commands.next(), self._open)
+                actions.append(Device(self._parameters.analyser, abort))
+                self._open = None
+        for end, other in ((first, second), (second, first)):
+            verdict, why = end.verdict(other, state, reason)
+            said = (verdict, self._first_cycle if state is LinkState.PAIRED else 0, why)
+            if end.arm is not None and end.said != said:
+                end.said = said
+                end.reply_due = True
+        return actions
+
+    def _open_analyser(self, want: Wanted, now: Instant) -> Device:
+        self._void_pending()
+        setting = self._settings[want[2]]
+        self._bells = {prior.clicks: prior.bell for prior in setting.patterns}
+        asked = [end.arm.first_cycle for end in self._ends if end.arm is not None]
+        here = self._clock.cycle(now)
+        # An end may ask for a little later, not for next year.
+        self._first_cycle = max(here, min(max(asked), here + self._clock.margin_cycles))
+        self._open = self._commands.next()
+        self._open_for = want
+        where = (self._open, self._first_cycle)
+        return open_command(self._parameters, setting, where, self._failures_matter)
+
+    # --- the clock ------------------------------------------------------------------------
+
+    def _start_clock(self, now: Instant) -> Device:
+        command = self._commands.next()
+        self._clock.start(command, now)
+        return clock_command(self._parameters, command)
+
+    def _stop_clock(self) -> None:
+        self._void_pending()
+        self._clock.stop()
+        for end in self._ends:
+            end.reply_due = end.arm is not None
+
+    # --- what leaves at DRAINED -----------------------------------------------------------
+
+    def _beacon(self, node: NodeName, now: Instant) -> list[Any]:
+        uncertainty_ns = self._clock.uncertainty_ns
+        if uncertainty_ns is None:
+            return []
+        beacon = Beacon(
+            self._parameters.name,
+            self._clock.cycle(now),
+            self._parameters.cycle_ns,
+            uncertainty_ns,
+            self._sequence,
+            self._clock.announced,
+        )
+        return [Send(node, beacon)]
+
+    def _flush(self, now: Instant) -> list[Any]:
+        self._dirty = False
+        first, second = self._ends
+        actions: list[Any] = []
+        for end, other in ((first, second), (second, first)):
+            if end.reachable and (end.herald_due or end.voids):
+                actions += [Send(end.node, herald) for herald in end.heralds(self._word(now))]
+            if end.reachable and end.reply_due and not self._too_early(end):
+                actions.append(Send(end.node, end.reply(other, self._word(now))))
+            end.voids.clear()
+        return actions
+
+    def _too_early(self, end: StationEnd) -> bool:
+        """Whether an end must not be told yet: what the former clock did may still come."""
+        refused = end.said is None or end.said[0] is Verdict.REFUSED
+        return not refused and self._clock.uncertainty_ns is None
+
+    def _word(self, now: Instant) -> Word:
+        oldest = min((event.cycle for event, _ in self._pending), default=None)
+        return Word(
+            self._parameters.name,
+            self._clock.cycle(now),
+            self._sequence,
+            self._clock.announce(now, oldest),
+            self._first_cycle,
+            self._deferred_ns,
+            self._clock.epoch,
+        )
+
+    def _count(self, name: str, by: int = 1) -> None:
+        self.counters[name] = self.counters.get(name, 0) + by
