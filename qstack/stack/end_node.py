@@ -88,16 +88,17 @@ class EndNode:
         self._answers_physical = {name: partial(self._to_physical, name) for name in self._links}
         self._answers_link = {name: partial(self._to_link, name) for name in self._links}
         self._dirty: set[LinkName] = set()
+        self._stepped: set[LinkName] = set(self._links)
+        self._deadlines: dict[LinkName, Instant | None] = {}
         self._released = 0
 
     @property
     def deadline(self) -> Instant | None:
         """When this node wants a TICK."""
-        return earliest(
-            self.neighbours.deadline,
-            *(machine.deadline for machine in self.physical.values()),
-            *(machine.deadline for machine in self.link.values()),
-        )
+        for link in self._stepped:
+            self._deadlines[link] = earliest(self.physical[link].deadline, self.link[link].deadline)
+        self._stepped.clear()
+        return earliest(self.neighbours.deadline, *self._deadlines.values())
 
     def start(self, now: Instant) -> list[Any]:
         """Call the neighbours. Once, before any event."""
@@ -132,6 +133,7 @@ class EndNode:
 
     def _to_physical(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
         self._dirty.add(link)
+        self._stepped.add(link)
         out: list[Any] = []
         for action in self.physical[link].handle(event, now):
             match action:
@@ -147,6 +149,7 @@ class EndNode:
 
     def _to_link(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
         self._dirty.add(link)
+        self._stepped.add(link)
         out: list[Any] = []
         for action in self.link[link].handle(event, now):
             match action:

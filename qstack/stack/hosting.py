@@ -88,12 +88,17 @@ class Neighbours:
         self._known: dict[NodeName, tuple[str, str]] = {}
         self._live: set[NodeName] = set()
         self._dirty: dict[NodeName, Adjacency] = {}
+        self._stepped: dict[NodeName, Adjacency] = {}
+        self._deadlines: dict[NodeName, Instant | None] = {}
         self.counters = {"strangers": 0, "misplaced": 0, "remote-errors": 0}
 
     @property
     def deadline(self) -> Instant | None:
         """The earliest deadline of any adjacency."""
-        return earliest(*(adjacency.deadline for adjacency in self._all.values()))
+        for peer, adjacency in self._stepped.items():
+            self._deadlines[peer] = adjacency.deadline
+        self._stepped.clear()
+        return earliest(*self._deadlines.values())
 
     def open(
         self, peer: NodeName, role: str, port: str, *, initiate: bool, now: Instant
@@ -123,6 +128,8 @@ class Neighbours:
         self._all.pop(peer, None)
         self._known.pop(peer, None)
         self._dirty.pop(peer, None)
+        self._stepped.pop(peer, None)
+        self._deadlines.pop(peer, None)
         self._live.discard(peer)
 
     def is_up(self, peer: NodeName) -> bool:
@@ -208,6 +215,7 @@ class Neighbours:
     def _step(self, peer: NodeName, adjacency: Adjacency, event: Any, now: Instant) -> list[Any]:
         actions: list[Any] = []
         self._dirty[peer] = adjacency
+        self._stepped[peer] = adjacency
         for action in adjacency.handle(event, now):
             if type(action) is Transmit or type(action) is Note:
                 actions.append(action)

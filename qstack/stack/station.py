@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Any
 
 from qstack.adjacency import PeerLost, PeerUp
@@ -23,15 +22,12 @@ from qstack.machine import (
     record,
 )
 from qstack.messages.application import AskStatus, Status
-from qstack.messages.devices import (
-    Calibration,
-    DeviceState,
-)
+from qstack.physical.events import EndReachable, EndUnreachable, FromEnd
 from qstack.physical.service import LinkParameters
-from qstack.physical.station import EndReachable, EndUnreachable, FromEnd, StationPhysical
+from qstack.physical.sharing import Station
 from qstack.stack.devices import Devices
 from qstack.stack.hosting import Identity, Neighbours
-from qstack.units import Instant, LinkName, NodeName
+from qstack.units import Instant, NodeName
 
 
 @record
@@ -51,21 +47,15 @@ class StationNode:
         self.name = parameters.identity.name
         self.boot = parameters.identity.boot
         commands = CommandIds()
-        self._links = {link.name: link for link in parameters.links}
-        self.physical: dict[LinkName, StationPhysical] = {
-            link.name: StationPhysical(link, commands, self.boot) for link in parameters.links
-        }
+        self.physical = Station(parameters.links, commands, self.boot)
         self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
-        self.devices = Devices(parameters.hosts, self.neighbours, self._device_state)
-        self._answers = {name: partial(self._to_physical, name) for name in self._links}
-        self._dirty: set[LinkName] = set()
+        self.devices = Devices(parameters.hosts, self.neighbours, self._to_physical)
+        self._dirty = False
 
     @property
     def deadline(self) -> Instant | None:
         """When this station wants a TICK."""
-        return earliest(
-            self.neighbours.deadline, *(machine.deadline for machine in self.physical.values())
-        )
+        return earliest(self.neighbours.deadline, self.physical.deadline)
 
     def start(self, now: Instant) -> list[Any]:
         """Call the ends and the devices' hosts. Once, before any event."""
@@ -92,10 +82,8 @@ class StationNode:
             case Drained():
                 out: list[Any] = []
                 while self._dirty:
-                    dirty, self._dirty = sorted(self._dirty), set()
-                    for link in dirty:
-                        out += self._to_physical(link, DRAINED, now)
-                    self._dirty -= set(dirty)
+                    self._dirty = False
+                    out += self._to_physical(DRAINED, now)
                 return out + self.neighbours.drain(now)
             case Tick():
                 return self._tick(now)
@@ -104,30 +92,22 @@ class StationNode:
 
     def _tick(self, now: Instant) -> list[Any]:
         out = self.neighbours.tick(now)
-        for link, physical in self.physical.items():
-            deadline = physical.deadline
-            if deadline is not None and deadline <= now:
-                out += self._to_physical(link, TICK, now)
+        deadline = self.physical.deadline
+        if deadline is not None and deadline <= now:
+            out += self._to_physical(TICK, now)
         return out
 
-    def _to_physical(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
-        self._dirty.add(link)
+    def _to_physical(self, event: Any, now: Instant) -> list[Any]:
+        self._dirty = self._dirty or event is not DRAINED
         out: list[Any] = []
-        for action in self.physical[link].handle(event, now):
+        for action in self.physical.handle(event, now):
             match action:
                 case Send():
                     out += self.neighbours.post(action.peer, action.message, now)
                 case Device():
-                    out += self.devices.command(action, self._answers[link], now)
+                    out += self.devices.command(action, self._to_physical, now)
                 case _:
                     out.append(action)
-        return out
-
-    def _device_state(self, event: DeviceState | Calibration, now: Instant) -> list[Any]:
-        out: list[Any] = []
-        for name, link in self._links.items():
-            if link.analyser == event.device:
-                out += self._to_physical(name, event, now)
         return out
 
     def _deliver(self, peer: NodeName, role: str, message: Any, now: Instant) -> list[Any]:
@@ -138,10 +118,7 @@ class StationNode:
                 raise RemoteProtocolError(f"a station has no {type(message).__name__}")
             status = Status(message.reference, json.dumps(self.status(now)))
             return self.neighbours.post(peer, status, now)
-        link = self._links.get(message.link)
-        if link is None or peer not in (end.node for end in link.ends):
-            raise RemoteProtocolError(f"{peer} is no end of link {message.link!r}")
-        return self._to_physical(link.name, FromEnd(peer, message), now)
+        return self._to_physical(FromEnd(peer, message), now)
 
     def _peer_changed(self, event: PeerUp | PeerLost, now: Instant) -> list[Any]:
         peer, up = event.peer, type(event) is PeerUp
@@ -149,12 +126,10 @@ class StationNode:
         out: list[Any] = []
         if peer in self.devices.hosts:
             out += self.devices.host_changed(peer, up, reason, now)
-        for name, link in self._links.items():
-            if peer in (end.node for end in link.ends):
-                if isinstance(event, PeerUp):
-                    out += self._to_physical(name, EndReachable(peer, event.boot), now)
-                else:
-                    out += self._to_physical(name, EndUnreachable(peer, reason), now)
+        if isinstance(event, PeerUp):
+            out += self._to_physical(EndReachable(peer, event.boot), now)
+        else:
+            out += self._to_physical(EndUnreachable(peer, reason), now)
         state = "peer-up" if up else "peer-lost"
         out.append(Note(state, (("peer", peer), ("reason", reason))))
         return out
@@ -166,7 +141,7 @@ class StationNode:
             "kind": "station",
             "boot": f"{self.boot:016x}",
             "now_ns": now,
-            "links": {name: {"physical": p.report()} for name, p in self.physical.items()},
+            "links": {name: {"physical": r} for name, r in self.physical.report().items()},
             "neighbours": self.neighbours.report(),
             "refused": dict(self.neighbours.counters),
         }

@@ -148,7 +148,7 @@ class Floor:
         return both
 
     def report(self, what: str) -> Any:
-        return self.station.physical["a-b"].report().get(what, 0)
+        return self.station.physical.links["a-b"].report().get(what, 0)
 
 
 def test_pairs_flow_over_an_analyser_in_another_process() -> None:

@@ -93,4 +93,4 @@ async def test_pairs_resume_although_the_process_is_late_drops_and_restarts() ->
     # More pairs than reports between two restarts: it came back, at least twice.
     assert one[:ENOUGH] == two[:ENOUGH]
     assert [success.sequence for success in one] == list(range(1, len(one) + 1))
-    assert station.physical["a-b"].report()["faults"] >= ENOUGH // RESTART_AFTER
+    assert station.physical.links["a-b"].report()["faults"] >= ENOUGH // RESTART_AFTER
