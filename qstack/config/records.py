@@ -40,7 +40,7 @@ class Control:
 
     keepalive_ns: Duration = 200_000_000
     retransmit_floor_ns: Duration = 2_000_000
-    ack_delay_ns: Duration = 1_000_000
+    ack_delay_ns: Duration = 5_000_000
     hello_interval_ns: Duration = 100_000_000
     max_datagram: int = MAX_DATAGRAM
 

@@ -273,12 +273,24 @@ class Pump:
         self._step(Arrived(port.name, datagram), now, data)
 
     def _settle(self, now: Instant, first: Any = None) -> None:
-        """Step what waits, then tell the host that the inbox is empty, until nothing waits."""
+        """Step what waits, then tell the host that the inbox is empty, until nothing waits.
+
+        What the host finds due at once belongs to what has just come in: it is stepped before
+        the bundle leaves, and does not take the way round by the timer.
+        """
         if first is not None:
             self._step(first, now)
+        ticks = 0
         while True:
             while self._events:
                 self._step(self._events.popleft(), now)
+            due = self.host.deadline
+            # Bounded, so that a host which is always due cannot keep the sockets waiting.
+            if due is not None and due <= now and ticks < _BATCH:
+                ticks += 1
+                self.counters.ticks += 1
+                self._step(TICK, now)
+                continue
             self._step(DRAINED, now)
             if not self._events:
                 break

@@ -35,6 +35,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TypeAlias
 
 from qstack.bell import BellIndex, sign
@@ -187,6 +188,7 @@ def _tested(tally: Tally) -> AxisEstimate:
     return AxisEstimate(min(high, max(low, mean)), low, high)
 
 
+@lru_cache(maxsize=1024)
 def estimate(pattern: PatternPrior, tallies: Tallies) -> tuple[AxisEstimate, ...]:
     """Return the correlators at emission along X, Y, Z from the prior and the tests."""
     sigma = 4 * pattern.spread / 3

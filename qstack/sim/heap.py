@@ -184,6 +184,8 @@ class EventHeap:
             return None
         if event is not _WAKE:
             return event
+        if target.wake != self.now:
+            return None  # An earlier wake-up took the place of this one.
         target.wake = None
         deadline = target.machine.deadline
         return TICK if deadline is not None and deadline <= self.now else None

@@ -22,7 +22,7 @@ from qstack.adjacency import (
     Shut,
 )
 from qstack.errors import RemoteProtocolError
-from qstack.machine import DRAINED, TICK, Arrived, Note, Transmit, Up, earliest, record
+from qstack.machine import DRAINED, TICK, Arrived, Note, Transmit, Up, record
 from qstack.messages.control import Hello
 from qstack.messages.wire import KIND_OF, Layer
 from qstack.units import BootId, Duration, Instant, NodeName
@@ -98,7 +98,12 @@ class Neighbours:
         for peer, adjacency in self._stepped.items():
             self._deadlines[peer] = adjacency.deadline
         self._stepped.clear()
-        return earliest(*self._deadlines.values())
+        # A plain loop: this is asked after every event of the process.
+        first = None
+        for deadline in self._deadlines.values():
+            if deadline is not None and (first is None or deadline < first):
+                first = deadline
+        return first
 
     def open(
         self, peer: NodeName, role: str, port: str, *, initiate: bool, now: Instant

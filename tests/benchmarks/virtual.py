@@ -1,0 +1,148 @@
+"""Virtual time: what a pair costs in one process, in the world alone and through all layers.
+
+The world alone: two trapped-ion nodes of four qubits under the two-photon scheme, whose success
+probability is half the product of the two efficiencies; whatever is heralded is armed again at
+once. Through all layers: both nodes, the station and the world on the heap, one request for kept
+pairs, each freed on delivery. Processor time, not wall time: other work on the machine disturbs
+it less.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import attrs
+
+from qstack.messages.devices import EmitterHeralded
+from qstack.sim.devices import TrappedIonParameters
+from qstack.sim.network import Surroundings
+from qstack.stack import Timing
+from qstack.testing import terms
+from qstack.units import SECOND
+from tests.benchmarks.table import Figure
+from tests.sim.worlds import POLARISATION, Driver, driver_of
+from tests.whole.rig import Lab, Rig
+
+WORLD_RATIO = 1.5
+LIKELY, UNLIKELY = 0.5, 1e-6
+QUBITS = 4
+HEAP = "heap operations"
+
+_LIMIT_NS = 1_000_000 * SECOND
+_ALPHA = 0.5
+
+
+@attrs.define
+class Cost:
+    """What a run of a whole network cost, per pair."""
+
+    cpu_us: float
+    steps: float
+    entries: float
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep the garbage collector away from what exists already."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
+def world_us(probability: float, pairs: int, seed: int = 1) -> float:
+    """Return microseconds of processor time of the world alone, and its driver, per pair."""
+    emitter = TrappedIonParameters(math.sqrt(2 * probability), lifetime_ps=0, prepare_ns=1_000)
+    driver = driver_of(seed, emitter=emitter, analyser=POLARISATION)
+    driver.open(modes=QUBITS)
+    for slot in range(QUBITS):
+        driver.arm("a", slot)
+        driver.arm("b", slot)
+    with _undisturbed():
+        begun = time.process_time()
+        _make(driver, pairs)
+        return (time.process_time() - begun) * 1e6 / pairs
+
+
+def _make(driver: Driver, pairs: int) -> None:
+    """Take heralds and arm their slots again until both ends have had this many."""
+    heralds = 0
+    while heralds < 2 * pairs:
+        events = driver.next_events()
+        driver.seen.clear()
+        for event in events:
+            if isinstance(event, EmitterHeralded):
+                heralds += 1
+                driver.arm(event.device[-1], event.slot)
+
+
+def network_cost(probability: float, pairs: int, *, keepalive: bool, seed: int = 1) -> Cost:
+    """Return what a kept pair costs through all layers; without keepalives where told."""
+    lab = Lab(qubits=QUBITS, alpha=_ALPHA, efficiency=efficiency_of(probability))
+    plain = Surroundings()
+    # The type checker does not see that our records are attrs classes.
+    around: Surroundings = plain if keepalive else _silent(plain)
+    rig = Rig(lab, seed, around)
+    steps, entries = rig.heap.steps, rig.heap.entries
+    with _undisturbed():
+        begun = time.process_time()
+        rig.alice.keep(terms("bob", pairs))
+        until = rig.heap.now + _LIMIT_NS
+        rig.heap.run(until, stop=rig.alice.finished, max_steps=100_000_000)
+        cpu = time.process_time() - begun
+    assert [done.delivered for done in rig.alice.done] == [pairs]
+    return Cost(
+        cpu * 1e6 / pairs, (rig.heap.steps - steps) / pairs, (rig.heap.entries - entries) / pairs
+    )
+
+
+def efficiency_of(probability: float) -> float:
+    """Return the efficiency at which one attempt of the single-click link succeeds so often.
+
+    ``p = 2 a (1-a) e + a^2 (e^2 + 2 e (1-e))`` with a = 1/2: the e that solves
+    ``e - e^2 / 4 = p``.
+    """
+    return 2 - 2 * math.sqrt(1 - probability)
+
+
+def _silent(surroundings: Surroundings) -> Surroundings:
+    old = surroundings.timing
+    timing = Timing(
+        0, old.retransmit_floor_ns, old.ack_delay_ns, old.hello_interval_ns, old.lab_per_wall
+    )
+    return Surroundings(surroundings.wire, surroundings.user_ns, surroundings.device_ns, timing)
+
+
+def figures(operation_us: float, pairs: int = 2_000, repetitions: int = 3) -> Iterator[Figure]:
+    """Measure the world and the network; medians. `operation_us`: of the calibration."""
+
+    def cost(name: str, value: float) -> Figure:
+        return Figure(name, value, "us", ratio=value / operation_us, ratio_of=HEAP)
+
+    tries = range(repetitions)
+    likely, unlikely = (
+        statistics.median(world_us(p, pairs, seed + 1) for seed in tries)
+        for p in (LIKELY, UNLIKELY)
+    )
+    yield cost("world alone, per pair at p = 0.5", likely)
+    yield cost("world alone, per pair at p = 1e-6", unlikely)
+    yield Figure("world alone, p = 1e-6 against 0.5", unlikely / likely, "times", WORLD_RATIO)
+    for label, probability, keepalive in (
+        ("p = 0.5", LIKELY, True),
+        ("p = 1e-6, no keepalive", UNLIKELY, False),
+    ):
+        costs = [network_cost(probability, pairs, keepalive=keepalive, seed=s + 1) for s in tries]
+        cpu = statistics.median(each.cpu_us for each in costs)
+        entries = statistics.median(each.entries for each in costs)
+        yield cost(f"all layers, per K pair at {label}", cpu)
+        steps = statistics.median(each.steps for each in costs)
+        yield Figure(f"machine steps per K pair at {label}", steps, "")
+        yield Figure(f"heap entries per K pair at {label}", entries, "")
+        yield cost(f"all layers, per heap entry at {label}", cpu / entries)

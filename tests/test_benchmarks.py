@@ -1,0 +1,102 @@
+"""The benchmark tells the truth about its targets; how fast anything is, nobody asserts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import trio
+
+from qstack.config import load
+from tests.benchmarks import __main__ as command
+from tests.benchmarks import calibration, live, networks, relay, virtual
+from tests.benchmarks.table import ABSENT, MET, MISSED, Figure, plain, render
+
+WITHIN_S = 20.0
+
+
+def test_a_table_shows_value_target_ratio_and_verdict_of_each_figure() -> None:
+    figures = [
+        Figure("slow enough", 12.34, "us", 20.0, ratio=6.17, ratio_of="times the floor"),
+        Figure("too few", 999.0, "pairs/s", 1_500.0, at_most=False),
+        Figure("unknown here", None, "MB", 80.0),
+        Figure("for information", 5.0, "us"),
+    ]
+    head, _, slow, few, unknown, information = render(figures).split("\n")
+    assert head.split("  ")[0] == "figure"
+    assert "12.3 us" in slow
+    assert "<= 20" in slow
+    assert "6.17 times the floor" in slow
+    assert slow.endswith(MET)
+    assert ">= 1,500" in few
+    assert few.endswith(MISSED)
+    assert unknown.endswith(ABSENT)
+    assert information.endswith("5 us")
+
+
+def test_figures_survive_the_way_through_json() -> None:
+    figure = Figure("rate", 2_000.0, "pairs/s", 1_500.0, at_most=False, ratio=0.9, ratio_of="x")
+    read = json.loads(json.dumps(plain(figure)))
+    assert read["verdict"] == MET
+    assert (read["value"], read["target"], read["ratio"]) == (2_000.0, 1_500.0, 0.9)
+
+
+@pytest.mark.parametrize("qubits", [1, 4, 16])
+def test_variants_of_two_nodes_are_valid_and_have_ports_of_their_own(
+    tmp_path: Path, qubits: int
+) -> None:
+    network = load(str(networks.write(tmp_path, qubits)))
+    link = network.links[0]
+    assert link.modes == qubits
+    assert [len(arm.communication) for arm in link.arms] == [qubits, qubits]
+    shipped = load("two_nodes")
+    assert not {node.address for node in network.nodes} & {node.address for node in shipped.nodes}
+
+
+async def test_the_relay_graph_passes_each_message_along_all_hops() -> None:
+    sockets = {role: relay.open_socket(role) for role in (*relay.ROLES, relay.USER)}
+    places = {role: socket.address for role, socket in sockets.items()}
+    async with trio.open_nursery() as nursery:
+        for role in relay.ROLES:
+            nursery.start_soon(relay.relay, sockets[role], places)
+        with trio.fail_after(WITHIN_S):
+            took = await relay.ask(sockets[relay.USER], places, 3)
+        nursery.cancel_scope.cancel()
+    for socket in sockets.values():
+        socket.close()
+    assert len(took) == 3
+    hops = [sum(1 for one, _, _ in relay.PATH if one == role) for role in relay.ROLES]
+    assert [sockets[role].sent for role in relay.ROLES] == [3 * count for count in hops]
+
+
+def test_the_relay_graph_also_runs_as_five_processes() -> None:
+    assert len(relay.measure(2, WITHIN_S)) == 2
+
+
+def test_each_hop_of_the_relay_graph_leaves_from_where_the_one_before_arrived() -> None:
+    for (_, arrived, _), (leaves, _, _) in zip(relay.PATH, relay.PATH[1:], strict=False):
+        assert arrived == leaves
+
+
+def test_efficiencies_give_the_success_probabilities_they_stand_for() -> None:
+    for probability in (virtual.LIKELY, virtual.UNLIKELY):
+        e, a = virtual.efficiency_of(probability), 0.5
+        found = 2 * a * (1 - a) * e + a**2 * (e**2 + 2 * e * (1 - e))
+        assert found == pytest.approx(probability, rel=1e-6)
+
+
+def test_every_virtual_figure_can_be_measured_with_few_pairs() -> None:
+    figures = list(virtual.figures(calibration.heap_operation_us(1_000), 8, 1))
+    assert len(figures) == 11
+    assert all(figure.value is not None and figure.value > 0 for figure in figures)
+
+
+def test_a_network_that_cannot_be_measured_gives_figures_without_values() -> None:
+    figures = [*live.rates(4, live.NOTHING, 500.0), *live.latency(live.NOTHING, 500.0)]
+    assert [figure.verdict for figure in figures] == [ABSENT] * 3
+
+
+def test_the_command_knows_its_parts() -> None:
+    with pytest.raises(ValueError, match="no part"):
+        list(command.measured("everything", 1.0))
