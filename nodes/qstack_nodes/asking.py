@@ -4,21 +4,33 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import Any
 
 import trio
 
 from qstack.config import NetworkFile, link_parameters, load
 from qstack.drivers.client import connect
-from qstack.drivers.live import Unreachable
+from qstack.drivers.live import LiveNode, Unreachable
+from qstack.drivers.places import WORLD, address_of
 from qstack.drivers.serving import DONE, FAILED, UNREACHABLE
+from qstack.drivers.udp import format_address
 from qstack.machine import record
 from qstack.messages.common import PairKind
 from qstack.programs.pairs import PairRecord, PairsOptions, PairsReport, measure_pairs
 from qstack.programs.tomography import PERFECT, Readout
 from qstack.units import SECOND, NodeName
 from qstack_nodes import report
+
+CONNECT_S = 3.0
+"""How long the two nodes may take to answer, in wall seconds."""
+
+CONTACT_S = 2.0
+"""How long a node may miss a party that it needs, in wall seconds: a restart takes about one."""
+
+WATCH_S = 0.5
+"""How often that is looked at, in wall seconds."""
 
 KINDS = {"keep": PairKind.KEEP, "measure": PairKind.MEASURE, "prepare": PairKind.PREPARE}
 
@@ -53,7 +65,8 @@ def pairs(arguments: PairsArguments) -> int:
 
 async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsReport:
     """Ask a running network for pairs, show the progress, and return what came of it."""
-    async with connect(network, arguments.a, arguments.b) as (a, b):
+    ends = (arguments.a, arguments.b)
+    async with connect(network, *ends, timeout_s=CONNECT_S) as (a, b), watched(network, a, b):
         with _watcher(arguments) as on_pair:
             options = PairsOptions(
                 count=arguments.count,
@@ -67,6 +80,48 @@ async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsRepor
                 on_pair=on_pair,
             )
             return await measure_pairs(a, b, options)
+
+
+@asynccontextmanager
+async def watched(network: NetworkFile, a: LiveNode, b: LiveNode) -> AsyncIterator[None]:
+    """Raise Unreachable in the block when `a` or `b` misses a party of their link for long.
+
+    A request waits for a station or a device to come back, and rightly so: it may be restarted.
+    A person is told instead who is missing.
+    """
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch, network, a, b)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+async def _watch(network: NetworkFile, a: LiveNode, b: LiveNode) -> None:
+    needed = _parties(network, a.name, b.name)
+    since: dict[tuple[NodeName, NodeName], float] = {}
+    while needed:
+        now = trio.current_time()
+        for node in (a, b):
+            neighbours = (await node.status())["neighbours"]
+            for peer in sorted(needed & set(neighbours)):
+                if neighbours[peer]["up"]:
+                    since.pop((node.name, peer), None)
+                elif now - since.setdefault((node.name, peer), now) >= CONTACT_S:
+                    where = format_address(address_of(network, peer))
+                    raise Unreachable(
+                        f"{node.name} has had no contact with {peer} at {where} for "
+                        f"{CONTACT_S:g} s: see with qstack check whether its process runs, and "
+                        "start it again"
+                    )
+        await trio.sleep(WATCH_S)
+
+
+def _parties(network: NetworkFile, a: NodeName, b: NodeName) -> set[NodeName]:
+    """Return whom two ends need for pairs over their common link; nobody without one."""
+    for link in network.links:
+        ends = {arm.node for arm in link.arms}
+        if ends == {a, b}:
+            return {link.station, WORLD, *ends}
+    return set()
 
 
 def _watcher(arguments: PairsArguments) -> AbstractContextManager[report.OnPair]:

@@ -14,6 +14,10 @@ COUNTERS = (
 """Datagrams, but for `retransmitted`, `refused`, `refusals` (frames) and the last three."""
 
 
+SILENT_INTERVALS = 8
+"""After so many keepalive intervals without a word a peer is lost."""
+
+
 @record
 class AdjacencyParameters:
     """Who talks to whom, by which port, and how patiently. Durations in lab ns.
@@ -37,7 +41,7 @@ class AdjacencyParameters:
     ack_delay_ns: Duration
     hello_interval_ns: Duration
     lab_per_wall: float = 1.0
-    silent_intervals: int = 8
+    silent_intervals: int = SILENT_INTERVALS
     window_bytes: int = 65_536
     features: tuple[str, ...] = ()
     datasheets: tuple[tuple[str, str], ...] = ()

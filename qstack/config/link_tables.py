@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from qstack.adjacency.service import SILENT_INTERVALS
 from qstack.config.links import optics, point
 from qstack.config.records import (
     FIBRE_M_PER_S,
@@ -38,11 +39,23 @@ SUITS = {
 CONFIRM_WALL_NS = 50 * MILLISECOND
 """Default patience for a confirmation: many times a loaded computer's reaction, in wall time."""
 
+HORIZON_INTERVALS = SILENT_INTERVALS + 2
+"""Default horizon, in keepalive intervals: a peer that died is lost by then, so what it may never
+have reported can still expire."""
+
 MOST_KM, MOST_DB = 1e6, 1e4
 """Beyond these a file holds a slip of the pen: further than the moon, darker than any fibre."""
 
 ENTANGLED = 0.5
 """A pair of no larger fidelity to any Bell state may as well be no pair."""
+
+
+@record
+class Pace:
+    """What turns wall time into defaults: lab seconds per wall second, and the keepalive."""
+
+    time_scale: float
+    keepalive_wall_ns: Duration
 
 
 @record
@@ -79,7 +92,7 @@ def read_links(
     raw: dict[str, Any],
     raw_nodes: dict[str, Any],
     nodes: dict[NodeName, NodeFile],
-    time_scale: float,
+    pace: Pace,
     problems: Problems,
 ) -> tuple[LinkFile, ...]:
     """Return the links of the table `links`; what is wrong with one is noted.
@@ -88,7 +101,7 @@ def read_links(
     """
     found = []
     for name, value in raw.items():
-        link = _Reader(name, raw_nodes, nodes, problems).read(value, time_scale)
+        link = _Reader(name, raw_nodes, nodes, problems).read(value, pace)
         if link is not None:
             found.append(link)
     return tuple(found)
@@ -114,7 +127,7 @@ class _Reader:
     def note(self, key: str, reason: str) -> None:
         self.problems.add(f"{self.path}.{key}" if key else self.path, reason)
 
-    def read(self, value: Any, time_scale: float) -> LinkFile | None:
+    def read(self, value: Any, pace: Pace) -> LinkFile | None:
         whole = table(value, self.path, self.problems)
         rest = {k: v for k, v in whole.items() if k not in ("arms", "settings")}
         raw = structure(rest, _Link, self.path, self.problems)
@@ -142,7 +155,7 @@ class _Reader:
                     (analyser, *picked),
                     (whole_arms[0], whole_arms[1]),
                     settings,
-                    time_scale,
+                    pace,
                 )
                 self._check_physics(link, raw.keep)
                 return link
@@ -294,13 +307,14 @@ class _Reader:
         devices: tuple[str, str, str],
         arms: tuple[ArmFile, ArmFile],
         settings: tuple[SettingFile, ...],
-        time_scale: float,
+        pace: Pace,
     ) -> LinkFile:
         emitters = self._emitters(raw, devices[2], arms)
         keeps = raw.scheme == MIDPOINT_BSM and all(sheet.keep for sheet in emitters)
         keeps = keeps and all(arm.communication for arm in arms)
         delay = max(arm.delay_ns for arm in arms)
-        confirm = raw.confirm_ns or math.ceil(CONFIRM_WALL_NS * time_scale) + 4 * delay
+        confirm = raw.confirm_ns or math.ceil(CONFIRM_WALL_NS * pace.time_scale) + 4 * delay
+        unnoticed = math.ceil(HORIZON_INTERVALS * pace.keepalive_wall_ns * pace.time_scale)
         return LinkFile(
             name=self.name,
             scheme=raw.scheme,
@@ -317,7 +331,7 @@ class _Reader:
             queue_limit=raw.queue_limit,
             test_rate=raw.test_rate,
             confirm_ns=confirm,
-            horizon_ns=raw.horizon_ns or 2 * confirm,
+            horizon_ns=raw.horizon_ns or max(2 * confirm, unnoticed),
         )
 
     def _emitters(

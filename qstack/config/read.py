@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from qstack.config.checks import check_addresses, check_names, check_sheet
-from qstack.config.link_tables import read_links
+from qstack.config.link_tables import Pace, read_links
 from qstack.config.records import (
     ROLES,
     SHEETS,
@@ -130,7 +130,8 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
     _check_world(nodes, world, "world" in data, problems)
     check_addresses(raw_nodes, data.get("world"), problems)
     scale = min(top.time_scale, MOST_SCALE) if top else 1.0
-    links = read_links(raw_links, raw_nodes, nodes, scale, problems)
+    keepalive_ns = (control or Control()).keepalive_ns
+    links = read_links(raw_links, raw_nodes, nodes, Pace(scale, keepalive_ns), problems)
     if top is None or control is None:
         return None
     return NetworkFile(

@@ -23,8 +23,9 @@ outcome and corrects what a Pauli can (:mod:`qstack.link.prepare`).
 knows says so (``LinkExpire``), the other takes its report back (``LinkExpired``), the count of the
 request goes back by one at both, and a replacement is made. When one end loses the station
 it tells how far it had seen that life of it (``LinkStation``); what is above is void. When the peer
-is lost, every request fails once, and reported pairs whose horizon has not passed expire: the
-peer may never have had its halves. After the horizon no expiry is indicated; one that comes
+is lost, every request fails once, and its reported pairs whose horizon has not passed expire: the
+peer may never have had its halves. (Those of a request that is done stay: the peer said that it
+reported them all.) After the horizon no expiry is indicated; one that comes
 nevertheless is only noted, and still counted back, so that the ends go on agreeing.
 
 **How a request ends early** (deadline, cancel, a setting that no longer serves): attempts stop

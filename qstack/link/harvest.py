@@ -350,7 +350,7 @@ class Harvest:
         """The peer's life ended: pairs that it may not have are void, and all halves in hand."""
         for half in self._pairs.held():
             self._void(half.key, reason, now)
-        for key in self._reports.fresh(now):
+        for key in self._reports.doubtful(now):
             self._void(key, reason, now)
         self._reports = Reports(self._board.parameters.horizon_ns)
         self.trials.end()

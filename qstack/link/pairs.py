@@ -15,7 +15,7 @@ from enum import Enum, IntEnum
 from qstack.bell import BellIndex
 from qstack.errors import LocalProtocolError
 from qstack.hal.commands import CommandIds
-from qstack.link.request import Request
+from qstack.link.request import Request, State
 from qstack.link.trials import PLANS, Key
 from qstack.machine import Device
 from qstack.messages.common import Basis, PairInfo, Qubit, RequestId
@@ -238,6 +238,15 @@ class Reports:
         """Return the indicated pairs of this station's life above a sequence, in order."""
         return sorted(key for key in self._entries if key[0] == boot and key[1] > above)
 
-    def fresh(self, now: Instant) -> Iterator[Key]:
-        """Return the pairs whose horizon has not passed."""
-        return iter([k for k, (_, at) in self._entries.items() if now - at <= self._horizon_ns])
+    def doubtful(self, now: Instant) -> Iterator[Key]:
+        """Return the pairs that can still expire and of which the peer may not have its half.
+
+        Where a request is done, the peer has said that it reported every pair of it.
+        """
+        return iter(
+            [
+                key
+                for key, (request, at) in self._entries.items()
+                if now - at <= self._horizon_ns and request.state is not State.DONE
+            ]
+        )

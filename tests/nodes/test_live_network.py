@@ -4,72 +4,63 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-LIMIT_S = 100
-QSTACK = (sys.executable, "-m", "qstack_nodes.command")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody had a moment ago."""
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+from tests.nodes.live_rig import (
+    LIMIT_S,
+    QSTACK,
+    ROOT,
+    children_of,
+    environment_for,
+    qstack,
+    two_nodes,
+)
 
 
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
-    """The shipped network of two nodes, on ports of its own."""
-    text = (ROOT / "nodes/qstack_nodes/networks/two_nodes.toml").read_text()
-    old = sorted(set(re.findall(r"127\.0\.0\.1:(\d+)", text)))
-    for port, new in zip(old, free_ports(len(old)), strict=True):
-        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{new}")
-    file = tmp_path / "two.toml"
-    file.write_text(text)
-    return file
+    return two_nodes(tmp_path)
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """This process's, with the plugins of a source tree that is not installed."""
-    found = dict(os.environ)
-    if not entry_points(group="qstack.emitters"):
-        place = tmp_path / "installed" / "qstack-0.dist-info"
-        place.mkdir(parents=True)
-        (place / "METADATA").write_text("Metadata-Version: 2.1\nName: qstack\nVersion: 0\n")
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-        lines: list[str] = []
-        for group, entries in project["entry-points"].items():
-            lines += [f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())]
-        (place / "entry_points.txt").write_text("\n".join(lines))
-        found["PYTHONPATH"] = os.pathsep.join((str(place.parent), found.get("PYTHONPATH", "")))
-    return found
+    return environment_for(tmp_path)
 
 
-def qstack(words: tuple[str, ...], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        (*QSTACK, *words),
-        env=environment,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
+def test_a_smoke_run_of_each_kind_is_as_good_as_predicted(
+    network: Path, environment: dict[str, str]
+) -> None:
+    """200 kept, 200 measured, 100 prepared: the same ids at both ends, fidelity as predicted.
+
+    The limit is five standard errors of the measured fidelity (false alarm 6e-7 each).
+    """
+    asked = {"keep": 200, "measure": 200, "prepare": 100}
+    program = " && ".join(
+        f"'{sys.executable}' -m qstack_nodes.command pairs alice bob --count {count} "
+        f"--kind {kind} --json"
+        for kind, count in asked.items()
     )
+    result = qstack(("up", str(network), "--", "sh", "-c", program), environment)
+    assert result.returncode == 0, result.stderr
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    for kind, count in asked.items():
+        end = next(place for place, line in enumerate(lines) if "summary" in line)
+        pairs, summary = lines[:end], lines[end]["summary"]
+        lines = lines[end + 1 :]
+        # A line stands for a pair whose id both ends delivered.
+        assert len({pair["pair"] for pair in pairs}) == len(pairs) == count, kind
+        assert summary["delivered"] == [count, count], kind
+        assert summary["expired"] == 0, kind
+        away = abs(summary["fidelity"] - summary["predicted_fidelity"])
+        assert away < 5 * summary["fidelity_error"], kind
+    assert not lines
 
 
 def test_pairs_are_delivered_measured_and_replayed(
@@ -153,11 +144,6 @@ def test_a_network_that_does_not_run_is_unreachable_and_says_so(
     assert "alice at" in pairs.stderr
     checked = qstack(("check", str(network)), environment)
     assert checked.returncode == 0, checked.stdout
-
-
-def children_of(pid: int) -> list[int]:
-    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    return [int(word) for word in text.split()]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
