@@ -178,6 +178,11 @@ class Greeting:
 
     # --- hellos that leave ----------------------------------------------------------------
 
+    @property
+    def silent(self) -> bool:
+        """Whether no hello is owed, nor will be by the passing of time."""
+        return self._owed is None and self.deadline is None
+
     def due(self, now: Instant) -> Frame | None:
         """Return the hello that must leave now, if any."""
         timed = self.deadline is not None and self.deadline <= now

@@ -81,6 +81,12 @@ class Adjacency:
         """The boot id of the peer's process while the adjacency is up."""
         return self._greeting.peer_boot if self._greeting.peer_life else None
 
+    def quiet(self, now: Instant) -> bool:
+        """Whether DRAINED would let nothing leave now, so that it need not be handed in."""
+        acknowledges = self._ack_at is not None and self._ack_at <= now
+        resting = self._outbox.idle and self._greeting.silent and not acknowledges
+        return resting and self.state is State.UP
+
     def handle(self, event: Event, now: Instant) -> list[Any]:
         """Take one event; return Transmit, Up and Note actions."""
         allowed = TABLE[self.state].get(type(event))
@@ -91,17 +97,16 @@ class Adjacency:
         self._actions = actions
         is_open = self.state is not State.CLOSED
         match event:
+            case Arrived() | Drained() | Tick() if not is_open:
+                pass
             case Arrived():
-                if is_open:
-                    self._arrived(event.datagram, now)
+                self._arrived(event.datagram, now)
             case Post():
                 self._post(event.message)
             case Drained():
-                if is_open:
-                    self._flush(now)
+                self._flush(now)
             case Tick():
-                if is_open:
-                    self._tick(now)
+                self._tick(now)
             case Dormant():
                 if self._live_at is not None:
                     self._heard = max(self._heard, event.until)
@@ -159,8 +164,7 @@ class Adjacency:
         self._counters["ups"] += 1
         features = tuple(name for name in p.features if name in hello.features)
         self._note("adjacency-up", ("boot", hello.boot))
-        up = PeerUp(p.peer, hello.boot, hello.role, features, hello.datasheets)
-        self._actions.append(Up(up))
+        self._actions.append(Up(PeerUp(p.peer, hello.boot, hello.role, features, hello.datasheets)))
 
     def _lose(self, reason: str, now: Instant) -> None:
         """End this life of the peer, with everything shared, once."""
@@ -369,9 +373,8 @@ class Adjacency:
         received = self._received
         self._number += 1
         self._counters["sent"] += 1
-        held = (
-            int((now - received.largest_at) / (1_000 * p.lab_per_wall)) if received.largest else 0
-        )
+        held_ns = now - received.largest_at if received.largest else 0
+        held = int(held_ns / (1_000 * p.lab_per_wall))
         header = Header(
             VERSION,
             p.name,
@@ -387,8 +390,6 @@ class Adjacency:
         self._ack_at = None
         self._unacknowledged = 0
         self._actions.append(Transmit(p.port, Datagram(header, tuple(frames))))
-
-    # --- notes ----------------------------------------------------------------------------
 
     def _refused(self, kind: int, reason: str) -> None:
         self._counters["refused"] += 1

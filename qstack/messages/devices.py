@@ -172,7 +172,9 @@ class MemoryInitialise:
 class Abort:
     """End the command `target` now, if it still runs; it ends in Aborted.
 
-    The abort itself ends in Completed, within the device's stated bound.
+    No further attempt is made. One that was made already is not called back: an arm whose qubit
+    was heralded ends in EmitterHeralded all the same. The abort itself ends in Completed, within
+    the device's stated bound.
     """
 
     device: str

@@ -91,6 +91,7 @@ class EndNode:
         self._stepped: set[LinkName] = set(self._links)
         self._deadlines: dict[LinkName, Instant | None] = {}
         self._released = 0
+        self._stores = bool(parameters.storage)
 
     @property
     def deadline(self) -> Instant | None:
@@ -255,9 +256,9 @@ class EndNode:
                 self._released = self.slots.releases
                 for link in self.physical:
                     out += self._to_physical(link, SlotsChanged(), now)
+                    if self._stores:  # some half may be waiting for a storage slot
+                        out += self._to_link(link, DRAINED, now)
             dirty, self._dirty = sorted(self._dirty), set()
-            for link in dirty:
-                out += self._to_link(link, DRAINED, now)
             for link in dirty:
                 out += self._to_physical(link, DRAINED, now)
             self._dirty -= set(dirty)

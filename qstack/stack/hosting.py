@@ -219,9 +219,11 @@ class Neighbours:
 
     def _step(self, peer: NodeName, adjacency: Adjacency, event: Any, now: Instant) -> list[Any]:
         actions: list[Any] = []
-        self._dirty[peer] = adjacency
         self._stepped[peer] = adjacency
-        for action in adjacency.handle(event, now):
+        indicated = adjacency.handle(event, now)
+        if not adjacency.quiet(now):
+            self._dirty[peer] = adjacency
+        for action in indicated:
             if type(action) is Transmit or type(action) is Note:
                 actions.append(action)
             elif type(action) is Up:

@@ -132,15 +132,17 @@ def in_world(
     return lambda: InWorld(world_of(emitter, detector, station), device, owner, before)
 
 
+HOME = 2 * CYCLE
+"""A photon is not called back: what was heralded is reported when its herald is home."""
+
+
 def keeping(name: str, emitter: EmitterParameters, station: str) -> Bench:
     """A simulated emitter whose qubit can be kept."""
     before = (CLOCK, OPEN, arm("emitter-b", 0), arm("emitter-b", 1))
     make = in_world(emitter, "emitter-a", before, station=station)
     examples = (arm("emitter-a", 0), arm("emitter-a", 1), measure("emitter-a", 3))
     late = arm("emitter-a", 0, exact=True, not_before=3)
-    return Bench(
-        "emitter-a", make, (), examples, late=late, unready=lambda: make().broken()
-    )  # fmt: skip
+    return Bench("emitter-a", make, (), examples, HOME, late=late, unready=lambda: make().broken())
 
 
 def measuring(emitter: EmitterParameters) -> Bench:
@@ -149,7 +151,7 @@ def measuring(emitter: EmitterParameters) -> Bench:
     make = in_world(emitter, "emitter-a", before)
     examples = (measure("emitter-a", 3), measure("emitter-a", 1_000))
     late = measure("emitter-a", 3, exact=True)
-    return Bench("emitter-a", make, (), examples, late=late, unready=lambda: make().broken())
+    return Bench("emitter-a", make, (), examples, HOME, late=late, unready=lambda: make().broken())
 
 
 PERFECT = TrappedIonParameters(1.0, prepare_ns=1_000)

@@ -167,7 +167,11 @@ class World:
         hall = self._hall
         target = hall.running.get((command.device, command.target))
         if target is not None:
-            self._end(target, Aborted(target.device, target.command, "aborted"))
+            if isinstance(target, Arm) and target.link is not None:
+                target.link.advance(hall.now)
+            # A photon is not called back: a qubit that was heralded ends its arm as such.
+            if not (isinstance(target, Arm) and target.flying):
+                self._end(target, Aborted(target.device, target.command, "aborted"))
         hall.say(owner, Completed(command.device, command.command))
 
     def _end(self, run: Run, body: Aborted | Faulted | None) -> None:
