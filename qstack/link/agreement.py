@@ -278,10 +278,10 @@ class Agreement:
             self.stop(request, message.code, message.reason, now)
 
     def closed(self, message: LinkClose, now: Instant) -> None:
-        """The peer is through with a request."""
+        """The peer is through with a request, unless a loss of ours crossed its word."""
+        last = (message.station_boot, message.sequence)
         request = self._board.requests.get(message.request)
-        if request is not None:
-            last = (message.station_boot, message.sequence)
+        if self._board.losses.stand(last, message.losses) and request is not None:
             self._board.apply(request, Closed(last, message.final), now)
 
     # --- settings and estimates ------------------------------------------------------

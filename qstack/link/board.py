@@ -10,13 +10,14 @@ from typing import Any
 
 from qstack.errors import ErrorCode
 from qstack.link.fidelity import FidelityUnit, Tally
+from qstack.link.lives import Losses
 from qstack.link.queue import Queue
 from qstack.link.request import ENDING, SERVABLE, Quiet, Reported, Request, RequestEvent, State
 from qstack.link.scheduler import SCHEDULERS
 from qstack.link.service import LinkDone, LinkFailed, LinkIndication
 from qstack.machine import Action, Device, Down, Note, Send, Up
 from qstack.messages.common import PairKind, RequestId
-from qstack.messages.link import LinkClose, LinkEstimate, LinkRequest, LinkSetting
+from qstack.messages.link import LinkClose, LinkEstimate, LinkRequest, LinkSetting, LinkStation
 from qstack.physical.service import LinkParameters, Rest, Serve
 from qstack.units import BootId, Duration, Instant, NodeName
 
@@ -42,6 +43,7 @@ class Board:
         self.station: BootId | None = None
         self.settled_version = -1
         self.pending: list[LinkSetting | LinkEstimate] = []
+        self.losses = Losses()
         self._served: Serve | Rest | None = None
         self._expected = 0
         self._actions: list[Action] = []
@@ -96,7 +98,23 @@ class Board:
     def close(self, request: Request, *, final: bool) -> None:
         """Tell the peer that this end is through with a request."""
         name, (boot, sequence) = self.parameters.name, request.last
-        self.send(LinkClose(name, request.wanted.id, boot, sequence, final))
+        heard = self.losses.heard
+        self.send(LinkClose(name, request.wanted.id, boot, sequence, final, heard))
+
+    def tell_loss(self, boot: BootId, highest: int) -> None:
+        """Tell the peer that the station is lost here: it voids what is above, and closes anew."""
+        if self.peer_up:
+            self.losses.told(boot, highest)
+            self.send(LinkStation(self.parameters.name, boot, highest, False))
+            for request in self.requests.values():
+                request.forget_close_above(boot, highest)
+
+    def hear_loss(self) -> None:
+        """The peer's loss was dealt with: say again what is closed here, in the light of it."""
+        self.losses.heard += 1
+        for request in self.requests.values():
+            if request.closed:
+                self.close(request, final=request.state is State.CLOSED)
 
     def fail(self, wanted: LinkRequest, code: ErrorCode, reason: str) -> None:
         """Indicate the failure of a request that never became one."""
@@ -176,6 +194,7 @@ class Board:
         self.queue = Queue()
         self.settled_version = -1
         self.pending.clear()
+        self.losses = Losses()
         self.unit.reset()
 
     def settle(self, version: int) -> None:

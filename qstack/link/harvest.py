@@ -319,18 +319,15 @@ class Harvest:
         self._board.station = boot
         self._board.serve_again()
         if self._lives.found(boot):
-            self._tell_station(boot, up=True)
+            name, highest = self._board.parameters.name, self._lives.highest(boot)
+            self._board.send(LinkStation(name, boot, highest, True))
 
     def station_down(self, boot: BootId) -> None:
         """The station is lost: nothing above what was indicated will be, and the peer is told."""
         self._board.station = None
         self._board.settle(self._board.queue.version)
         self._lives.lost(boot)
-        self._tell_station(boot, up=False)
-
-    def _tell_station(self, boot: BootId, *, up: bool) -> None:
-        name, highest = self._board.parameters.name, self._lives.highest(boot)
-        self._board.send(LinkStation(name, boot, highest, up))
+        self._board.tell_loss(boot, self._lives.highest(boot))
 
     def peer_station(self, message: LinkStation, now: Instant) -> None:
         """The peer lost the station, or sees it again: what it never indicated is void."""
@@ -345,6 +342,7 @@ class Harvest:
         for key in sorted({*above, *self._reports.keys(boot, ceiling)}):
             self._void(key, reason, now)
             self._tell_void(key, reason)  # should the peer see it after all
+        self._board.hear_loss()
 
     def peer_down(self, reason: str, now: Instant) -> None:
         """The peer's life ended: pairs that it may not have are void, and all halves in hand."""
