@@ -2,7 +2,9 @@
 
 The station starts the hardware's clock and counts from the instant of that command, so that
 its count is ahead of the hardware's by the command's way. For what it calls decided it counts
-from the clock's completion instead, and stays back by a margin.
+from the clock's completion instead, and stays back by a margin. For what is to begin now it
+counts from the latest instant at which the hardware can have begun, which each click narrows:
+a first cycle that lies ahead of the hardware would be waited for.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ class LinkClock:
         """How often the count began again."""
         self._began: Instant | None = None
         self._completed: Instant | None = None
+        self._begun_by: Instant | None = None
         self._latest = -1
 
     @property
@@ -47,18 +50,28 @@ class LinkClock:
 
     def completed(self, now: Instant) -> None:
         """The hardware has begun."""
-        self._completed = now
+        self._completed = self._begun_by = now
 
     def stop(self) -> None:
         """The hardware's clock is gone; the next one counts from 0 again."""
-        self.command = self._began = self._completed = None
+        self.command = self._began = self._completed = self._begun_by = None
         self._latest = self.announced = -1
         self.epoch += 1
 
-    def heard(self, cycle: int) -> bool:
+    def heard(self, cycle: int, now: Instant) -> bool:
         """A click of this cycle came in; return whether it is in time."""
-        self._latest = max(self._latest, cycle)
+        if cycle > self._latest:
+            self._latest = cycle
+        began = now - cycle * self._cycle_ns
+        if self._begun_by is not None and began < self._begun_by:
+            self._begun_by = began
         return cycle > self.announced
+
+    def reached(self, now: Instant) -> int:
+        """Return a cycle that the hardware has reached: never ahead of it."""
+        if self._begun_by is None:
+            return 0
+        return max(self._latest, (now - self._begun_by) // self._cycle_ns, 0)
 
     def cycle(self, now: Instant) -> int:
         """Return the present cycle: never behind the hardware's."""
