@@ -12,7 +12,16 @@ from qstack.errors import ErrorCode
 from qstack.link.fidelity import FidelityUnit, Tally
 from qstack.link.lives import Losses
 from qstack.link.queue import Queue
-from qstack.link.request import ENDING, SERVABLE, Quiet, Reported, Request, RequestEvent, State
+from qstack.link.request import (
+    ENDING,
+    SERVABLE,
+    Counted,
+    Quiet,
+    Reported,
+    Request,
+    RequestEvent,
+    State,
+)
 from qstack.link.scheduler import SCHEDULERS
 from qstack.link.service import LinkDone, LinkFailed, LinkIndication
 from qstack.machine import Action, Device, Down, Note, Send, Up
@@ -45,7 +54,10 @@ class Board:
         self.pending: list[LinkSetting | LinkEstimate] = []
         self.losses = Losses()
         self._served: Serve | Rest | None = None
+        self._serving: Request | None = None
         self._expected = 0
+        self._stirred = True
+        """Whether something happened, besides the counting of a pair, that a choice rests on."""
         self._actions: list[Action] = []
 
     @property
@@ -84,8 +96,12 @@ class Board:
         before = request.state
         request.handle(event)
         after = request.state
-        identifier = request.wanted.id
-        self.progress[identifier] = request.counted
+        if type(event) is Counted:
+            self.progress[request.wanted.id] = request.counted
+            return
+        if type(event) is not Reported or after is not before:
+            self.progress[request.wanted.id] = request.counted
+            self._stirred = True
         if after in ENDING and before not in ENDING:
             request.deadline = now + self.grace_ns
         if isinstance(event, Quiet):
@@ -142,6 +158,17 @@ class Board:
     def steer(self) -> None:
         """Choose what to serve; tell physical where that differs from what it does already."""
         version = self.queue.version
+        served, serving = self._served, self._serving
+        if (
+            not self._stirred
+            and serving is not None
+            and type(served) is Serve
+            and served.queue_version == version
+            and 0 < serving.missing == self._expected
+            and not self.scheduler.counts
+        ):
+            return
+        self._stirred = False
         items = [
             item
             for item in self.queue.items
@@ -149,7 +176,7 @@ class Board:
             and request.state in SERVABLE
         ]
         item = self.scheduler.choose(items, self.progress) if self.peer_up else None
-        served = self._served
+        self._serving = None if item is None else self.requests[item.request.id]
         if item is None:
             if served is None and not self.queue.version:
                 return
@@ -179,18 +206,21 @@ class Board:
 
     def used_up(self, request: RequestId) -> None:
         """A success of this request was indicated: physical has counted it by itself."""
-        if isinstance(self._served, Serve) and self._served.request == request:
+        served = self._served
+        if type(served) is Serve and (served.request is request or served.request == request):
             self._expected -= 1
 
     def serve_again(self) -> None:
         """Physical may have lost what it was told: say it again at the next choice."""
         self._served = None
+        self._stirred = True
 
     def start_afresh(self) -> None:
         """The peer is lost: rest, and begin with an empty queue of version 0 for its next life."""
         if isinstance(self._served, Serve):
             self._actions.append(Down(Rest(self.queue.version)))
-        self._served = None
+        self._served = self._serving = None
+        self._stirred = True
         self.queue = Queue()
         self.settled_version = -1
         self.pending.clear()

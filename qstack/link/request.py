@@ -9,7 +9,7 @@ same valid pairs, and these decide.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import TypeAlias, assert_never
 
 from qstack.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
@@ -20,7 +20,7 @@ from qstack.messages.link import LinkRequest
 from qstack.units import BootId, Instant
 
 
-class State(Enum):
+class State(StrEnum):
     """Where a request stands at this end."""
 
     PROPOSED = "proposed"

@@ -60,8 +60,7 @@ class LinkClock:
 
     def heard(self, cycle: int, now: Instant) -> bool:
         """A click of this cycle came in; return whether it is in time."""
-        if cycle > self._latest:
-            self._latest = cycle
+        self._latest = max(self._latest, cycle)
         began = now - cycle * self._cycle_ns
         if self._begun_by is not None and began < self._begun_by:
             self._begun_by = began
