@@ -77,6 +77,11 @@ class Filling:
             commands.append(command)
         return commands
 
+    def begin(self) -> None:
+        """Another life of the station: its clock is another one."""
+        if self.grid is not None:
+            self.grid.forget()
+
     def learn(
         self, attempt: Attempt, event: EmitterEvent, emission: Emission | None, now: Instant
     ) -> bool:

@@ -209,6 +209,7 @@ class NodePhysical:
         fresh = event.boot != self._arming.boot
         self._arming.handle(event)
         if fresh:
+            self._filling.begin()
             self._void(self._conversation.begin())
         self._arming.seen_from = self._matching.seen
         self._dirty = True
@@ -364,12 +365,11 @@ class NodePhysical:
         if target is not None:
             waiting = self._matching.waiting(self._work)
             wanted = max(0, self._remaining - waiting)
-            if attempts.armed > wanted:
+            missing = wanted - attempts.armed
+            if missing < 0:
                 actions += attempts.withdraw(wanted, self._work)
-            elif attempts.armed < wanted:
-                missing = wanted - attempts.armed
-                if target.plan is not None and waiting > MEASURED_AT_ONCE:
-                    missing = 0  # outcomes come faster than the station's word on them
+            elif missing and (target.plan is None or waiting <= MEASURED_AT_ONCE):
+                # Otherwise outcomes come faster than the station's word on them.
                 actions += self._filling.refill(target, self._work, missing, arming, now)
             arming.offer(min(attempts.armed + waiting, self._remaining), seen)
         unconfirmed = seen - arming.confirmed
