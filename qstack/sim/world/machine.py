@@ -218,9 +218,7 @@ class World:
         hall = self._hall
         for link in hall.links.values():
             link.advance(hall.now)
-            if link.heralding.skews.set(
-                event.node, hall.now, event.offset_ps, event.drift_ppt
-            ):
+            if link.heralding.skews.set(event.node, hall.now, event.offset_ps, event.drift_ppt):
                 link.replan()
 
     def _owner_gone(self, owner: NodeName) -> None:
