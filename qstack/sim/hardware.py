@@ -105,8 +105,7 @@ class SlowHardware:
                 out.append(action)
                 continue
             self.delayed[device] = self.delayed.get(device, 0) + 1
-            last = lane.queue[-1][0] if lane.queue else now
-            lane.queue.append((max(now + lane.late_ns, last), now, action))
+            lane.queue.append((now + lane.late_ns, now, action))
 
     def _due(self, now: Instant) -> list[Any]:
         out: list[Any] = []

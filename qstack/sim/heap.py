@@ -148,7 +148,6 @@ class EventHeap:
         elif drift_ppt:
             target.clock = RunningClock(clock, self.now)
         if target.machine is not None:
-            target.wake = None  # It was reckoned at the former rate.
             self._schedule(target)
 
     def time_of(self, name: NodeName) -> Instant:

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from qstack.machine import Arrived, Transmit, record
+from qstack.machine import TICK, Arrived, Transmit, record
 from qstack.messages.application import Status
 from qstack.messages.wire import KIND_OF, Datagram, Frame, Header
 from qstack.sim.heap import EventHeap
@@ -41,7 +41,7 @@ class Talker:
 
     def handle(self, event: Any, now: Instant) -> list[Any]:
         self.seen.append((now, event))
-        if self.deadline is not None and self.deadline <= now:
+        if event is TICK:
             self.deadline = None
         if type(event) is Alarm:
             self.deadline = event.at

@@ -139,6 +139,17 @@ def test_a_fault_of_wires_costs_datagrams_but_no_pair(given: Fault, name: str) -
     assert any(counts.sent > sent[ends] for ends, counts in rig.heap.wires.items())
 
 
+@pytest.mark.parametrize("one_way", [0, 1])
+def test_a_partition_cuts_between_the_two_sets_that_it_names_alone(one_way: int) -> None:
+    given = Fault("partition", 0, 50 * MILLISECOND, ("bob",), ("alice",), (("one_way", one_way),))
+    rig = Rig(seed=1)
+    play(rig.net, Schedule((given,), SECOND))
+    rig.alice.keep(terms("bob", 5))
+    rig.run(rig.alice.finished)
+    cut = {ends for ends, counts in rig.heap.wires.items() if dict(counts.fates).get("cut")}
+    assert cut == {("bob", "alice")} | (set() if one_way else {("alice", "bob")})
+
+
 def test_a_wire_fault_that_names_nobody_leaves_the_wires_of_users_alone() -> None:
     rig = under(fault("loss", rate=1.0))
     lost = {ends for ends, counts in rig.heap.wires.items() if dict(counts.fates).get("lost")}

@@ -129,6 +129,18 @@ def test_a_drift_of_one_part_in_ten_thousand_million_walks_through_the_window(
     assert heralds / attempts / aligned == pytest.approx(mean / 0.98758, rel=error)
 
 
+def test_a_receiver_far_outside_the_window_comes_back_by_its_drift_alone(aligned: float) -> None:
+    """From 2 ns on one side to 2 ns on the other in four seconds, and no herald at either end.
+
+    The window table's law has the integral w over all d: one second's worth of heralds.
+    """
+    clock = NodeClock(timing_ps=2_000, timing_ppt=-1_000)
+    heralds, _ = coincidences((("bob", clock),), until=4 * SECOND)
+    expected = aligned / 0.98758 * SECOND / 10_000
+    assert expected > 200
+    assert heralds == pytest.approx(expected, rel=4 * (1 / expected + 1 / 4_000) ** 0.5)
+
+
 def window_share(offset_ps: float) -> float:
     """The normal law summed over the window, without the error function."""
     times = np.arange(-WINDOW_PS / 2 + 0.5, WINDOW_PS / 2)
