@@ -16,7 +16,7 @@ from qstack.sim.playing import play
 from qstack.sim.schedule import Schedule, check, draw, read
 from qstack.testing import check_same_pairs, terms
 from qstack.units import MICROSECOND, MILLISECOND, SECOND
-from tests.whole.rig import Rig
+from tests.whole.rig import Lab, Rig
 
 PLACES = Places(("alice", "bob"), ("station",), ("alice.emitter", "station.analyser"))
 SPAN = 20 * MILLISECOND
@@ -223,6 +223,17 @@ def test_clocks_that_are_wrong_cost_no_pair() -> None:
     assert rig.heap.time_of("alice") - rig.heap.now == 10**12 + rig.heap.now // 10_000
     assert min(fidelity for _, fidelity, _ in truth.fidelities) > 0.6
     assert not rig.alice.expired
+
+
+def test_a_station_s_computer_that_drifts_against_its_hardware_voids_no_click() -> None:
+    """100 ppm for 25 s: 2.5 ms, five times the time that a click has to reach the station."""
+    clocks = (("station", NodeClock(drift_ppt=10**8)),)
+    lab = Lab(efficiency=0.001, confirm_ns=500_000)
+    rig = Rig(lab, seed=2, surroundings=Surroundings(clocks=clocks))
+    rig.alice.keep(terms("bob", 10_000))
+    rig.settle(25 * SECOND)
+    assert "late" not in rig.net.host("station").physical.report()["ab"]
+    assert len(rig.alice.pairs) > 1_000
 
 
 def test_a_clock_fault_drifts_at_once_and_shows_its_offset_in_the_next_life() -> None:
