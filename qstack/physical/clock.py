@@ -2,14 +2,18 @@
 
 The station starts the hardware's clock and counts from the instant of that command, so that
 its count is ahead of the hardware's by the command's way. For what it calls decided it counts
-from the clock's completion instead, and stays back by a margin. For what is to begin now it
-counts from the latest instant at which the hardware can have begun, which each click narrows:
-a first cycle that lies ahead of the hardware would be waited for.
+from the clock's completion instead, or from what the last click says of it, and stays back by a
+margin. Its computer and the hardware count by different oscillators: the margin grows with the
+time since the last click, by what they may drift apart. What is to begin now is counted from
+there too: a first cycle that lies ahead of the hardware would be waited for.
 """
 
 from __future__ import annotations
 
 from qstack.units import Duration, Instant
+
+DRIFT = 5_000
+"""A computer's clock and the hardware's gain less than one part in this on each other (200 ppm)."""
 
 
 class LinkClock:
@@ -24,7 +28,8 @@ class LinkClock:
         """How often the count began again."""
         self._began: Instant | None = None
         self._completed: Instant | None = None
-        self._begun_by: Instant | None = None
+        # No earlier than cycle 0 began, and when that was found.
+        self._origin: tuple[Instant, Instant] | None = None
         self._latest = -1
 
     @property
@@ -50,33 +55,33 @@ class LinkClock:
 
     def completed(self, now: Instant) -> None:
         """The hardware has begun."""
-        self._completed = self._begun_by = now
+        self._completed = now
+        self._origin = (now, now)
 
     def stop(self) -> None:
         """The hardware's clock is gone; the next one counts from 0 again."""
-        self.command = self._began = self._completed = self._begun_by = None
+        self.command = self._began = self._completed = self._origin = None
         self._latest = self.announced = -1
         self.epoch += 1
 
-    def heard(self, cycle: int, now: Instant) -> bool:
-        """A click of this cycle came in; return whether it is in time."""
+    def heard(self, cycle: int, seen: Instant) -> bool:
+        """A click of this cycle came in, seen at `seen`; return whether it is in time."""
+        if self._origin is not None:
+            self._origin = (seen - cycle * self._cycle_ns, seen)
         self._latest = max(self._latest, cycle)
-        began = now - cycle * self._cycle_ns
-        if self._begun_by is not None and began < self._begun_by:
-            self._begun_by = began
         return cycle > self.announced
-
-    def reached(self, now: Instant) -> int:
-        """Return a cycle that the hardware has reached: never ahead of it."""
-        if self._begun_by is None:
-            return 0
-        return max(self._latest, (now - self._begun_by) // self._cycle_ns, 0)
 
     def cycle(self, now: Instant) -> int:
         """Return the present cycle: never behind the hardware's."""
         if self._began is None:
             return 0
         return max(self._latest, (now - self._began) // self._cycle_ns)
+
+    def reached(self, now: Instant) -> int:
+        """Return a cycle that the hardware has reached: not ahead of it, but for drift."""
+        if self._origin is None:
+            return 0
+        return max(self._latest, (now - self._origin[0]) // self._cycle_ns, 0)
 
     def announce(self, now: Instant, oldest_open: int | None) -> int:
         """Return the last cycle of which every click is decided; a later click is void.
@@ -87,8 +92,10 @@ class LinkClock:
             decided = oldest_open - 1
         else:
             decided = self._latest - 1
-            if self._completed is not None:
-                idle = (now - self._completed - self._margin_ns) // self._cycle_ns
+            if self._origin is not None:
+                origin, found = self._origin
+                margin = self._margin_ns + (now - found) // DRIFT
+                idle = (now - origin - margin) // self._cycle_ns
                 decided = max(decided, idle)
         self.announced = max(self.announced, decided)
         return self.announced

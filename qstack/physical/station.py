@@ -184,7 +184,7 @@ class StationPhysical:
         if not (0 <= event.mode < self._parameters.modes and 0 <= event.cycle < 1 << 62):
             self._count("device_errors")
             return
-        late = not self._clock.heard(event.cycle, now)
+        late = not self._clock.heard(event.cycle, now - event.age_ns)
         if self._open is None or event.command != self._open or late:
             self._count("late" if late else "stray")
             self._void(event)

@@ -19,7 +19,7 @@ def test_a_slow_start_is_not_waited_for_once_a_click_has_told_where_the_hardware
     clock.completed(4_900_000)
     # Cycle 500 begins at 5.9 ms; its click arrives 80 us later.
     assert clock.reached(5_980_000) == 108
-    clock.heard(500, 5_980_000)
+    clock.heard(500, 5_980_000)  # by a station that does not say how old the click is
     # Cycle 600 begins at 6.9 ms; known within the click's way of eight cycles.
     assert clock.reached(6_900_000) == 592
     assert clock.cycle(6_900_000) == 690
