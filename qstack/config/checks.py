@@ -81,10 +81,10 @@ def check_sheet(sheet: Sheet, path: str, problems: Problems) -> None:
                 problems.add(f"{path}.pair_mean", f"{sheet.pair_mean} is more than {MOST_PAIRS:g}")
         case DetectorSheet():
             _probabilities(sheet, ("efficiency", "afterpulse"), path, problems)
-            _not_negative(sheet, ("dark_hz", "jitter_ps", "dead_ns"), path, problems)
+            _not_negative(sheet, ("dark_hz", "jitter_ps", "dead_ns", "abort_ns"), path, problems)
         case StationSheet():
             _probabilities(sheet, ("visibility",), path, problems)
-            _not_negative(sheet, ("switch_ns",), path, problems)
+            _not_negative(sheet, ("switch_ns", "abort_ns"), path, problems)
             _patterns(sheet, path, problems)
         case MemorySheet():
             _memory(sheet, path, problems)
@@ -112,7 +112,7 @@ def _memory(sheet: MemorySheet, path: str, problems: Problems) -> None:
     for right in sheet.readout:
         if not 0 <= right <= 1:
             problems.add(f"{path}.readout", f"{right} is not in [0, 1]")
-    times = ("t1_ns", "t2_ns", "gate_ns", "move_ns", "readout_ns")
+    times = ("t1_ns", "t2_ns", "gate_ns", "move_ns", "readout_ns", "abort_ns")
     _not_negative(sheet, ("communication", "storage", *times), path, problems)
     if sheet.t1_ns > 0 and sheet.t2_ns > 2 * sheet.t1_ns:
         reason = f"{sheet.t2_ns} is longer than twice t1_ns = {sheet.t1_ns}"

@@ -6,24 +6,13 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from qstack.errors import RemoteProtocolError
+from qstack.hal.commands import ends
 from qstack.machine import Device, Note
-from qstack.messages.devices import (
-    Calibration,
-    DeviceState,
-    DeviceStatus,
-    EmitterOutcome,
-    Faulted,
-    StationClicks,
-    Tags,
-)
+from qstack.messages.devices import Calibration, DeviceState, DeviceStatus, Faulted
 from qstack.stack.hosting import Neighbours
 from qstack.units import Instant, NodeName
 
 Answer: TypeAlias = Callable[[Any, Instant], list[Any]]
-
-PROGRESS = (EmitterOutcome, StationClicks, Tags)
-"""Device events that may leave their command running."""
-
 
 class Devices:
     """Sends commands to where the device is, and their events to who commanded.
@@ -79,7 +68,7 @@ class Devices:
         if running is None or running[0] != event.device:
             fields = (("device", event.device), ("command", event.command))
             return [Note("device-event-for-nobody", fields)]
-        if not isinstance(event, PROGRESS) or getattr(event, "last", False):
+        if ends(event):
             del self._running[event.command]
         return running[1](event, now)
 
