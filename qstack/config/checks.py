@@ -25,30 +25,39 @@ RESERVED = ("world",)
 
 
 def check_names(
-    nodes: dict[str, Any], links: dict[str, Any], shape: re.Pattern[str], problems: Problems
+    tables: dict[str, dict[str, Any]], shape: re.Pattern[str], problems: Problems
 ) -> None:
-    """Note names that are malformed, reserved, or used for a node and a link at once."""
-    for kind, names in (("nodes", nodes), ("links", links)):
+    """Note names that are malformed, reserved, or used twice.
+
+    `tables` are those of nodes, hosts and links, by the key of each in the file.
+    """
+    taken: dict[str, str] = {}
+    for kind, names in tables.items():
         for name in names:
             if not shape.fullmatch(name):
                 reason = "is no name: a letter, then letters, digits, '_' and '-', 32 at most"
                 problems.add(f"{kind}.{name}", reason)
             if name in RESERVED:
                 problems.add(f"{kind}.{name}", "this name is reserved for the simulated world")
-    for name in links:
-        if name in nodes:
-            problems.add(f"links.{name}", "a node has this name already")
-    if not nodes:
+            if name in taken:
+                problems.add(f"{kind}.{name}", f"a {taken[name]} has this name already")
+            taken.setdefault(name, kind.removesuffix("s"))
+    if not tables["nodes"]:
         problems.add("nodes", "there are none")
 
 
-def check_addresses(nodes: dict[str, Any], world: Any, problems: Problems) -> None:
+def check_addresses(
+    nodes: dict[str, Any], hosts: dict[str, Any], world: Any, problems: Problems
+) -> None:
     """Note addresses that are malformed, and ports that two parties would both bind."""
     taken: dict[tuple[str, int], str] = {}
     places = [("world.address", world.get("address"))] if isinstance(world, dict) else []
     for name, node in nodes.items():
         if isinstance(node, dict):
             places += [(f"nodes.{name}.{key}", node.get(key)) for key in ("address", "user")]
+    for name, host in hosts.items():
+        if isinstance(host, dict):
+            places.append((f"hosts.{name}.address", host.get("address")))
     for path, address in places:
         if not isinstance(address, str):
             continue

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from qstack.config.checks import check_addresses, check_names, check_sheet
+from qstack.config.hosts import check_served, read_hosts
 from qstack.config.link_tables import Pace, read_links
 from qstack.config.records import (
     ROLES,
@@ -50,6 +51,7 @@ class _Top:
     traces: str | None = None
     control: Any = None
     world: Any = None
+    hosts: Any = None
 
 
 @record
@@ -120,7 +122,9 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
     world = None
     if "world" in data:
         world = structure(data["world"], WorldFile, "world", problems)
-    check_names(raw_nodes, raw_links, NAME, problems)
+    raw_hosts = table(data.get("hosts", {}), "hosts", problems)
+    check_names({"nodes": raw_nodes, "hosts": raw_hosts, "links": raw_links}, NAME, problems)
+    hosts = read_hosts(raw_hosts, problems)
     nodes = {}
     for name, value in raw_nodes.items():
         node = _node(name, value, problems, find)
@@ -128,10 +132,11 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
             nodes[name] = node
     _check_control(top, control, problems)
     _check_world(nodes, world, "world" in data, problems)
-    check_addresses(raw_nodes, data.get("world"), problems)
+    check_addresses(raw_nodes, raw_hosts, data.get("world"), problems)
     scale = min(top.time_scale, MOST_SCALE) if top else 1.0
     keepalive_ns = (control or Control()).keepalive_ns
     links = read_links(raw_links, raw_nodes, nodes, Pace(scale, keepalive_ns), problems)
+    check_served(raw_hosts, raw_nodes, nodes, links, problems)
     if top is None or control is None:
         return None
     return NetworkFile(
@@ -143,6 +148,7 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
         world=world,
         nodes=tuple(nodes.values()),
         links=links,
+        hosts=hosts,
     )
 
 
@@ -209,7 +215,7 @@ def _device(node: str, local: str, value: Any, problems: Problems, find: Find) -
     if not isinstance(sheet, SHEETS[group]):
         problems.add(f"{path}.plugin", f"{name!r} gives a {type(sheet).__name__} in {group}")
         return None
-    check_sheet(sheet, path, problems)
+    check_sheet(sheet, f"{path}.sheet" if plugin.remote else path, problems)
     if problems.count > before:
         return None
     return DeviceFile(f"{node}.{local}", local, role, plugin, parameters, sheet)

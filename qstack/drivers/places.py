@@ -88,11 +88,13 @@ def role_of(node: NodeFile) -> str:
 
 
 def address_of(network: NetworkFile, name: NodeName) -> Address:
-    """Return the numeric address of the peers' port of a node, or of the world."""
+    """Return the numeric address of the peers' port of a node, a device host, or the world."""
     if name == WORLD:
         if network.world is None:
             raise ConfigError([f"{network.file}: world: there is none in this network"])
         return resolve(host_and_port(network.world.address))
+    if any(host.name == name for host in network.hosts):
+        return resolve(host_and_port(network.host(name).address))
     return resolve(host_and_port(node_of(network, name).address))
 
 
@@ -111,11 +113,16 @@ def neighbours_of(network: NetworkFile, name: NodeName) -> frozenset[NodeName]:
         parties = {link.station, *(arm.node for arm in link.arms)}
         if name in parties:
             found |= parties - {name}
-    if name == WORLD:
-        found = {n.name for n in network.nodes if any(d.simulated for d in n.devices)}
-    elif any(device.simulated for device in node_of(network, name).devices):
-        found.add(WORLD)
-    return frozenset(found)
+    if name == WORLD or any(host.name == name for host in network.hosts):
+        return frozenset(n.name for n in network.nodes if name in servers_of(network, n.name))
+    return frozenset(found | servers_of(network, node_of(network, name).name))
+
+
+def servers_of(network: NetworkFile, name: NodeName) -> set[NodeName]:
+    """Return the processes that serve devices to a node, the world among them."""
+    commanded = network.commanded(name)
+    found = {device.host for device in commanded if device.host is not None}
+    return found | {WORLD for device in commanded if device.simulated}
 
 
 def peer_port(network: NetworkFile, name: NodeName) -> Port:
@@ -140,9 +147,11 @@ def node_host(network: NetworkFile, name: NodeName, seed: int) -> Any:
     )
     if not links:
         raise ConfigError([f"{network.file}: nodes.{name}: it is on no link, so has no work"])
-    simulated = {device.name for device in node.devices if device.simulated}
-    hosts = tuple((d, WORLD) for d in devices_of(name, links) if d in simulated)
-    return build(identity_of(network, name, role_of(node), chance), links, hosts, chance)
+    served = {device.name: WORLD for device in node.devices if device.simulated}
+    served |= {device.name: device.host for device in node.devices if device.host is not None}
+    hosts = tuple((d, served[d]) for d in devices_of(name, links) if d in served)
+    sheets = tuple((d.name, d.sheet) for d in node.devices if d.host is not None)
+    return build(identity_of(network, name, role_of(node), chance), links, hosts, chance, sheets)
 
 
 def node_devices(network: NetworkFile, name: NodeName) -> LocalDevices | None:

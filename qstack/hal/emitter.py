@@ -35,4 +35,4 @@ class EmitterSheet:
     prepare_ns: Duration
     herald_line: bool
     keep: bool
-    abort_ns: Duration
+    abort_ns: Duration = 0

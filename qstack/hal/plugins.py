@@ -30,14 +30,15 @@ class Plugin:
     `name`: how network files call it. `parameters`: an attrs record class; the keys of the
     device's table in a network file are structured into it, so unknown and ill-typed keys are
     reported with their place. `sheet`: parameters to datasheet. `build`: (device name,
-    parameters) to a pure device machine, or None for a device that lives in the simulated
-    world and is reached through the world's hardware port.
+    parameters) to a pure device machine, or None for a device that another process serves:
+    the simulated world, or, where `remote`, the process that the parameter `host` names.
     """
 
     name: str
     parameters: type[Any]
     sheet: Callable[[Any], Sheet]
     build: Callable[[str, Any], Machine] | None
+    remote: bool = False
 
 
 def find(group: str, name: str) -> Plugin:

@@ -106,9 +106,19 @@ class Neighbours:
         return first
 
     def open(
-        self, peer: NodeName, role: str, port: str, *, initiate: bool, now: Instant
+        self,
+        peer: NodeName,
+        role: str,
+        port: str,
+        *,
+        initiate: bool,
+        now: Instant,
+        datasheets: tuple[tuple[str, str], ...] = (),
     ) -> list[Any]:
-        """Begin to talk with `peer`, which has this role, through the port of this name."""
+        """Begin to talk with `peer`, which has this role, through the port of this name.
+
+        `datasheets`, (device, text), are told to it with every greeting.
+        """
         identity, timing = self.identity, self.identity.timing
         parameters = AdjacencyParameters(
             name=identity.name,
@@ -122,6 +132,7 @@ class Neighbours:
             ack_delay_ns=timing.ack_delay_ns,
             hello_interval_ns=timing.hello_interval_ns,
             lab_per_wall=timing.lab_per_wall,
+            datasheets=datasheets,
         )
         adjacency = Adjacency(parameters, identity.boot)
         self._all[peer] = adjacency

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
+
+import emulated_fpga
+from emulated_ends import EmulatedEmitter, EmulatedMemory
 
 from qstack.hal.contract import Bench, body_of
 from qstack.hal.middleware import FaultPlan, Faults
 from qstack.hal.replay import ReplayDetector
+from qstack.hal.served import Served
 from qstack.hal.server import Commanded
 from qstack.hal.software_station import SoftwareStation, Sorting
 from qstack.machine import TICK, Tick
@@ -50,15 +52,7 @@ WINDOW_PS = 1_000_000
 
 def example_module() -> Any:
     """The example of an out-of-process device, which belongs to no package."""
-    name = "emulated_fpga"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, EXAMPLE)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    return emulated_fpga
 
 
 class InWorld:
@@ -231,6 +225,55 @@ def fpga(**behaviour: Any) -> Bench:
     return Bench("analyser", make, setup, (OPEN, brief), unready=unready)
 
 
+class OnBench:
+    """The emulated bench with both its emitters, of which one is stepped as if it stood alone."""
+
+    def __init__(self, *, clock: bool) -> None:
+        module = example_module()
+        behaviour = module.Behaviour(0.3, late_ns=5_000, restart_after=4, boot_ns=60_000)
+        fpga = module.EmulatedFpga("analyser", behaviour, Chance(3))
+        ends = [EmulatedEmitter(f"emitter-{end}", fpga.clocks) for end in "ab"]
+        fpga.lines.extend(ends)
+        owners = {"analyser": "station", "emitter-a": "alice", "emitter-b": "bob"}
+        self._server = Served({each.name: each for each in (fpga, *ends)}, owners)
+        for command in (CLOCK, OPEN, arm("emitter-b", 0), arm("emitter-b", 1)) if clock else ():
+            self._server.handle(Commanded(owners[command.device], command), 0)
+
+    @property
+    def deadline(self) -> Instant | None:
+        return self._server.deadline
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        wrapped = TICK if type(event) is Tick else Commanded("alice", event)
+        bodies = [body_of(up) for up in self._server.handle(wrapped, now)]
+        return [body for body in bodies if body.device == "emitter-a"]
+
+
+def bench_emitter() -> Bench:
+    name = "emitter-a"
+    brief = EmitterArm(name, 0, "link", 2, (), 0, False, 3)
+    examples = (arm(name, 0), arm(name, 1), brief)
+    late = arm(name, 0, exact=True, not_before=3)
+    return Bench(
+        name,
+        lambda: OnBench(clock=True),
+        (),
+        examples,
+        late=late,
+        unready=lambda: OnBench(clock=False),
+    )
+
+
+def bench_memory() -> Bench:
+    examples = (
+        MemoryInitialise("memory", 0, 1),
+        MemoryGate("memory", 0, Gate.H, 0, None, 0.0),
+        MemoryMove("memory", 0, 0, 2),
+        MemoryMeasure("memory", 0, 0, PLAIN_Z),
+    )
+    return Bench("memory", lambda: EmulatedMemory("memory", Chance(2)), (), examples)
+
+
 def faulty(bench: Bench, plan: FaultPlan) -> Bench:
     """The device behind faults, which must leave the contract whole."""
 
@@ -256,6 +299,8 @@ DEVICES = {
     "emulated FPGA, late": fpga(late_ns=45_000),
     "emulated FPGA, lossy": fpga(drop_every=2),
     "emulated FPGA, restarting": fpga(restart_after=2, boot_ns=60_000),
+    "emulated emitter": bench_emitter(),
+    "emulated memory": bench_memory(),
     "replay.detector behind faults": faulty(replay(), FaultPlan(0.3, 9_000, 0.3, 0.3)),
 }
 """Every device by the name that a report shows."""
