@@ -74,7 +74,9 @@ class Port:
 
     `peers` have fixed addresses. A port that `learns` also takes others, by name, from
     loopback; from elsewhere only where the network file bound it to another address. The
-    latest address of a name counts: a restarted client comes from another port.
+    latest address of a name counts: a restarted client comes from another port. But of a name
+    that `holds`, because an adjacency with it stands, strangers can neither take nor move the
+    address; the pump asks its host who that is.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Port:
     peers: dict[NodeName, Address]
     learns: bool = False
     learned: OrderedDict[NodeName, Address] = attrs.field(factory=OrderedDict)
+    holds: Callable[[NodeName], bool] = lambda name: False
 
     def admits(self, name: NodeName, address: Address) -> bool:
         """Whether a datagram that says it is from `name` may come from `address`."""
@@ -90,14 +93,25 @@ class Port:
             return fixed == address
         if not self.learns:
             return False
-        if self.learned.get(name) != address:
+        known = self.learned.get(name)
+        if known != address:
             if is_loopback(self.socket.address) and not is_loopback(address):
                 return False
+            if known is not None and self.holds(name):
+                return False
+            if known is None and len(self.learned) >= MAX_LEARNED and not self._forget_one():
+                return False
             self.learned[name] = address
-            if len(self.learned) > MAX_LEARNED:
-                self.learned.popitem(last=False)
         self.learned.move_to_end(name)
         return True
+
+    def _forget_one(self) -> bool:
+        """Forget the longest silent name without an adjacency; False where there is none."""
+        for name in self.learned:
+            if not self.holds(name):
+                del self.learned[name]
+                return True
+        return False
 
     def address_of(self, name: NodeName) -> Address | None:
         """Return where to send what is for `name`."""
@@ -139,6 +153,10 @@ class Pump:
         outside = outside or Outside()
         self.host = host
         self.ports = {port.name: port for port in ports}
+        neighbours = getattr(host, "neighbours", None)
+        if neighbours is not None:
+            for port in ports:
+                port.holds = neighbours.is_up
         self.clock = clock
         self.counters = Counters()
         self._devices = outside.devices
