@@ -6,17 +6,20 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qstack.config import link_parameters, load
 from qstack.config.hosts import filled
 from qstack.drivers.laboratory import Laboratory, laboratory_host, wanted_of
-from qstack.drivers.places import neighbours_of, node_host
+from qstack.drivers.places import neighbours_of, node_devices, node_host
 from qstack.errors import ConfigError
 from qstack.hal.memory import MemorySheet
 from qstack.hal.remote import PLUGINS
-from qstack.hal.replay import ReplayDetector
+from qstack.hal.replay import REPLAY, ReplayDetector
+from qstack.hal.software_station import SOFTWARE
 from qstack.machine import Machine
+from qstack.messages.devices import Completed, DetectorOpen, Faulted, StationClock, StationOpen
 from tests.test_config import changed, write
 from tests.test_config import find as find_simulated
 
@@ -24,7 +27,8 @@ BENCH = Path(__file__).resolve().parents[1] / "docs" / "examples" / "emulated_be
 
 
 def find(group: str, name: str) -> Any:
-    return PLUGINS[group] if name == "remote" else find_simulated(group, name)
+    own = {"replay.detector": REPLAY, "software.station": SOFTWARE, "remote": PLUGINS[group]}
+    return own[name] if name in own else find_simulated(group, name)
 
 
 def remote_bench() -> dict[str, Any]:
@@ -139,6 +143,71 @@ def test_a_link_that_is_simulated_in_part_is_refused(tmp_path: Path) -> None:
         "links.ab: middle.detectors is simulated, but middle.analyser is not: "
         "no light joins the two"
     )
+
+
+def with_software_station(folder: Path) -> dict[str, Any]:
+    """The bench, but for its analyser: that is software around a recorded detector."""
+    np.savez(folder / "tags.npz", t=np.array([5], dtype=np.int64))
+    data = remote_bench()
+    data["nodes"]["midpoint"]["devices"] = {
+        "analyser": {
+            "plugin": "software.station",
+            "measurement": "single-click",
+            "detector": "tagger",
+            "patterns": [[1, 2], [2, 3]],
+        },
+        "tagger": {
+            "role": "detectors",
+            "plugin": "replay.detector",
+            "record": str(folder / "tags.npz"),
+            "array": "t",
+        },
+    }
+    return data
+
+
+def test_a_software_station_is_built_around_the_detector_that_the_file_configures(
+    tmp_path: Path,
+) -> None:
+    network = load(write(tmp_path, with_software_station(tmp_path)), find=find)
+    assert network.link("alice-bob").detectors == "tagger"
+    devices = node_devices(network, "midpoint")
+    assert devices is not None
+    clock = StationClock("midpoint.analyser", 1, "alice-bob", 1_000)
+    assert devices.command("midpoint.analyser", clock, 0) == [Completed("midpoint.analyser", 1)]
+    # The detector belongs to the station alone.
+    (answer,) = devices.command("midpoint.tagger", DetectorOpen("midpoint.tagger", 2, 0), 0)
+    assert isinstance(answer, Faulted)
+    opened = StationOpen("midpoint.analyser", 3, "alice-bob", (), 0, 5, 1, 1_000, True)
+    assert devices.command("midpoint.analyser", opened, 0) == []
+    assert devices.deadline is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("nothing", "midpoint has no device 'nothing'"),
+        ("analyser", "'analyser' is of qstack.stations, not qstack.detectors"),
+        ("far", "'far' lives in another process, and cannot be inside a device of this one"),
+    ],
+)
+def test_what_cannot_be_inside_a_device_is_named(tmp_path: Path, name: str, reason: str) -> None:
+    data = with_software_station(tmp_path)
+    devices = data["nodes"]["midpoint"]["devices"]
+    devices["far"] = remote_bench()["nodes"]["midpoint"]["devices"]["detectors"]
+    devices["far"]["role"] = "detectors"
+    devices["analyser"]["detector"] = name
+    assert f"nodes.midpoint.devices.analyser.detector: {reason}" in problems_of(tmp_path, data)
+
+
+def test_one_detector_is_not_inside_two_stations(tmp_path: Path) -> None:
+    data = with_software_station(tmp_path)
+    devices = data["nodes"]["midpoint"]["devices"]
+    devices["second"] = {**devices["analyser"], "role": "analyser"}
+    data["links"]["alice-bob"]["analyser"] = "analyser"
+    assert problems_of(tmp_path, data) == [
+        "nodes.midpoint.devices.second.detector: 'tagger' is inside 'analyser' already"
+    ]
 
 
 def test_the_words_of_a_command_are_filled_in_one_by_one() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from qstack.config.records import host_and_port
+from qstack.config.records import ROLES, NodeFile, host_and_port
 from qstack.config.structure import Problems
 from qstack.hal.detector import DetectorSheet
 from qstack.hal.emitter import EmitterSheet
@@ -70,6 +70,35 @@ def check_addresses(
             problems.add(path, f"{address} is the {taken[place]} already")
         else:
             taken[place] = path
+
+
+def check_inner(node: NodeFile, raw_devices: dict[str, Any], problems: Problems) -> None:
+    """Note devices that are built around what cannot be inside them.
+
+    `raw_devices` are all devices of the node: one that is itself faulty is not reported again.
+    """
+    outside: dict[str, str] = {}
+    sound = {device.local: device for device in node.devices}
+    for device in node.devices:
+        within = device.plugin.inner
+        if within is None or device.inner is None:
+            continue
+        path = f"nodes.{node.name}.devices.{device.local}.{within[0]}"
+        inner = sound.get(device.inner)
+        if inner is None:
+            if device.inner not in raw_devices:
+                problems.add(path, f"{node.name} has no device {device.inner!r}")
+        elif ROLES[inner.role] != within[1]:
+            problems.add(path, f"{inner.local!r} is of {ROLES[inner.role]}, not {within[1]}")
+        elif inner.plugin.build is None or inner.inner is not None:
+            reason = "is built around another" if inner.inner else "lives in another process"
+            problems.add(
+                path, f"{inner.local!r} {reason}, and cannot be inside a device of this one"
+            )
+        elif inner.local in outside:
+            problems.add(path, f"{inner.local!r} is inside {outside[inner.local]!r} already")
+        else:
+            outside[inner.local] = device.local
 
 
 def check_sheet(sheet: Sheet, path: str, problems: Problems) -> None:

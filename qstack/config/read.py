@@ -10,7 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from qstack.config.checks import check_addresses, check_names, check_sheet
+from qstack.config.checks import check_addresses, check_inner, check_names, check_sheet
 from qstack.config.hosts import check_served, read_hosts
 from qstack.config.link_tables import Pace, read_links
 from qstack.config.records import (
@@ -173,7 +173,9 @@ def _node(name: str, value: Any, problems: Problems, find: Find) -> NodeFile | N
         problems.add(f"{path}.kind", f"{node.kind!r} is neither 'end' nor 'station'")
     if node.kind == "end" and node.user is None:
         problems.add(f"{path}.user", "is missing: programs reach an end node by its user port")
-    return NodeFile(name, node.kind, node.address, node.user, tuple(devices))
+    found = NodeFile(name, node.kind, node.address, node.user, tuple(devices))
+    check_inner(found, raw, problems)
+    return found
 
 
 def _device(node: str, local: str, value: Any, problems: Problems, find: Find) -> DeviceFile | None:

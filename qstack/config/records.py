@@ -87,6 +87,12 @@ class DeviceFile:
         return self.plugin.build is None and not self.plugin.remote
 
     @property
+    def inner(self) -> str | None:
+        """The local name of the device that it is built around; None for one that stands alone."""
+        within = self.plugin.inner
+        return None if within is None else str(getattr(self.parameters, within[0]))
+
+    @property
     def host(self) -> NodeName | None:
         """The process of the network file that serves it; None for a device that names none."""
         return str(self.parameters.host) if self.plugin.remote else None

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from qstack import __version__
-from qstack.config import NetworkFile, NodeFile, host_and_port, link_parameters
+from qstack.config import DeviceFile, NetworkFile, NodeFile, host_and_port, link_parameters
 from qstack.drivers.devices import LocalDevices
 from qstack.drivers.pump import Port
 from qstack.drivers.trace import TraceHeader
@@ -156,13 +156,30 @@ def node_host(network: NetworkFile, name: NodeName, seed: int) -> Any:
 
 def node_devices(network: NetworkFile, name: NodeName) -> LocalDevices | None:
     """Return the devices that the process of a node drives itself; None where it has none."""
+    node = node_of(network, name)
     pure: dict[str, Any] = {}
     asynchronous: dict[str, Any] = {}
-    for device in node_of(network, name).devices:
-        if device.plugin.build is not None:
-            made: Any = device.plugin.build(device.name, device.parameters)
+    inside = {device.inner for device in node.devices}
+    for device in node.devices:
+        if device.plugin.build is not None and device.local not in inside:
+            made = build_device(node, device)
             (asynchronous if hasattr(made, "run") else pure)[device.name] = made
     return LocalDevices(pure, asynchronous) if pure or asynchronous else None
+
+
+def build_device(node: NodeFile, device: DeviceFile) -> Any:
+    """Build a device of this process, and the one inside it. ConfigError where it cannot be."""
+    build_it = device.plugin.build
+    if build_it is None:
+        raise ConfigError([f"{device.name} lives in another process"])
+    if device.inner is None:
+        return build_it(device.name, device.parameters)
+    inner = node.device(device.inner)
+    machine = build_device(node, inner)
+    if hasattr(machine, "run"):
+        reason = f"{inner.name} is asynchronous, and cannot be inside a device"
+        raise ConfigError([f"nodes.{node.name}.devices.{device.local}: {reason}"])
+    return build_it(device.name, device.parameters, inner.name, machine)
 
 
 def node_process(network: NetworkFile, name: NodeName, seed: int, text: str) -> Process:
