@@ -97,6 +97,7 @@ def test_what_is_wrong_with_hosts_is_reported_at_once_each_with_its_key(tmp_path
         "alice": {"command": ["x"]},
         "two words": {"address": "127.0.0.1:2", "started": "elsewhere"},
     }
+    data["keys"] = {"cypher": "rot13", "folder": 7}
     data["nodes"]["bob"]["devices"]["memory"]["host"] = "bunch"
     data["nodes"]["bob"]["devices"]["emitter"]["host"] = 5
     sheet = data["nodes"]["alice"]["devices"]["memory"]["sheet"]
@@ -105,6 +106,8 @@ def test_what_is_wrong_with_hosts_is_reported_at_once_each_with_its_key(tmp_path
     del data["nodes"]["alice"]["devices"]["emitter"]["sheet"]["efficiency"]
     found = problems_of(tmp_path, data)
     for wanted in (
+        "keys.cypher: unknown key; known are cipher, folder",
+        "keys.folder: expected text, found 7",
         "hosts.alice: a node has this name already",
         "hosts.alice.address: is missing",
         "hosts.two words: is no name",

@@ -18,6 +18,7 @@ from qstack.config.records import (
     SHEETS,
     Control,
     DeviceFile,
+    KeysFile,
     NetworkFile,
     NodeFile,
     WorldFile,
@@ -52,6 +53,7 @@ class _Top:
     control: Any = None
     world: Any = None
     hosts: Any = None
+    keys: Any = None
 
 
 @record
@@ -123,6 +125,9 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
     if "world" in data:
         world = structure(data["world"], WorldFile, "world", problems)
     raw_hosts = table(data.get("hosts", {}), "hosts", problems)
+    keys = None
+    if "keys" in data:
+        keys = structure(data["keys"], KeysFile, "keys", problems)
     check_names({"nodes": raw_nodes, "hosts": raw_hosts, "links": raw_links}, NAME, problems)
     hosts = read_hosts(raw_hosts, problems)
     nodes = {}
@@ -149,6 +154,7 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
         nodes=tuple(nodes.values()),
         links=links,
         hosts=hosts,
+        keys=keys,
     )
 
 

@@ -54,6 +54,18 @@ class WorldFile:
 
 
 @record
+class KeysFile:
+    """How datagrams between peers are sealed.
+
+    `cipher` is a plugin of the group ``qstack.ciphers``. `folder`, beside the network file, has a
+    file ``first--second.key`` for each pair of peers, their names in alphabetical order.
+    """
+
+    cipher: str = "aes-gcm"
+    folder: str = "keys"
+
+
+@record
 class HostFile:
     """A process that serves devices to nodes, and is neither a node nor the simulated world.
 
@@ -205,6 +217,7 @@ class NetworkFile:
     nodes: tuple[NodeFile, ...]
     links: tuple[LinkFile, ...]
     hosts: tuple[HostFile, ...] = ()
+    keys: KeysFile | None = None
 
     def host(self, name: NodeName) -> HostFile:
         """The device host of this name; KeyError where there is none."""

@@ -11,6 +11,7 @@ import attrs
 from qstack import __version__
 from qstack.config import DeviceFile, NetworkFile, NodeFile, host_and_port, link_parameters
 from qstack.drivers.devices import LocalDevices
+from qstack.drivers.keys import keyring_of
 from qstack.drivers.pump import Port
 from qstack.drivers.trace import TraceHeader
 from qstack.drivers.udp import Address, PortUnavailable, UdpSocket, resolve
@@ -126,9 +127,14 @@ def servers_of(network: NetworkFile, name: NodeName) -> set[NodeName]:
 
 
 def peer_port(network: NetworkFile, name: NodeName) -> Port:
-    """Open the peers' port of a process; PortUnavailable says why it cannot be."""
+    """Open the peers' port of a process, with the keys that the network file asks for.
+
+    ConfigError names the keys that cannot be read; PortUnavailable says why there is no port.
+    """
     peers = {peer: address_of(network, peer) for peer in neighbours_of(network, name)}
-    return Port("peer", UdpSocket(address_of(network, name), owner=name, port_name="peer"), peers)
+    keys = keyring_of(network, name, peers)
+    socket = UdpSocket(address_of(network, name), owner=name, port_name="peer")
+    return Port("peer", socket, peers, keys=keys)
 
 
 def header_of(host: Any, seed: int, text: str) -> TraceHeader:

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from qstack.codec import decode_datagram, encode_datagram
+from qstack.codec import Forged, Keys, decode_datagram, encode_datagram
 from qstack.hal.server import Commanded, OwnerGone
 from qstack.machine import DRAINED, TICK, Arrived, Device, FromDevice, Note, Transmit, Up, record
 from qstack.messages.wire import KINDS, Datagram, Layer
@@ -58,7 +58,8 @@ class _Target:
 class EventHeap:
     """See the module. Hosts are added with :meth:`add`, then :meth:`run` turns the heap.
 
-    `wire_bytes`: datagrams go through the codec on every hop. `device_ns`: latency of the
+    `wire_bytes`: datagrams go through the codec on every hop, sealed and opened by the `keys` of a
+    host that has some; what is refused there is counted as wire:forged. `device_ns`: latency of the
     hardware port, one way. `watch`, if set, is called with (target, event, now, actions) after
     every step: the trace, and the checkers' eyes.
     """
@@ -71,6 +72,7 @@ class EventHeap:
         self.entries = 0
         self.frames: dict[str, int] = {}
         self.watch: Callable[[NodeName, Any, Instant, list[Any]], None] | None = None
+        self.keys: dict[NodeName, Keys] = {}
         self._chance = chance.fork("wires")
         self._default = wire
         self._wires: dict[tuple[NodeName, NodeName], Wire] = {}
@@ -245,11 +247,19 @@ class EventHeap:
             return
         arrivals = 2 if self._happens(wire.duplicate) else 1
         for _ in range(arrivals):
-            carried = decode_datagram(encode_datagram(datagram)) if self._wire_bytes else datagram
+            try:
+                carried = self._through_the_codec(name, datagram) if self._wire_bytes else datagram
+            except Forged:
+                self._count("wire", "forged")
+                continue
             delay = wire.latency_ns
             if wire.jitter_ns:
                 delay += int(self._chance.uniform() * wire.jitter_ns)
             self._push(self.now + delay, destination, Arrived(action.port, carried))
+
+    def _through_the_codec(self, name: NodeName, datagram: Datagram) -> Datagram:
+        data = encode_datagram(datagram, self.keys.get(name))
+        return decode_datagram(data, self.keys.get(datagram.header.destination))
 
     def _happens(self, probability: float) -> bool:
         return probability > 0.0 and self._chance.uniform() < probability
