@@ -8,14 +8,17 @@ from typing import Any
 import emulated_fpga
 from emulated_ends import EmulatedEmitter, EmulatedMemory
 
+from qstack.hal.coincidence import Scan
 from qstack.hal.contract import Bench, body_of
 from qstack.hal.middleware import FaultPlan, Faults
+from qstack.hal.pair_analyser import Correlation, PairAnalyser
+from qstack.hal.receivers import Channel
 from qstack.hal.replay import ReplayDetector
 from qstack.hal.served import Served
 from qstack.hal.server import Commanded
 from qstack.hal.software_station import SoftwareStation, Sorting
 from qstack.machine import TICK, Tick
-from qstack.messages.common import PLAIN_Z
+from qstack.messages.common import PLAIN_Z, Basis
 from qstack.messages.devices import (
     DetectorOpen,
     DeviceStatus,
@@ -274,6 +277,67 @@ def bench_memory() -> Bench:
     return Bench("memory", lambda: EmulatedMemory("memory", Chance(2)), (), examples)
 
 
+class OfPairs:
+    """One device of a source in the middle, stepped as if it stood alone."""
+
+    def __init__(self, device: str, before: tuple[Any, ...], *, over: bool = False) -> None:
+        a = tuple((place % 2, 300_000 * (place + 1)) for place in range(400))
+        b = tuple((channel, time + 7_000) for channel, time in a)
+        taggers = [
+            (f"tagger-{name}", ReplayDetector(f"tagger-{name}", tags, 20_000))
+            for name, tags in (("a", a), ("b", b))
+        ]
+        axes = (Channel(0, Basis.Z, 0), Channel(1, Basis.Z, 1))
+        analyser = PairAnalyser(
+            "analyser",
+            (("receiver-a", axes), ("receiver-b", axes)),
+            (taggers[0], taggers[1]),
+            Correlation(50, 0, Scan(100_000, 1_000), 500),
+        )
+        owners = {"analyser": "station", "receiver-a": "alice", "receiver-b": "bob"}
+        self._device, self._owner = device, owners[device]
+        made = {each.name: each for each in (analyser, *analyser.receivers)}
+        self._server = Served(made, owners)
+        for command in before:
+            self._server.handle(Commanded(owners[command.device], command), 0)
+        while over and (due := self._server.deadline) is not None and due < LONG:
+            self._server.handle(TICK, due)
+
+    @property
+    def deadline(self) -> Instant | None:
+        return self._server.deadline
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        wrapped = TICK if type(event) is Tick else Commanded(self._owner, event)
+        bodies = [body_of(up) for up in self._server.handle(wrapped, now)]
+        return [body for body in bodies if body.device == self._device]
+
+
+def pair_receiver() -> Bench:
+    before = (CLOCK, OPEN, measure("receiver-b", 1_000))
+    examples = (measure("receiver-a", 3), measure("receiver-a", 1_000))
+    return Bench(
+        "receiver-a",
+        lambda: OfPairs("receiver-a", before),
+        (),
+        examples,
+        late=measure("receiver-a", 3, exact=True),
+        late_ns=50_000,
+        unready=lambda: OfPairs("receiver-a", before, over=True),
+    )
+
+
+def pair_analyser() -> Bench:
+    before = (CLOCK, measure("receiver-a", 1_000), measure("receiver-b", 1_000))
+    brief = StationOpen("analyser", 0, "link", (), 0, 7, 2, WINDOW_PS, False)
+    return Bench(
+        "analyser",
+        lambda: OfPairs("analyser", before),
+        (StationClock("analyser", 0, "link", CYCLE),),
+        (OPEN, brief),
+    )
+
+
 def faulty(bench: Bench, plan: FaultPlan) -> Bench:
     """The device behind faults, which must leave the contract whole."""
 
@@ -295,6 +359,8 @@ DEVICES = {
     "sim.analyser": sim_analyser("polarisation"),
     "replay.detector": replay(),
     "software.station": software(),
+    "receiver of pairs": pair_receiver(),
+    "analyser of pairs": pair_analyser(),
     "emulated FPGA": fpga(),
     "emulated FPGA, late": fpga(late_ns=45_000),
     "emulated FPGA, lossy": fpga(drop_every=2),
