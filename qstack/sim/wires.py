@@ -18,6 +18,8 @@ import attrs
 
 from qstack.codec import (
     FRAME_OVERHEAD,
+    Forged,
+    Keys,
     decode_body,
     decode_datagram,
     encode_body,
@@ -28,16 +30,18 @@ from qstack.machine import record
 from qstack.messages.wire import KINDS, Datagram, Frame
 from qstack.units import SECOND, Chance, Duration, Instant, NodeName
 
-CUT, QUEUE, LOST, CHECKSUM, REJECTED, NOBODY = (
+CUT, QUEUE, LOST, CHECKSUM, REJECTED, FORGED, NOBODY = (
     "cut",
     "queue",
     "lost",
     "checksum",
     "rejected",
+    "forged",
     "nobody",
 )
 """Why a datagram was dropped: the path is cut, the queue before the wire is full, it was lost, a
-checksum or the codec found it corrupted, or the destination does not live when it comes."""
+checksum or the codec found it corrupted, it was not sealed as the destination's keys demand, or
+the destination does not live when it comes."""
 
 DUPLICATED, HELD, CORRUPTED = "duplicated", "held", "corrupted"
 """What else befell datagrams: a copy more, held back, or delivered other than it was sent."""
@@ -115,6 +119,7 @@ class Path:
     number: int
     chance: Chance
     as_bytes: bool
+    keys: dict[NodeName, Keys] = attrs.field(factory=dict)
     wire: Wire = attrs.field(init=False)
     plain_ns: Duration = -1
     sent: int = 0
@@ -158,7 +163,11 @@ class Path:
                 return []
             carried = read
         elif self.as_bytes:
-            carried = decode_datagram(encode_datagram(datagram))
+            try:
+                data = encode_datagram(datagram, self.keys.get(self.source))
+                carried = decode_datagram(data, self.keys.get(self.destination))
+            except Forged:
+                return self._dropped(FORGED)
         arrivals = [(now + delay + held, carried)]
         if held:
             self.counts[HELD] += 1
@@ -215,7 +224,8 @@ class Path:
         """Flip bits; return what the codec reads then, None where the datagram is dropped."""
         objects = any(type(frame.body) is not bytes for frame in datagram.frames)
         try:
-            sent = encode_datagram(_with_bytes(datagram) if objects else datagram)
+            plain = _with_bytes(datagram) if objects else datagram
+            sent = encode_datagram(plain, self.keys.get(self.source))
         except LocalProtocolError:
             # As objects datagrams may be longer than a wire takes; no real one ever is.
             self.counts[REJECTED] += 1
@@ -229,7 +239,7 @@ class Path:
             self.counts[CHECKSUM] += 1
             return None
         try:
-            read = decode_datagram(data)
+            read = decode_datagram(data, self.keys.get(self.destination))
         except RemoteProtocolError:
             self.counts[REJECTED] += 1
             return None

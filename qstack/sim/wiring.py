@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from qstack.codec import Keys
 from qstack.machine import record
 from qstack.sim.wires import Path, Wire, check_wire
 from qstack.units import Chance, NodeName
@@ -26,12 +27,14 @@ class WireCounts:
 class Wiring:
     """Wires by pair of hosts, a default for the others, and the faults that are on.
 
-    A path exists from the first datagram on; `paths` lists them in that order.
+    A path exists from the first datagram on; `paths` lists them in that order. `keys`: those of
+    the hosts that have some, by which datagrams that become bytes are sealed and opened.
     """
 
     def __init__(self, chance: Chance, default: Wire, *, as_bytes: bool) -> None:
         check_wire(default)
         self.paths: list[Path] = []
+        self.keys: dict[NodeName, Keys] = {}
         self._chance = chance
         self._as_bytes = as_bytes
         self._default = default
@@ -86,7 +89,7 @@ class Wiring:
     def path(self, source: NodeName, destination: NodeName, target: Any) -> Path:
         """Return a new path between two hosts; `target` is handed through."""
         number = -1 - len(self.paths)
-        path = Path(source, destination, target, number, self._chance, self._as_bytes)
+        path = Path(source, destination, target, number, self._chance, self._as_bytes, self.keys)
         self.paths.append(path)
         self._set(path)
         return path

@@ -10,6 +10,7 @@ from qstack.adjacency import PeerLost, PeerUp
 from qstack.application.machine import Application, FromUser, UserDown, UserUp
 from qstack.errors import RemoteProtocolError
 from qstack.hal.commands import CommandIds
+from qstack.hal.plugins import Sheet
 from qstack.link.machine import Link, LinkPeerDown, LinkPeerUp
 from qstack.machine import (
     DRAINED,
@@ -50,7 +51,8 @@ class EndNodeParameters:
     """An end node as its network file describes it.
 
     `hosts`: (device, process) for devices that another process serves; the others are
-    reached by Device actions. `memory` is the memory device whose slots these are.
+    reached by Device actions. `sheets` are datasheets of such devices. `memory` is the
+    memory device whose slots these are.
     """
 
     identity: Identity
@@ -59,6 +61,7 @@ class EndNodeParameters:
     communication: tuple[int, ...]
     storage: tuple[int, ...]
     hosts: tuple[tuple[str, NodeName], ...]
+    sheets: tuple[tuple[str, Sheet], ...] = ()
 
 
 class EndNode:
@@ -84,7 +87,9 @@ class EndNode:
             self.name, self.boot, parameters.memory, self.slots, commands
         )
         self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
-        self.devices = Devices(parameters.hosts, self.neighbours, self._device_state)
+        self.devices = Devices(
+            parameters.hosts, self.neighbours, self._device_state, parameters.sheets
+        )
         self._answers_physical = {name: partial(self._to_physical, name) for name in self._links}
         self._answers_link = {name: partial(self._to_link, name) for name in self._links}
         self._dirty: set[LinkName] = set()
@@ -243,7 +248,7 @@ class EndNode:
         reason = "" if type(event) is PeerUp else str(getattr(event, "reason", ""))
         out: list[Any] = []
         if peer in self.devices.hosts:
-            out += self.devices.host_changed(peer, up, reason, now)
+            out += self.devices.host_changed(event, now)
         touched = False
         for name, link in self._links.items():
             if link.station == peer:

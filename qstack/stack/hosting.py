@@ -9,6 +9,7 @@ and the event heap, know no more than that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from qstack.adjacency import (
@@ -45,6 +46,7 @@ ALLOWED: dict[tuple[str, str], frozenset[Layer]] = {
 MAX_USERS = 64
 
 
+@cache
 def kinds_between(mine: str, theirs: str) -> frozenset[type[Any]]:
     """Return the messages that a party of the first role takes from one of the second."""
     layers = ALLOWED.get((mine, theirs), frozenset())
@@ -111,9 +113,19 @@ class Neighbours:
         return self._first
 
     def open(
-        self, peer: NodeName, role: str, port: str, *, initiate: bool, now: Instant
+        self,
+        peer: NodeName,
+        role: str,
+        port: str,
+        *,
+        initiate: bool,
+        now: Instant,
+        datasheets: tuple[tuple[str, str], ...] = (),
     ) -> list[Any]:
-        """Begin to talk with `peer`, which has this role, through the port of this name."""
+        """Begin to talk with `peer`, which has this role, through the port of this name.
+
+        `datasheets`, (device, text), are told to it with every greeting.
+        """
         identity, timing = self.identity, self.identity.timing
         parameters = AdjacencyParameters(
             name=identity.name,
@@ -127,6 +139,7 @@ class Neighbours:
             ack_delay_ns=timing.ack_delay_ns,
             hello_interval_ns=timing.hello_interval_ns,
             lab_per_wall=timing.lab_per_wall,
+            datasheets=datasheets,
         )
         adjacency = Adjacency(parameters, identity.boot)
         self._all[peer] = adjacency
@@ -138,6 +151,7 @@ class Neighbours:
         """Forget a peer altogether."""
         self._all.pop(peer, None)
         self._known.pop(peer, None)
+        self._accepts.pop(peer, None)
         self._dirty.pop(peer, None)
         self._stepped.pop(peer, None)
         self._deadlines.pop(peer, None)
