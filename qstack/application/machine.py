@@ -269,8 +269,9 @@ class Application:
             fields = (("user", user), ("slot", qubit.slot), ("generation", qubit.generation))
             return [Note("foreign-qubit", fields)]
         owned.discard(qubit)
-        self._slots.release(qubit, "application")
-        return []
+        if not self._busy(qubit):
+            self._slots.release(qubit, "application")
+        return []  # What a device still works on is freed when it has ended.
 
     def _measure(self, user: NodeName, message: MeasureQubit) -> list[Action]:
         if message.qubit not in self._users[user].qubits or self._busy(message.qubit):
@@ -303,8 +304,8 @@ class Application:
         if work is None:
             return []
         user = self._users.get(work.user)
-        if work.consumes or user is None:
-            for qubit in work.qubits:
+        for qubit in work.qubits:
+            if work.consumes or user is None or qubit not in user.qubits:
                 self._slots.release(qubit, "application")
                 if user is not None:
                     user.qubits.discard(qubit)

@@ -162,6 +162,11 @@ class Neighbours:
         """Whether the adjacency with `peer` is up."""
         return peer in self._live
 
+    def boot_of(self, peer: NodeName) -> BootId | None:
+        """Return the boot id of the peer's process while the adjacency with it is up."""
+        adjacency = self._all.get(peer)
+        return None if adjacency is None else adjacency.peer_boot
+
     def post(self, peer: NodeName, message: Any, now: Instant) -> list[Any]:
         """Queue a message; it leaves when the inbox is drained."""
         adjacency = self._all.get(peer)
@@ -279,6 +284,6 @@ class Neighbours:
             return []
         self._live.discard(peer)
         actions = self._changed(event, now)
-        if role == "user":
+        if role == "user" and self._all[peer].peer_boot is None:  # it may be up again already
             self.close(peer)
         return actions
