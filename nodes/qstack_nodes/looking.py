@@ -47,7 +47,7 @@ def show_trace(file: str, *, grep: str | None, ticks: bool) -> int:
     sha = header.network_sha256[:12]
     print(
         f"# {header.name} boot {header.boot:016x}, qstack {header.qstack}, seed {header.seed}, "
-        f"network file {sha}"
+        + ("in virtual time" if header.virtual else f"network file {sha}")
     )
     for item in records:
         if item.kind in _QUIET and not ticks:
@@ -78,7 +78,11 @@ def replay_file(file: str) -> int:
 
 
 def host_of(header: TraceHeader) -> Any:
-    """Build the machine of a trace again, from the seed and the network file in its header."""
+    """Build the machine of a trace again, from what its header says of it."""
+    if header.virtual:
+        from qstack.testing.recording import virtual_host  # noqa: PLC0415  only for these
+
+        return virtual_host(header)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.toml"
         path.write_text(header.network, encoding="utf-8")

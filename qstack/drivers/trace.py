@@ -87,7 +87,9 @@ START = Start()
 class TraceHeader:
     """What a replay needs to build the host again.
 
-    `network` is the whole text of the network file; `seed` that of the host's Chance.
+    `network` is the whole text of the network file; `seed` that of the host's Chance. `virtual`
+    is empty for a process; of a host in virtual time it says how it was built instead (see
+    :mod:`qstack.testing.recording`), and `seed` is that of its whole network.
     """
 
     qstack: str
@@ -95,6 +97,7 @@ class TraceHeader:
     boot: int
     seed: int
     network: str
+    virtual: str = ""
 
     @property
     def network_sha256(self) -> str:
@@ -102,7 +105,7 @@ class TraceHeader:
         return hashlib.sha256(self.network.encode()).hexdigest()
 
 
-_FIELDS = ("qstack", "name", "boot", "seed", "network")
+_FIELDS = ("qstack", "name", "boot", "seed", "network", "virtual")
 
 
 @record
@@ -308,6 +311,7 @@ def read_trace(path: Path) -> tuple[TraceHeader, Iterator[TraceRecord]]:
     end = start + _LENGTH.unpack_from(data, len(MAGIC) + 1)[0]
     try:
         fields = json.loads(data[start:end])
+        fields.setdefault("virtual", "")
         header = TraceHeader(**{name: fields[name] for name in _FIELDS})
     except (ValueError, KeyError, TypeError) as error:
         raise TraceError(f"{path}: the header cannot be read: {error}") from error
