@@ -1,4 +1,4 @@
-# The only verbs anyone must remember: demo, test, check, bench, docs.
+# The only verbs anyone must remember: demo, test, check, bench, simulate, docs.
 # They need Python 3.11 or newer; another one than `python3`: make PYTHON=python3.13 test
 
 PYTHON ?= python3
@@ -6,7 +6,9 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO := $(BIN)/python -m qstack_nodes.demo
 
-.PHONY: demo test check bench docs
+SEEDS ?= 20000
+
+.PHONY: demo test check bench simulate docs
 
 demo: .venv/nodes-installed  ## two live nodes, a station and a simulated world; first pairs
 	@$(BIN)/qstack up two_nodes -- $(DEMO)
@@ -22,6 +24,10 @@ check: .venv/all-installed  ## style, types and who imports whom; seconds, no te
 
 bench: .venv/all-installed  ## speed, beside a calibration of this machine
 	$(BIN)/python -m tests.benchmarks
+
+simulate: .venv/all-installed  ## networks under all faults in virtual time, from SEEDS seeds, then planted bugs
+	$(BIN)/python -m tests.simulate --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulate --bugs
 
 docs: .venv/all-installed  ## the documentation, into docs/_build/html
 	$(BIN)/python docs/generate.py

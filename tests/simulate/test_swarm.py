@@ -1,0 +1,165 @@
+"""Swarm runs inside the tests: 500 seeds of two nodes under all faults, on all cores."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from qstack.drivers.replay import replay
+from qstack.drivers.trace import Kind, describe, read_trace
+from qstack.sim.faults import KINDS
+from qstack.testing.checkers import Seen
+from qstack.testing.recording import Recorder, virtual_host
+from qstack.testing.scenario import FAULTS, FEATURES, draw
+from qstack.testing.statistics import ALARM, ENOUGH, TOLERANCE, Classes, Mean
+from qstack.testing.swarm import PROBE_PAIRS, Result, run
+from tests.simulate.work import Switches, run_seed
+
+ROOT = Path(__file__).resolve().parents[2]
+SEEDS = range(500)
+LEAST_PAIRS = 4 * PROBE_PAIRS
+"""Two requests at the end of each run, told at both ends."""
+
+
+@pytest.fixture(scope="module")
+def results() -> list[Result]:
+    work = partial(run_seed, Switches((), None))
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
+        return pool.map(work, SEEDS, 10)
+
+
+def test_five_hundred_seeds_pass_every_checker_and_each_moves_traffic(
+    results: list[Result],
+) -> None:
+    failed = [
+        f"{each.checker}: {each.problem}; again: python -m tests.simulate --seed {each.seed}"
+        for each in results
+        if each.checker
+    ]
+    assert failed == []
+    assert min(each.delivered for each in results) >= LEAST_PAIRS
+    assert sum(each.delivered for each in results) > 30 * len(SEEDS)
+
+
+def test_every_feature_and_every_fault_is_drawn_by_many_seeds() -> None:
+    drawn = [draw(seed) for seed in SEEDS]
+    for name in (*FEATURES, *FAULTS):
+        assert sum(name in scenario.features for scenario in drawn) > len(SEEDS) / 8, name
+    kinds = {fault.kind for scenario in drawn for fault in scenario.schedule.faults}
+    assert kinds == set(KINDS) & set(FAULTS)
+    assert any(not scenario.schedule.faults and not scenario.mishaps for scenario in drawn)
+
+
+def test_what_is_switched_off_is_not_drawn_and_changes_no_other_fault() -> None:
+    seed = next(s for s in SEEDS if {"loss", "crash-node"} <= set(draw(s).features))
+    whole, less = draw(seed), draw(seed, without=["loss"])
+    kept = [fault for fault in whole.schedule.faults if fault.kind != "loss"]
+    assert list(less.schedule.faults) == kept
+    assert less.asks == whole.asks
+    assert draw(seed, only=[]).features == ()
+
+
+# --- the statistics of fidelities ---------------------------------------------------------
+
+
+def pair(fidelity: float, expected: float) -> Seen:
+    # The identity of a pair plays no part here.
+    return Seen(None, "s", 1, fidelity, expected, 1_000, 0)  # type: ignore[arg-type]  # see above
+
+
+def test_pairs_that_are_worse_or_better_than_promised_refute_their_class() -> None:
+    """By Hoeffding 2,000 pairs of [0, 1] are within 0.0602 of their mean but for one in a million.
+
+    ``sqrt(ln(2e6) / 4000)``; so 0.9 against 0.83 is refuted and against 0.84 is not.
+    """
+    assert Mean(2_000, 0.9, 0.9).chance == pytest.approx(0.06023, abs=1e-4)
+    assert (ALARM, TOLERANCE) == (1e-6, 0.005)
+    for promised, refuted in ((0.83, True), (0.84, False), (0.96, False), (0.97, True)):
+        classes = Classes()
+        classes.add([pair(0.9, promised)] * ENOUGH)
+        assert bool(classes.refuted()) is refuted, promised
+
+
+def test_a_class_of_too_few_pairs_is_not_judged() -> None:
+    classes = Classes()
+    classes.add([pair(0.5, 0.9)] * (ENOUGH - 1))
+    assert classes.refuted() == []
+    classes.add([pair(0.5, 0.9)])
+    assert len(classes.refuted()) == 1
+    assert "REFUTED" in classes.report()[0]
+
+
+# --- one seed again -----------------------------------------------------------------------
+
+
+def recorded(seed: int, folder: Path) -> list[Path]:
+    """Run a seed with traces; return the files."""
+    recorders: list[Recorder] = []
+    run(draw(seed), lambda net: recorders.append(Recorder(net, folder)))
+    recorders[0].close()
+    return sorted(recorders[0].files)
+
+
+@pytest.mark.parametrize("in_bytes", [True, False])
+def test_the_traces_of_a_run_in_virtual_time_are_replayed_to_the_last_action(
+    in_bytes: bool, tmp_path: Path
+) -> None:
+    """Every host of a run with a crash, also where datagrams never become bytes."""
+    seed = next(
+        seed
+        for seed in SEEDS
+        for features in (draw(seed).features,)
+        if "crash-node" in features and ("bytes" in features) is in_bytes
+    )
+    files = recorded(seed, tmp_path)
+    names = {file.name for file in files}
+    assert {"alice-1.trace", "bob-1.trace", "station-1.trace", "user-bob-1.trace"} <= names
+    assert any(name.endswith("-2.trace") for name in names), "somebody lived twice"
+    for file in files:
+        header, records = read_trace(file)
+        host = virtual_host(header)
+        assert host.boot == header.boot
+        replayed = replay(host, records)
+        assert replayed.difference == ()
+        assert replayed.complete
+        assert replayed.events > 1
+
+
+def test_a_recorded_event_that_is_missing_shows_in_the_replay(tmp_path: Path) -> None:
+    recorded(next(s for s in SEEDS if "crash-node" not in draw(s).features), tmp_path)
+    header, records = read_trace(tmp_path / "bob-1.trace")
+    kept = list(records)
+    herald = next(place for place, item in enumerate(kept) if item.kind is Kind.FROM_DEVICE)
+    assert "Emitter" in describe(kept.pop(herald))[0]
+    assert replay(virtual_host(header), kept).difference
+
+
+def test_the_command_runs_one_seed_and_its_traces_are_read_by_the_qstack_command(
+    tmp_path: Path,
+) -> None:
+    def python(*arguments: str) -> str:
+        command = (sys.executable, "-m", *arguments)
+        told = subprocess.run(
+            command, cwd=ROOT, text=True, stdout=-1, stderr=subprocess.STDOUT, check=False
+        )
+        assert told.returncode == 0, told.stdout
+        return told.stdout
+
+    said = python("tests.simulate", "--seed", "3", "--trace", str(tmp_path))
+    assert "all well" in said
+    file = str(tmp_path / "alice-1.trace")
+    assert f"qstack trace {file}" in said
+    assert "the same" in python("qstack_nodes.command", "replay", file)
+    assert "in virtual time" in python("qstack_nodes.command", "trace", file)
+
+
+def test_a_scenario_is_a_value_and_its_schedule_is_one_line() -> None:
+    scenario = draw(5)
+    assert scenario == draw(5)
+    assert "\n" not in scenario.schedule.line()
