@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import attrs
@@ -18,6 +19,7 @@ import trio.testing
 
 from qstack.codec import encode_body
 from qstack.drivers.pump import LabClock, Outside, Port, Pump
+from qstack.drivers.trace import TraceHeader, TraceWriter
 from qstack.drivers.udp import UdpSocket
 from qstack.hal.server import Commanded, OwnerGone, Reported
 from qstack.machine import Transmit, Up
@@ -245,7 +247,7 @@ class Told:
         return actions
 
 
-def _hosts() -> dict[NodeName, Any]:
+def fresh_hosts() -> dict[NodeName, Any]:
     """Every process, of the same seed as on the heap."""
     links = LAB.links()
     known = roles(links)
@@ -265,10 +267,14 @@ def _hosts() -> dict[NodeName, Any]:
     return hosts
 
 
-async def live() -> Sent:
-    """Run it with pumps and sockets on loopback."""
+async def live(folder: Path) -> Sent:
+    """Run it with pumps and sockets on loopback; every host writes its trace into `folder`."""
     sent: Sent = {}
-    hosts = _hosts()
+    hosts = fresh_hosts()
+    writers = [
+        TraceWriter(folder / f"{name}.trace", TraceHeader("", name, host.boot, SEED, ""))
+        for name, host in hosts.items()
+    ]
     loop: Any = Loop()
     parties = [Party(loop, f"user-{node}", node) for node in ("alice", "bob")]
     by_name = {party.name: party for party in parties}
@@ -281,12 +287,13 @@ async def live() -> Sent:
     try:
         with trio.fail_after(LIMIT_S):
             async with trio.open_nursery() as nursery:
-                for name, host in hosts.items():
+                for (name, host), writer in zip(hosts.items(), writers, strict=True):
                     user = by_name.get(name)
                     ports = [Port("peer", sockets[name, "peer"], where)]
                     doors = {} if user is None else {user.node: sockets[user.node, "user"].address}
                     ports.append(Port("user", sockets[name, "user"], doors, learns=user is None))
-                    outside = Outside(on_up=None if user is None else _listener(loop, user))
+                    told = None if user is None else _listener(loop, user)
+                    outside = Outside(trace=writer, on_up=told)
                     loop.pumps[name] = Pump(Told(host, sent), ports, LabClock(), outside)
                 for pump in loop.pumps.values():
                     await nursery.start(pump.run)
@@ -295,6 +302,8 @@ async def live() -> Sent:
     finally:
         for socket in sockets.values():
             socket.close()
+        for writer in writers:
+            writer.close()
     return sent
 
 
