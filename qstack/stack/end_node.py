@@ -33,9 +33,9 @@ from qstack.messages.devices import (
     DeviceState,
 )
 from qstack.network.machine import Network, OnLink
+from qstack.physical.events import SLOTS_CHANGED
 from qstack.physical.machine import (
     NodePhysical,
-    SlotsChanged,
     StationReachable,
     StationUnreachable,
 )
@@ -95,6 +95,7 @@ class EndNode:
         self._dirty: set[LinkName] = set()
         self._stepped: set[LinkName] = set(self._links)
         self._deadlines: dict[LinkName, Instant | None] = {}
+        self._first: Instant | None = None
         self._released = 0
         self._stores = bool(parameters.storage)
 
@@ -103,8 +104,10 @@ class EndNode:
         """When this node wants a TICK."""
         for link in self._stepped:
             self._deadlines[link] = earliest(self.physical[link].deadline, self.link[link].deadline)
-        self._stepped.clear()
-        return earliest(self.neighbours.deadline, *self._deadlines.values())
+        if self._stepped:
+            self._stepped.clear()
+            self._first = earliest(*self._deadlines.values())
+        return earliest(self.neighbours.deadline, self._first)
 
     def start(self, now: Instant) -> list[Any]:
         """Call the neighbours. Once, before any event."""
@@ -140,8 +143,19 @@ class EndNode:
     def _to_physical(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
         self._dirty.add(link)
         self._stepped.add(link)
+        physical = self.physical[link]
+        actions = physical.handle(event, now)
+        if not actions:
+            return actions
+        out = self._of_physical(link, actions, now)
+        while physical.left:
+            # The rest of what it has to indicate, now that the link has answered.
+            out += self._of_physical(link, physical.handle(TICK, now), now)
+        return out
+
+    def _of_physical(self, link: LinkName, actions: list[Any], now: Instant) -> list[Any]:
         out: list[Any] = []
-        for action in self.physical[link].handle(event, now):
+        for action in actions:
             match action:
                 case Up():
                     out += self._to_link(link, action.event, now)
@@ -259,14 +273,17 @@ class EndNode:
         while self._dirty or self._released != self.slots.releases:
             if self._released != self.slots.releases:
                 self._released = self.slots.releases
-                for link in self.physical:
-                    out += self._to_physical(link, SlotsChanged(), now)
+                for link, physical in self.physical.items():
+                    physical.handle(SLOTS_CHANGED, now)
+                    self._dirty.add(link)
                     if self._stores:  # some half may be waiting for a storage slot
                         out += self._to_link(link, DRAINED, now)
-            dirty, self._dirty = sorted(self._dirty), set()
-            for link in dirty:
-                out += self._to_physical(link, DRAINED, now)
-            self._dirty -= set(dirty)
+            dirty, self._dirty = self._dirty, set()
+            for link in sorted(dirty) if len(dirty) > 1 else dirty:
+                self._stepped.add(link)
+                actions = self.physical[link].handle(DRAINED, now)
+                if actions:
+                    out += self._of_physical(link, actions, now)
         out += self.neighbours.drain(now)
         return out
 

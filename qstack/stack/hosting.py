@@ -22,7 +22,7 @@ from qstack.adjacency import (
     Shut,
 )
 from qstack.errors import RemoteProtocolError
-from qstack.machine import DRAINED, TICK, Arrived, Note, Transmit, Up, record
+from qstack.machine import DRAINED, TICK, Arrived, Note, Up, earliest, record
 from qstack.messages.control import Hello
 from qstack.messages.wire import KIND_OF, Layer
 from qstack.units import BootId, Duration, Instant, NodeName
@@ -43,6 +43,12 @@ ALLOWED: dict[tuple[str, str], frozenset[Layer]] = {
 """Which layers' messages a party of the first role takes from one of the second."""
 
 MAX_USERS = 64
+
+
+def kinds_between(mine: str, theirs: str) -> frozenset[type[Any]]:
+    """Return the messages that a party of the first role takes from one of the second."""
+    layers = ALLOWED.get((mine, theirs), frozenset())
+    return frozenset(cls for cls, kind in KIND_OF.items() if kind.layer in layers)
 
 
 @record
@@ -90,20 +96,19 @@ class Neighbours:
         self._dirty: dict[NodeName, Adjacency] = {}
         self._stepped: dict[NodeName, Adjacency] = {}
         self._deadlines: dict[NodeName, Instant | None] = {}
+        self._first: Instant | None = None
+        self._accepts: dict[NodeName, frozenset[type[Any]]] = {}
         self.counters = {"strangers": 0, "misplaced": 0, "remote-errors": 0}
 
     @property
     def deadline(self) -> Instant | None:
         """The earliest deadline of any adjacency."""
-        for peer, adjacency in self._stepped.items():
-            self._deadlines[peer] = adjacency.deadline
-        self._stepped.clear()
-        # A plain loop: this is asked after every event of the process.
-        first = None
-        for deadline in self._deadlines.values():
-            if deadline is not None and (first is None or deadline < first):
-                first = deadline
-        return first
+        if self._stepped:
+            for peer, adjacency in self._stepped.items():
+                self._deadlines[peer] = adjacency.deadline
+            self._stepped.clear()
+            self._first = earliest(*self._deadlines.values())
+        return self._first
 
     def open(
         self,
@@ -137,6 +142,7 @@ class Neighbours:
         adjacency = Adjacency(parameters, identity.boot)
         self._all[peer] = adjacency
         self._known[peer] = (role, port)
+        self._accepts[peer] = kinds_between(self.identity.role, role)
         return self._step(peer, adjacency, Open(), now)
 
     def close(self, peer: NodeName) -> None:
@@ -146,6 +152,7 @@ class Neighbours:
         self._dirty.pop(peer, None)
         self._stepped.pop(peer, None)
         self._deadlines.pop(peer, None)
+        self._first = earliest(*self._deadlines.values())
         self._live.discard(peer)
 
     def is_up(self, peer: NodeName) -> bool:
@@ -157,7 +164,8 @@ class Neighbours:
         adjacency = self._all.get(peer)
         if adjacency is None:
             return [Note("post-to-nobody", (("peer", peer), ("kind", type(message).__name__)))]
-        return self._step(peer, adjacency, Post(message), now)
+        self._stepped[peer] = self._dirty[peer] = adjacency
+        return adjacency.handle(Post(message), now)  # at most a note
 
     def arrived(self, event: Arrived, now: Instant) -> list[Any]:
         """Take a datagram that came in by a port; strangers are counted and dropped.
@@ -210,10 +218,10 @@ class Neighbours:
     def drain(self, now: Instant) -> list[Any]:
         """Let out what was collected, bundled."""
         actions: list[Any] = []
-        while self._dirty:
-            peer, adjacency = self._dirty.popitem()
-            actions += self._step(peer, adjacency, DRAINED, now)
-            self._dirty.pop(peer, None)
+        for peer, adjacency in self._dirty.items():
+            self._stepped[peer] = adjacency
+            actions += adjacency.handle(DRAINED, now)  # nothing comes up by it
+        self._dirty.clear()
         return actions
 
     def report(self) -> dict[str, Any]:
@@ -235,10 +243,10 @@ class Neighbours:
         if not adjacency.quiet(now):
             self._dirty[peer] = adjacency
         for action in indicated:
-            if type(action) is Transmit or type(action) is Note:
-                actions.append(action)
-            elif type(action) is Up:
+            if type(action) is Up:
                 actions += self._up(peer, action.event, now)
+            else:
+                actions.append(action)
         return actions
 
     def _up(self, peer: NodeName, event: Any, now: Instant) -> list[Any]:
@@ -246,13 +254,12 @@ class Neighbours:
             return self._peer_changed(peer, event, now)
         if peer not in self._live:
             return []
-        role = self._known[peer][0]
-        layer = KIND_OF[type(event.message)].layer
-        if layer not in ALLOWED.get((self.identity.role, role), frozenset()):
+        message = event.message
+        if type(message) not in self._accepts[peer]:
             self.counters["misplaced"] += 1
-            return [Note("misplaced", (("peer", peer), ("kind", type(event.message).__name__)))]
+            return [Note("misplaced", (("peer", peer), ("kind", type(message).__name__)))]
         try:
-            return self._deliver(peer, role, event.message, now)
+            return self._deliver(peer, self._known[peer][0], message, now)
         except RemoteProtocolError as error:
             self.counters["remote-errors"] += 1
             return [Note("remote-error", (("peer", peer), ("reason", str(error))))]

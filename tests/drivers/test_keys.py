@@ -24,6 +24,7 @@ from qstack.machine import Arrived, Drained, Tick
 from qstack.messages.physical import Beacon
 from qstack.messages.wire import VERSION, Header
 from qstack.sim.heap import EventHeap, Wire
+from qstack.sim.wires import FORGED
 from qstack.stack import Identity, Timing
 from qstack.stack.hosting import Neighbours
 from qstack.units import MILLISECOND, Chance, Instant, NodeName
@@ -181,7 +182,7 @@ async def test_a_wrong_key_or_none_is_counted_at_both_ends_and_others_go_on(
 @pytest.mark.parametrize("key", [RIGHT, WRONG])
 def test_keys_hold_in_virtual_time_as_they_do_live(key: bytes) -> None:
     heap = EventHeap(Chance(5), Wire(100_000, loss=0.05, duplicate=0.05), wire_bytes=True)
-    heap.keys = dict(keyrings(key))
+    heap.wiring.keys.update(keyrings(key))
     made = {party.name: party for party in parties()}
     for name, party in made.items():
         heap.add(name, party)
@@ -189,10 +190,11 @@ def test_keys_hold_in_virtual_time_as_they_do_live(key: bytes) -> None:
     right = key == RIGHT
     assert made["alice"].neighbours.is_up("station") is right
     assert made["bob"].neighbours.is_up("station")
-    assert (heap.frames.get("wire:forged", 0) == 0) is right
+    forged = sum(dict(counts.fates).get(FORGED, 0) for counts in heap.wires.values())
+    assert (forged == 0) is right
     if not right:
         # Both call every 5 ms for 500 ms; each call is one that is refused.
-        assert heap.frames["wire:forged"] > 150
+        assert forged > 150
         assert made["alice"].neighbours.report()["station"]["received"] == 0
 
 
