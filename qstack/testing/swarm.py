@@ -54,9 +54,6 @@ REST_NS: Duration = 60 * MILLISECOND
 PROBE_PAIRS = 3
 """What each user asks for at last; both directions together are the least that a run delivers."""
 
-LEAST_FIDELITY = 0.6
-"""Between a true pair (0.75 at least, in the worst of these networks) and a false one (1/2)."""
-
 MAX_STEPS = 400_000
 
 
@@ -152,7 +149,7 @@ class Run:
             self.users[node] = user
         self.ledger = Ledger()
         origins = Origins()
-        self.states = States(origins, LEAST_FIDELITY)
+        self.states = States(origins, ages_hold=scenario.judged_by_age)
         self.ends = Ends(self.ledger)
         self.checkers: tuple[Checker, ...] = (
             *(self.ledger, origins, OneHand(), self.ends, Owners(), self.states),

@@ -17,7 +17,7 @@ def classes_of(lab: Lab) -> Classes:
     rig = Rig(lab, seed=21)
     rig.truth()
     origins = Origins()
-    states = States(origins, least=0.5)
+    states = States(origins)
     users = {party.name: party.node for party in (rig.alice, rig.bob)}
     Judge(rig.net, users, (origins, states))
     rig.alice.keep(terms("bob", PAIRS))
