@@ -45,7 +45,7 @@ from qstack.units import MILLISECOND, Duration, Instant, NodeName
 PATIENCE_NS: Duration = 150 * MILLISECOND
 """After the faults healed every outstanding request must end within this virtual time."""
 
-PATIENCE_WITHOUT_LINE_NS: Duration = 3_000 * MILLISECOND
+PATIENCE_WITHOUT_LINE_NS: Duration = 500 * MILLISECOND
 """The same without a herald line: faults spread the attempts, which come together again slowly."""
 
 REST_NS: Duration = 60 * MILLISECOND
@@ -100,7 +100,7 @@ class User(Party):
     def take(self, pair: PairReady, now: Instant) -> Any:
         """Decide what happens to a delivered half."""
         scenario, identity = self.scenario, pair.info.pair
-        if scenario.eager:
+        if scenario.eager or pair.outcome is not None:  # a prepared half has no other one
             self._late(pair.qubit)
             return self._last_word(pair.qubit)
         first = self.meeting.pop(identity, None)

@@ -19,6 +19,7 @@ from qstack.adjacency.inbox import ChannelIn, Inbox
 from qstack.application.machine import Application
 from qstack.link.agreement import Agreement
 from qstack.link.harvest import Harvest
+from qstack.link.lives import Losses
 from qstack.link.pairs import Half, Pairs, Stage
 from qstack.link.request import Request
 from qstack.link.scheduler import virtual_now
@@ -27,6 +28,7 @@ from qstack.messages.common import Qubit
 from qstack.messages.link import LinkCommit, LinkExpire
 from qstack.physical.attempts import Attempts
 from qstack.physical.conversation import Conversation
+from qstack.physical.filling import Filling
 from qstack.physical.heralding import StationEnd
 from qstack.physical.matching import Matching, Resolved
 from qstack.sim.world.heralds import Heralding
@@ -58,6 +60,8 @@ FOUND: dict[str, tuple[int, str]] = {
     "pitfall_16_a_combined_id_of_zero_stands_for_none": (2, "liveness"),
     "pitfall_26_a_new_life_of_the_station_is_taken_for_the_old_one": (6, "liveness"),
     "pitfall_36_a_very_late_duplicate_makes_a_ghost": (0, "liveness"),
+    "ours_a_close_counts_although_a_loss_of_the_station_crosses_it": (0, "liveness"),
+    "ours_the_clock_of_a_former_station_is_believed": (0, "liveness"),
     "ours_a_qubit_is_freed_under_its_readout": (267, "Owners"),
     "ours_outcomes_are_flipped_at_one_end": (0, "Outcomes"),
     "ours_an_end_is_told_twice": (0, "Ends"),
@@ -287,7 +291,19 @@ def pitfall_36_a_very_late_duplicate_makes_a_ghost() -> tuple[Patch, ...]:
     return (Received, "add", add), (Inbox, "_reliable", behind_is_new)
 
 
-# --- not from the notes: each shows that one more checker bites ---------------------------------
+# --- our own: bugs that were, and such that show that one more checker bites --------------------
+
+
+@bug
+def ours_a_close_counts_although_a_loss_of_the_station_crosses_it() -> tuple[Patch, ...]:
+    """One end is done while the other voids the last pair and waits for another."""
+    return ((Losses, "stand", lambda self, last, heard: True),)
+
+
+@bug
+def ours_the_clock_of_a_former_station_is_believed() -> tuple[Patch, ...]:
+    """Without a herald line attempts are aimed as far ahead as the station's former life lasted."""
+    return ((Filling, "begin", lambda self: None),)
 
 
 @bug
