@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import lru_cache, reduce
+from functools import reduce
 from itertools import combinations
 from typing import TypeAlias
 
@@ -175,7 +175,6 @@ def relax(
     return weights_of((x * phase, y * phase, z * one * two + gain))
 
 
-@lru_cache(maxsize=65_536)
 def mean_fading(storage: Storage, rate_hz: float, cutoff_ns: Duration = 0) -> Correlators:
     """Return the mean of :func:`fading` over the wait for something that comes at this rate.
 
