@@ -11,7 +11,7 @@ import trio
 
 from qstack.config import link_parameters, load
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import calibration, live, networks, peer, relay, virtual
+from tests.benchmarks import calibration, live, networks, peer, relay, routing, virtual
 from tests.benchmarks.table import ABSENT, MET, MISSED, Figure, plain, render
 
 WITHIN_S = 20.0
@@ -152,3 +152,9 @@ def test_a_peer_that_fails_gives_figures_without_values() -> None:
     assert [figure.verdict for figure in figures] == [ABSENT] * 2
     there = peer.best([None, peer.Pace(2, 2.0, 1), peer.Pace(4, 2.0, 1), peer.Pace(0, 2.0, 1)])
     assert [each.value for each in peer.beside("work", 50.0, there, 25.0)] == [2, 25]
+
+
+def test_the_figures_of_routing_can_be_measured_on_a_small_network() -> None:
+    figures = list(routing.figures(40, 0.25))
+    assert all(figure.value is not None and figure.value > 0 for figure in figures)
+    assert figures[-1].target == routing.RATIO

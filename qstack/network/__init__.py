@@ -7,6 +7,7 @@ built from is here, and no request uses it yet:
 
 - `linkstate`: every node advertises itself and its links in one update, which floods over the
   adjacencies, so that all nodes have the same database; restarts and partitions heal.
+- `advertise`: what a node says of its links, from what the stack believes of them.
 - `topology`: that database as a graph of links which both ends advertise.
 - `routing`: the way of the largest rate at the fidelity and the trust asked for.
 - `budget`: what swaps, waits and cutoffs do to a pair's Bell weights, and how long they take.

@@ -19,7 +19,7 @@ them must each improve the best fidelity there. With no such limit the search is
 is compared with the exact one in the tests.
 
 Equal databases give equal choices: everything is visited in the order of names, and ties are
-broken by fidelity, by the number of hops and by names.
+broken by fidelity, by the number of hops and by the order of the visit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from qstack.machine import record
 from qstack.network.budget import (
     Correlators,
     fading,
-    fidelity,
     mean_fading,
     meeting_rate,
     one_after_the_other,
@@ -93,21 +92,35 @@ class Route:
 
 @record
 class Label:
-    """A partial route from the source. `hops` in order; `visited` the nodes of it."""
+    """A partial route from the source: the choice that led here, and the label that it left."""
 
     rate_hz: float
     factors: Correlators
     latency_ns: Duration
-    hops: tuple[Hop, ...]
-    visited: frozenset[NodeName]
+    choice: Choice
+    before: Label | None
+    count: int
 
-    @property
-    def node(self) -> NodeName:
-        """Where it ends."""
-        return self.hops[-1].node
+    def visits(self, node: NodeName) -> bool:
+        """Whether a hop of it leads to this node."""
+        label: Label | None = self
+        while label is not None:
+            if label.choice.to == node:
+                return True
+            label = label.before
+        return False
+
+    def hops(self) -> tuple[Hop, ...]:
+        """Its hops, in order."""
+        found = []
+        label: Label | None = self
+        while label is not None:
+            found.append(Hop(label.choice.link, label.choice.setting, label.choice.to))
+            label = label.before
+        return tuple(reversed(found))
 
 
-_Entry: TypeAlias = tuple[float, float, int, tuple[tuple[str, str, str], ...], Label]
+_Entry: TypeAlias = tuple[float, float, int, int, Label]
 
 
 def route(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> Route | None:
@@ -146,37 +159,38 @@ def search(
     if query.source == query.target:
         raise LocalProtocolError(f"a route from {query.source} to itself")
     bounds = _Bounds(graph, query, purest)
-    settled: dict[NodeName, list[Label]] = {}
+    settled: dict[NodeName, list[Label]] = {name: [] for name in graph.sites}
     heap: list[_Entry] = []
+    order = 0
     for choice in graph.choices[query.source]:
-        label = Label(
-            choice.rate_hz,
-            choice.factors,
-            choice.latency_ns,
-            (Hop(choice.link, choice.setting, choice.to),),
-            frozenset((query.source, choice.to)),
-        )
-        _push(heap, label, bounds)
+        if choice.to in bounds.factor:
+            first = Label(choice.rate_hz, choice.factors, choice.latency_ns, choice, None, 1)
+            order = _push(heap, first, bounds, order)
     while heap:
         label = heapq.heappop(heap)[-1]
-        if not _settle(settled.setdefault(label.node, []), label, most_labels):
+        node = label.choice.to
+        if not _settle(settled[node], label, most_labels):
             continue
-        if label.node == query.target:
+        if node == query.target:
             end = _end(graph, query, label)
             if end.fidelity >= query.fidelity_min - _ROUNDING:
                 yield end
             continue
-        site = graph.sites[label.node]
-        if not site.swaps or site.trust < query.trust_min or len(label.hops) >= query.most_hops:
+        site = graph.sites[node]
+        if not site.swaps or site.trust < query.trust_min or label.count >= query.most_hops:
             continue
-        for choice in graph.choices[label.node]:
-            if choice.to not in label.visited:
-                _push(heap, extend(graph, query, label, choice), bounds)
+        for choice in graph.choices[node]:
+            there = choice.to
+            if there not in bounds.factor or there == query.source or label.visits(there):
+                continue
+            longer = extend(graph, query, label, choice)
+            if not _dominated(settled[there], longer):
+                order = _push(heap, longer, bounds, order)
 
 
 def extend(graph: Graph, query: Query, label: Label, choice: Choice) -> Label:
     """Return the label that swaps at the end of `label` and goes on by `choice`."""
-    here = graph.sites[label.node]
+    here = graph.sites[label.choice.to]
     if here.single:
         rate = one_after_the_other(label.rate_hz, choice.rate_hz)
     else:
@@ -184,36 +198,46 @@ def extend(graph: Graph, query: Query, label: Label, choice: Choice) -> Label:
     slower = min(label.rate_hz, choice.rate_hz)
     start, there = graph.sites[query.source].storage, graph.sites[choice.to].storage
     near = mean_fading(here.storage, slower, query.cutoff_ns)
-    one, other = (mean_fading(far, slower, query.cutoff_ns) for far in (start, there))
-    worse = min(one[0], other[0]), min(one[1], other[1]), min(one[2], other[2])
+    one = mean_fading(start, slower, query.cutoff_ns)
+    other = mean_fading(there, slower, query.cutoff_ns)
+    # Fading treats X and Y alike.
+    phase = near[0] * min(one[0], other[0])
+    level = near[2] * min(one[2], other[2])
+    (a, b, c), (d, e, f), (g, h, i) = label.factors, choice.factors, here.swapping
     return Label(
         rate * here.success,
-        together(label.factors, choice.factors, here.swapping, near, worse),
+        (a * d * g * phase, b * e * h * phase, c * f * i * level),
         label.latency_ns + choice.latency_ns,
-        (*label.hops, Hop(choice.link, choice.setting, choice.to)),
-        label.visited | {choice.to},
+        choice,
+        label,
+        label.count + 1,
     )
 
 
 def _end(graph: Graph, query: Query, label: Label) -> Route:
     """The finished route: both ends age while the last word travels, where there was a swap."""
-    age = label.latency_ns if len(label.hops) > 1 else 0
+    age = label.latency_ns if label.count > 1 else 0
     ends = (fading(graph.sites[n].storage, age) for n in (query.source, query.target))
     weights = weights_of(together(label.factors, *ends))
-    return Route(query.source, label.hops, label.rate_hz, weights, label.latency_ns)
+    return Route(query.source, label.hops(), label.rate_hz, weights, label.latency_ns)
+
+
+def _dominated(settled: list[Label], label: Label) -> bool:
+    """Whether some label there is no worse in anything."""
+    rate, latency = label.rate_hz, label.latency_ns
+    x, y, z = label.factors
+    for other in settled:
+        if other.rate_hz >= rate and other.latency_ns <= latency:
+            best = other.factors
+            if best[0] >= x and best[1] >= y and best[2] >= z:
+                return True
+    return False
 
 
 def _settle(settled: list[Label], label: Label, most_labels: int | None) -> bool:
     """Whether the label is worth going on with; then it is one of the node's."""
-    for other in settled:
-        if (
-            other.rate_hz >= label.rate_hz
-            and other.factors[0] >= label.factors[0]
-            and other.factors[1] >= label.factors[1]
-            and other.factors[2] >= label.factors[2]
-            and other.latency_ns <= label.latency_ns
-        ):
-            return False
+    if _dominated(settled, label):
+        return False
     if most_labels is not None and 2 * len(settled) >= most_labels:
         if len(settled) >= most_labels:
             return False
@@ -223,17 +247,19 @@ def _settle(settled: list[Label], label: Label, most_labels: int | None) -> bool
     return True
 
 
-def _push(heap: list[_Entry], label: Label, bounds: _Bounds) -> None:
-    """Queue a label unless it cannot reach the target with the fidelity asked for."""
-    node = label.node
-    most = bounds.factor.get(node)
-    if most is None or (1 + sum(label.factors) * most) / 4 < bounds.fidelity_min:
-        return
+def _push(heap: list[_Entry], label: Label, bounds: _Bounds, order: int) -> int:
+    """Queue a label unless it cannot reach the target with the fidelity asked for.
+
+    `order` is a number that no label had before; returns the next.
+    """
+    node = label.choice.to
+    total = sum(label.factors)
+    if 1 + total * bounds.factor[node] < 4 * bounds.fidelity_min:
+        return order
     rate = min(label.rate_hz, bounds.rate[node])
-    names = tuple((hop.node, hop.link, hop.setting) for hop in label.hops)
-    pure = fidelity(label.factors)
-    first, second = (pure, rate) if bounds.purest else (rate, pure)
-    heapq.heappush(heap, (-first, -second, len(names), names, label))
+    first, second = (total, rate) if bounds.purest else (rate, total)
+    heapq.heappush(heap, (-first, -second, label.count, order, label))
+    return order + 1
 
 
 class _Bounds:
