@@ -149,14 +149,40 @@ def test_nodes_that_do_not_swap_or_are_draining_are_gone_around() -> None:
         assert nodes(route(graph, Query("alice", "bob")))[1] == "pure"
 
 
-def test_a_link_counts_only_where_both_ends_say_that_it_is_up() -> None:
+def test_an_end_that_is_draining_has_no_routes() -> None:
+    for name in ("alice", "bob"):
+        graph = graph_of(database(*DIAMOND, **{name: {"draining": True}}))
+        assert route(graph, Query("alice", "bob")) is None
+
+
+@pytest.mark.parametrize(("node", "peer"), [("fast", "bob"), ("bob", "fast")])
+def test_a_link_counts_only_where_both_ends_say_that_it_is_up(node: str, peer: str) -> None:
     updates = database(*DIAMOND)
-    whole: Any = updates["fast"]
-    down = tuple(attrs.evolve(link, up=link.peer != "bob") for link in whole.links)
-    updates["fast"] = attrs.evolve(whole, links=down)
+    whole: Any = updates[node]
+    down = tuple(attrs.evolve(link, up=link.peer != peer) for link in whole.links)
+    updates[node] = attrs.evolve(whole, links=down)
     assert nodes(route(graph_of(updates), Query("alice", "bob")))[1] == "pure"
     del updates["pure"]
     assert route(graph_of(updates), Query("alice", "bob")) is None
+
+
+def test_a_slower_way_that_is_shorter_in_time_is_kept_for_the_ageing_of_the_ends() -> None:
+    links = (
+        ("alice", "far", offer(1e9, 0.99)),
+        ("far", "hub", offer(1e9, 0.99)),
+        ("alice", "near", offer(1e8, 0.99)),
+        ("near", "hub", offer(1e8, 0.99)),
+        ("hub", "bob", offer(1e9, 0.99)),
+    )
+    updates = database(*links)
+    for name, update in updates.items():
+        whole: Any = update
+        latency_ns = 40_000_000 if name == "far" else 1_000
+        late = tuple(attrs.evolve(link, latency_ns=latency_ns) for link in whole.links)
+        updates[name] = attrs.evolve(whole, node=node_metric(t2_ns=100_000_000), links=late)
+    graph = graph_of(updates)
+    assert nodes(route(graph, Query("alice", "bob", 0.5)))[1] == "far"
+    assert nodes(route(graph, Query("alice", "bob", 0.9)))[1] == "near"
 
 
 def test_of_two_views_of_a_link_the_worse_one_counts() -> None:
