@@ -9,6 +9,7 @@ and the event heap, know no more than that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from qstack.adjacency import (
@@ -45,6 +46,7 @@ ALLOWED: dict[tuple[str, str], frozenset[Layer]] = {
 MAX_USERS = 64
 
 
+@cache
 def kinds_between(mine: str, theirs: str) -> frozenset[type[Any]]:
     """Return the messages that a party of the first role takes from one of the second."""
     layers = ALLOWED.get((mine, theirs), frozenset())
@@ -149,6 +151,7 @@ class Neighbours:
         """Forget a peer altogether."""
         self._all.pop(peer, None)
         self._known.pop(peer, None)
+        self._accepts.pop(peer, None)
         self._dirty.pop(peer, None)
         self._stepped.pop(peer, None)
         self._deadlines.pop(peer, None)
