@@ -22,8 +22,8 @@ check: .venv/all-installed  ## style, types and who imports whom; seconds, no te
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/all-installed  ## speed, beside a calibration of this machine
-	$(BIN)/python -m tests.benchmarks
+bench: .venv/all-installed  ## speed, beside a calibration of this machine; one part: ONLY=peer
+	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
 
 simulate: .venv/all-installed  ## networks under all faults in virtual time, from SEEDS seeds, then planted bugs
 	$(BIN)/python -m tests.simulate --seeds $(SEEDS)

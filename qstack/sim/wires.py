@@ -40,8 +40,8 @@ CUT, QUEUE, LOST, CHECKSUM, REJECTED, FORGED, NOBODY = (
     "nobody",
 )
 """Why a datagram was dropped: the path is cut, the queue before the wire is full, it was lost, a
-checksum or the codec found it corrupted, the destination's keys refused it, or the destination does
-not live when it comes."""
+checksum or the codec found it corrupted, it was not sealed as the destination's keys demand, or
+the destination does not live when it comes."""
 
 DUPLICATED, HELD, CORRUPTED = "duplicated", "held", "corrupted"
 """What else befell datagrams: a copy more, held back, or delivered other than it was sent."""
@@ -110,7 +110,7 @@ class Path:
 
     `number` is negative and names the path in the heap; `target` takes what arrives. `plain_ns`
     is the latency of a plain wire, and -1 where :meth:`carry` must be asked. `counts`: by
-    the names above; `sent` counts all. `keys` are those of all hosts.
+    the names above; `sent` counts all.
     """
 
     source: NodeName
@@ -164,7 +164,8 @@ class Path:
             carried = read
         elif self.as_bytes:
             try:
-                carried = decode_datagram(self._encoded(datagram), self._keys_of(self.destination))
+                data = encode_datagram(datagram, self.keys.get(self.source))
+                carried = decode_datagram(data, self.keys.get(self.destination))
             except Forged:
                 return self._dropped(FORGED)
         arrivals = [(now + delay + held, carried)]
@@ -175,12 +176,6 @@ class Path:
             late = int(self._draw("copy") * wire.jitter_ns) if wire.jitter_ns else 0
             arrivals.append((now + wire.latency_ns + late, carried))
         return arrivals
-
-    def _encoded(self, datagram: Datagram) -> bytes:
-        return encode_datagram(datagram, self._keys_of(self.source))
-
-    def _keys_of(self, name: NodeName) -> Keys | None:
-        return self.keys.get(name)
 
     def _dropped(self, reason: str) -> list[tuple[Instant, Datagram]]:
         self.counts[reason] += 1
@@ -229,7 +224,8 @@ class Path:
         """Flip bits; return what the codec reads then, None where the datagram is dropped."""
         objects = any(type(frame.body) is not bytes for frame in datagram.frames)
         try:
-            sent = self._encoded(_with_bytes(datagram) if objects else datagram)
+            plain = _with_bytes(datagram) if objects else datagram
+            sent = encode_datagram(plain, self.keys.get(self.source))
         except LocalProtocolError:
             # As objects datagrams may be longer than a wire takes; no real one ever is.
             self.counts[REJECTED] += 1
@@ -243,7 +239,7 @@ class Path:
             self.counts[CHECKSUM] += 1
             return None
         try:
-            read = decode_datagram(data, self._keys_of(self.destination))
+            read = decode_datagram(data, self.keys.get(self.destination))
         except RemoteProtocolError:
             self.counts[REJECTED] += 1
             return None

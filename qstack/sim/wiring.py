@@ -27,8 +27,8 @@ class WireCounts:
 class Wiring:
     """Wires by pair of hosts, a default for the others, and the faults that are on.
 
-    A path exists from the first datagram on; `paths` lists them in that order. `keys`, by host,
-    seal and open what goes through the codec; without bytes on the wire they do nothing.
+    A path exists from the first datagram on; `paths` lists them in that order. `keys`: those of
+    the hosts that have some, by which datagrams that become bytes are sealed and opened.
     """
 
     def __init__(self, chance: Chance, default: Wire, *, as_bytes: bool) -> None:

@@ -18,6 +18,8 @@ from qstack.sim.faults import (
     HARDWARE_LATE,
     HARDWARE_STALL,
     KINDS,
+    PARTITION,
+    Fault,
     Places,
 )
 from qstack.sim.schedule import Schedule
@@ -38,7 +40,9 @@ TIMING = Timing(
     hello_interval_ns=MILLISECOND,
     lab_per_wall=1.0,
 )
-"""Patience of eight milliseconds: short against a run, long against a round trip."""
+
+PATIENCE_NS: Duration = 8 * TIMING.keepalive_ns
+"""After so long without a word a neighbour is lost: short against a run, long against a trip."""
 
 PLANS = tuple(
     BasisPlan(BasisSet.XYZ, first, second, 0.0, 0.0, 0.0)
@@ -125,9 +129,11 @@ FEATURES = (
     *("weighted-fair", "strict-priority", "eager", "clumsy", "measuring", "decay", "bytes"),
     *("far", "two-settings", "long-hold", "slow-work"),
 )
-MISHAPS = ("isolate", "crash-user")
+MISHAPS = ("isolate", "crash-user", "long-partition")
 FAULTS = (*sorted(set(KINDS) - {CORRUPT}), *MISHAPS)
-"""All but corruption that no checksum finds: against that only a seal helps."""
+"""All but corruption that no checksum finds: against that only a seal helps. A long partition is one
+between two parties that outlasts their patience; those drawn as partitions seldom do.
+"""
 
 PLACES = Places(
     NODES,
@@ -156,7 +162,9 @@ def draw(seed: int, without: Iterable[str] = (), only: Iterable[str] | None = No
         measuring="measuring" in on,
         hold_ns=8 * MILLISECOND if "long-hold" in on else 2 * MILLISECOND,
         asks=_asks(on, chance.fork("asks")),
-        schedule=draw_schedule(f"swarm/{seed}", kinds, PLACES, FAULTS_END),
+        schedule=_with_long_partition(
+            on, draw_schedule(f"swarm/{seed}", kinds, PLACES, FAULTS_END), chance.fork("parted")
+        ),
         mishaps=_mishaps(on, chance.fork("mishaps")),
     )
 
@@ -182,7 +190,7 @@ def _lab(on: frozenset[str], chance: Chance) -> Lab:
         herald_line="no-herald-line" not in on,
         confirm_ns=MILLISECOND,
         horizon_ns=30 * MILLISECOND,
-        work_ns=400 * MICROSECOND if "slow-work" in on else 0,
+        work_ns=MILLISECOND if "slow-work" in on else 0,
         second_setting=0.03 if "two-settings" in on else None,
     )
 
@@ -219,6 +227,17 @@ def _ask(on: frozenset[str], chance: Chance) -> Ask:
         cancel_ns=1 + chance.below(3 * MILLISECOND) if cancelled else 0,
         canceller=_pick(chance, NODES),
     )
+
+
+def _with_long_partition(on: frozenset[str], schedule: Schedule, chance: Chance) -> Schedule:
+    if "long-partition" not in on:
+        return schedule
+    one, other = _pick(chance, (("alice", "bob"), ("alice", "station"), ("bob", "station")))
+    at_ns, for_ns = chance.below(12 * MILLISECOND), PATIENCE_NS + chance.below(5 * MILLISECOND)
+    one_way = (("one_way", float(chance.uniform() < 1 / 3)),)
+    parted = Fault(PARTITION, at_ns, for_ns, (one,), (other,), one_way)
+    faults = sorted((*schedule.faults, parted), key=lambda fault: fault.at_ns)
+    return Schedule(tuple(faults), schedule.heal_at_ns)
 
 
 def _mishaps(on: frozenset[str], chance: Chance) -> tuple[Mishap, ...]:

@@ -24,7 +24,6 @@ from qstack.machine import Arrived, Drained, Tick
 from qstack.messages.physical import Beacon
 from qstack.messages.wire import VERSION, Header
 from qstack.sim.heap import EventHeap, Wire
-from qstack.sim.wires import FORGED
 from qstack.stack import Identity, Timing
 from qstack.stack.hosting import Neighbours
 from qstack.units import MILLISECOND, Chance, Instant, NodeName
@@ -190,7 +189,7 @@ def test_keys_hold_in_virtual_time_as_they_do_live(key: bytes) -> None:
     right = key == RIGHT
     assert made["alice"].neighbours.is_up("station") is right
     assert made["bob"].neighbours.is_up("station")
-    forged = sum(dict(counts.fates).get(FORGED, 0) for counts in heap.wires.values())
+    forged = sum(dict(counts.fates).get("forged", 0) for counts in heap.wiring.counts.values())
     assert (forged == 0) is right
     if not right:
         # Both call every 5 ms for 500 ms; each call is one that is refused.

@@ -19,7 +19,6 @@ from qstack.adjacency.inbox import ChannelIn, Inbox
 from qstack.application.machine import Application
 from qstack.link.agreement import Agreement
 from qstack.link.harvest import Harvest
-from qstack.link.lives import Losses
 from qstack.link.pairs import Half, Pairs, Stage
 from qstack.link.request import Request
 from qstack.link.scheduler import virtual_now
@@ -60,7 +59,6 @@ FOUND: dict[str, tuple[int, str]] = {
     "pitfall_16_a_combined_id_of_zero_stands_for_none": (2, "liveness"),
     "pitfall_26_a_new_life_of_the_station_is_taken_for_the_old_one": (6, "liveness"),
     "pitfall_36_a_very_late_duplicate_makes_a_ghost": (0, "liveness"),
-    "ours_a_close_counts_although_a_loss_of_the_station_crosses_it": (0, "liveness"),
     "ours_the_clock_of_a_former_station_is_believed": (0, "liveness"),
     "ours_a_qubit_is_freed_under_its_readout": (267, "Owners"),
     "ours_outcomes_are_flipped_at_one_end": (0, "Outcomes"),
@@ -292,12 +290,6 @@ def pitfall_36_a_very_late_duplicate_makes_a_ghost() -> tuple[Patch, ...]:
 
 
 # --- our own: bugs that were, and such that show that one more checker bites --------------------
-
-
-@bug
-def ours_a_close_counts_although_a_loss_of_the_station_crosses_it() -> tuple[Patch, ...]:
-    """One end is done while the other voids the last pair and waits for another."""
-    return ((Losses, "stand", lambda self, last, heard: True),)
 
 
 @bug
