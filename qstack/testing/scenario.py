@@ -131,8 +131,9 @@ FEATURES = (
 )
 MISHAPS = ("isolate", "crash-user", "long-partition")
 FAULTS = (*sorted(set(KINDS) - {CORRUPT}), *MISHAPS)
-"""All but corruption that no checksum finds: against that only a seal helps. A long partition is one
-between two parties that outlasts their patience; those drawn as partitions seldom do.
+"""All but corruption that no checksum finds: against that only a seal helps.
+
+A long partition is one between two parties that outlasts their patience; others seldom do.
 """
 
 PLACES = Places(

@@ -100,14 +100,20 @@ def replay(scenario: Scenario, folder: Path | None) -> int:
 
 
 def find_bugs(jobs: int, names: Sequence[str]) -> int:
-    """Look for every planted bug; return the exit code."""
-    lost = 0
+    """Look for every planted bug, and print the table of them; return the exit code."""
+    found: dict[str, tuple[int, str]] = {}
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         for name, seed, who in pool.imap_unordered(find_bug, names):
-            lost += seed is None
-            found = "not found" if seed is None else f"seed {seed}, {who}"
-            print(f"{name}: {found}", flush=True)
-    return 1 if lost else 0
+            print(
+                f"{name}: " + ("not found" if seed is None else f"seed {seed}, {who}"), flush=True
+            )
+            if seed is not None:
+                found[name] = (seed, who.partition(":")[0])
+    print("for FOUND in tests/simulate/planted.py:")
+    for name in BUGS:
+        if name in found:
+            print(f'    "{name}": ({found[name][0]}, "{found[name][1]}"),')
+    return 0 if set(found) == set(names) else 1
 
 
 def run_planted(seed: int, name: str) -> int:

@@ -47,22 +47,23 @@ def bug(build: Callable[[], tuple[Patch, ...]]) -> Callable[[], tuple[Patch, ...
 
 
 FOUND: dict[str, tuple[int, str]] = {
-    "pitfall_1_a_gap_in_the_successes_is_passed_over": (0, "liveness"),
-    "pitfall_2_a_lost_last_success_is_never_noticed": (48, "liveness"),
+    "pitfall_1_a_gap_in_the_successes_is_passed_over": (23, "SamePairs"),
+    "pitfall_2_a_lost_last_success_is_never_noticed": (28, "liveness"),
     "pitfall_5_the_queues_diverge_after_an_add": (0, "liveness"),
     "pitfall_6_the_slave_computes_its_own_virtual_start": (20, "liveness"),
     "pitfall_8_emissions_are_matched_in_their_order": (175, "States"),
     "pitfall_9_soft_states_are_compared_without_their_wrap": (0, "liveness"),
     "pitfall_10_both_ends_correct": (6, "States"),
-    "pitfall_13_a_slot_is_freed_whatever_its_generation": (21, "OneHand"),
-    "pitfall_15_an_expiry_that_crosses_work_on_its_pair_is_lost": (866, "liveness"),
+    "pitfall_13_a_slot_is_freed_whatever_its_generation": (91, "States"),
+    "pitfall_15_an_expiry_that_crosses_work_on_its_pair_is_lost": (605, "SamePairs"),
     "pitfall_16_a_combined_id_of_zero_stands_for_none": (2, "liveness"),
     "pitfall_26_a_new_life_of_the_station_is_taken_for_the_old_one": (6, "liveness"),
     "pitfall_36_a_very_late_duplicate_makes_a_ghost": (0, "liveness"),
-    "ours_the_clock_of_a_former_station_is_believed": (0, "liveness"),
+    "ours_the_clock_of_a_former_station_is_believed": (8, "liveness"),
     "ours_a_qubit_is_freed_under_its_readout": (267, "Owners"),
     "ours_outcomes_are_flipped_at_one_end": (0, "Outcomes"),
     "ours_an_end_is_told_twice": (0, "Ends"),
+    "ours_a_pair_is_told_twice": (0, "OneHand"),
     "ours_ended_requests_are_never_forgotten": (0, "Baseline"),
     "ours_pairs_are_told_as_they_become_ready": (68, "SamePairs"),
     "ours_heralds_overtake_the_light": (0, "Light"),
@@ -338,6 +339,17 @@ def ours_an_end_is_told_twice() -> tuple[Patch, ...]:
         return actions
 
     return ((Application, "handle", twice),)
+
+
+@bug
+def ours_a_pair_is_told_twice() -> tuple[Patch, ...]:
+    """The user of the end that did not ask gets each half as if it were two."""
+    pair = Application._pair
+
+    def twice(self: Application, event: Any) -> list[Any]:
+        return pair(self, event) * (1 if event.info.origin else 2)
+
+    return ((Application, "_pair", twice),)
 
 
 @bug
