@@ -110,6 +110,15 @@ class EventHeap:
         if WORLD in self._targets:
             self._push(self.now, WORLD, OwnerGone(name))
 
+    def stop(self, name: NodeName, reason: str) -> None:
+        """End a host on purpose: it says goodbye to its peers before it goes."""
+        self._carry_out(name, self._targets[name].machine.stop(reason, self.now))
+        self.remove(name)
+
+    def has(self, name: NodeName) -> bool:
+        """Whether a host of this name takes part at present."""
+        return name in self._targets
+
     def host(self, name: NodeName) -> Any:
         """Return the machine of this name."""
         return self._targets[name].machine
@@ -157,6 +166,14 @@ class EventHeap:
             if self.steps - begun > max_steps:
                 raise RuntimeError(f"still running after {max_steps} steps, at {self.now} ns")
         return False
+
+    @property
+    def awaits(self) -> bool:
+        """Whether anything is on the heap but wake-ups and datagrams: events yet to come."""
+        return any(
+            event is not _WAKE and event is not DRAINED and type(event) is not Arrived
+            for _, _, _, _, event in self._heap
+        )
 
     def _turn(self) -> None:
         instant, _, name, life, event = heapq.heappop(self._heap)
