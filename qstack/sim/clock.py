@@ -11,16 +11,19 @@ there already: :func:`virtual_time` puts the heap's clock in its place for a blo
 which tasks run that became runnable together is drawn by trio: batches are reversed on a coin
 flip, and tasks that are cancelled together come out of sets, in the order of their addresses.
 trio has a switch against both, made for tests under Hypothesis: batches are sorted by the age of
-their tasks and shuffled by one generator. It is thrown for the block and the generator seeded,
-then both are put back; so the order is still any order, but one that follows from the seed. And
-where a program must end because nothing can come any more, tasks behind a shield lose it.
+their tasks and shuffled by one generator. It is thrown for the block, with a generator of our own
+for this thread, then both are put back; so the order is still any order, but one that follows from
+the seed. And where a program must end because nothing can come any more, tasks behind a shield
+lose it.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import inf
+from random import Random
 from typing import Any
 
 import attrs
@@ -203,7 +206,7 @@ def virtual_time(heap: EventHeap, watch: Watch, seed: str) -> Iterator[HeapClock
         )
     outer: trio.abc.Clock = runner.clock
     clock = HeapClock(heap, watch, runner)
-    with _order_from(seed):
+    with _ORDER.follows(seed):
         runner.clock = clock
         try:
             with clock.scope:
@@ -215,15 +218,52 @@ def virtual_time(heap: EventHeap, watch: Watch, seed: str) -> Iterator[HeapClock
             runner.clock = outer
 
 
-@contextmanager
-def _order_from(seed: str) -> Iterator[None]:
-    """Let the order of tasks follow from a seed."""
-    module: Any = trio_run
-    sorted_before, state = module._ALLOW_DETERMINISTIC_SCHEDULING, module._r.getstate()
-    module._ALLOW_DETERMINISTIC_SCHEDULING = True
-    module._r.seed(seed)
-    try:
-        yield
-    finally:
-        module._ALLOW_DETERMINISTIC_SCHEDULING = sorted_before
-        module._r.setstate(state)
+class _Chances:
+    """trio's generator of chances, but for threads that are in virtual time their own."""
+
+    def __init__(self, outside: Any) -> None:
+        self.outside = outside
+        self.inside = threading.local()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(self.inside, "generator", self.outside), name)
+
+
+class _Order:
+    """Lets the order of tasks follow from seeds while any thread is in virtual time.
+
+    trio keeps switch and generator once for the whole process: the first thread that comes
+    changes them, the last that goes puts them back.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads = 0
+        self._switch = False
+        self._module: Any = trio_run
+
+    @contextmanager
+    def follows(self, seed: str) -> Iterator[None]:
+        """Draw the order of this thread's tasks from a seed while the block lasts."""
+        module = self._module
+        with self._lock:
+            self._threads += 1
+            if self._threads == 1:
+                self._switch = module._ALLOW_DETERMINISTIC_SCHEDULING
+                module._ALLOW_DETERMINISTIC_SCHEDULING = True
+                module._r = _Chances(module._r)
+            chances = module._r
+        chances.inside.generator = Random(seed)  # noqa: S311  an order of tasks is no secret
+        try:
+            yield
+        finally:
+            del chances.inside.generator
+            with self._lock:
+                self._threads -= 1
+                if self._threads == 0:
+                    module._ALLOW_DETERMINISTIC_SCHEDULING = self._switch
+                    module._r = chances.outside
+
+
+_ORDER = _Order()
+"""One for the process, because trio's switch is."""

@@ -7,6 +7,8 @@ import os
 import random
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -155,7 +157,8 @@ async def test_waiting_for_all_tasks_to_block_takes_no_lab_time(net: Network) ->
 async def test_clock_and_order_of_the_run_are_put_back_after_the_block(net: Network) -> None:
     module: Any = trio_run
     before = trio.lowlevel.current_clock()
-    state, switch = module._r.getstate(), module._ALLOW_DETERMINISTIC_SCHEDULING
+    chances, switch = module._r, module._ALLOW_DETERMINISTIC_SCHEDULING
+    state = chances.getstate()
     async with net.running() as session:
         assert isinstance(trio.lowlevel.current_clock(), HeapClock)
         assert session.now == pytest.approx(trio.current_time() * SECOND)
@@ -164,7 +167,8 @@ async def test_clock_and_order_of_the_run_are_put_back_after_the_block(net: Netw
         async with net.running():
             await trio.sleep_forever()
     assert trio.lowlevel.current_clock() is before
-    assert module._r.getstate() == state
+    assert module._r is chances
+    assert chances.getstate() == state
     assert switch == module._ALLOW_DETERMINISTIC_SCHEDULING
 
 
@@ -324,6 +328,29 @@ def test_the_order_of_tasks_does_not_depend_on_chances_drawn_elsewhere() -> None
 
     assert order(1) == order(1)
     assert order(1) != order(2)
+
+
+def test_networks_in_several_threads_do_not_disturb_each_other_s_order() -> None:
+    def order(seed: int, together: threading.Barrier) -> list[int]:
+        log: list[int] = []
+
+        async def enter(number: int) -> None:
+            log.append(number)
+
+        async def program() -> None:
+            for _ in range(5):
+                together.wait()
+                async with trio.open_nursery() as nursery:
+                    for number in range(10):
+                        nursery.start_soon(enter, number)
+
+        Network.load("two_nodes", seed=seed).run(program)
+        return log
+
+    alone = [order(seed, threading.Barrier(1)) for seed in (1, 2)]
+    pair = threading.Barrier(2)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(order, (1, 2), (pair, pair))) == alone
 
 
 # --- what never comes ---------------------------------------------------------------------
