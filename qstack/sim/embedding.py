@@ -162,7 +162,7 @@ class Network:
             ends = ", ".join(self.nodes)
             reason = f"pairs are between two end nodes of {ends}, not between {a} and {b}"
             raise ConfigError([f"{self.file.file}: {reason}"])
-        _check(wanted)
+        check_wanted(wanted)
         options = PairsOptions(
             count=wanted.count,
             now=lambda: self.now,
@@ -246,7 +246,7 @@ class Network:
                 break
 
 
-def _check(wanted: Wanted) -> None:
+def check_wanted(wanted: Wanted) -> None:
     """Raise LocalProtocolError with all that makes no sense."""
     wrong = []
     if isinstance(wanted.count, bool) or not isinstance(wanted.count, int) or wanted.count < 1:
