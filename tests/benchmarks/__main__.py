@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import calibration, live, startup, virtual
+from tests.benchmarks import calibration, live, programs, startup, virtual
 from tests.benchmarks.table import ABSENT, Figure, plain, render
 
-PARTS = ("startup", "virtual", "live")
+PARTS = ("startup", "virtual", "programs", "live")
 
 
 def machine() -> dict[str, Any]:
@@ -34,6 +34,8 @@ def measured(part: str, operation_us: float) -> Iterator[Figure]:
         yield from startup.figures()
     elif part == "virtual":
         yield from virtual.figures(operation_us)
+    elif part == "programs":
+        yield from programs.figures(operation_us)
     elif part == "live":
         yield from live.figures()
     else:
