@@ -27,7 +27,6 @@ from random import Random
 from typing import Any
 
 import attrs
-import outcome
 import trio
 from trio._core import _run as trio_run
 from trio.testing import active_thread_count
@@ -63,6 +62,20 @@ class Watch:
     explain: Callable[[], str]
 
 
+class _Caught:
+    """Keeps the error of its block: trio takes none from a clock, the program shall have it."""
+
+    def __init__(self) -> None:
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
+        self.error = error
+        return True
+
+
 class HeapClock(trio.abc.Clock):
     """Lab time of a heap, in seconds; see the module. `told` is set by whoever wakes a task."""
 
@@ -73,6 +86,7 @@ class HeapClock(trio.abc.Clock):
         self._heap = heap
         self._watch = watch
         self._runner = runner
+        self._caught = _Caught()
         self._program = trio.lowlevel.current_task()
         self._pierced = False
         self._files = -1
@@ -94,7 +108,9 @@ class HeapClock(trio.abc.Clock):
         Returns how long trio shall wait for the outside world: not at all, or, where threads work
         or :func:`trio.testing.wait_all_tasks_blocked` waits for this very moment, for ever.
         """
-        if self._runner.waiting_for_idle or self._threads_at_work():
+        runner = self._runner
+        # The count of threads is one of the locals, and asking for one that is not set is slow.
+        if runner.waiting_for_idle or (runner._locals and self._threads_at_work()):
             return inf
         if self._files < 0:
             self._files = _tasks_at_files()
@@ -102,15 +118,17 @@ class HeapClock(trio.abc.Clock):
         self.told = False
         self._turns = 0
         limit = self._look_at if until is None else min(until, self._look_at)
-        turned = outcome.capture(self._heap.run, max(limit, self._heap.now), stop=self._stop)
-        if isinstance(turned, outcome.Error):
-            self._fail(turned.error)
+        turned = True
+        with self._caught:
+            turned = self._heap.run(max(limit, self._heap.now), stop=self._stop)
+        if self._caught.error is not None:
+            self._fail(self._caught.error)
             return 0.0
         if self.told:
             self._woken_at = self._heap.now
             self._look_at = self._woken_at + self._watch.quiet_ns
             return 0.0
-        if not turned.value:  # the heap ran dry: nothing happens before the deadline
+        if not turned:  # the heap ran dry: nothing happens before the deadline
             self._heap.now = max(self._heap.now, limit)
         if until is not None and self._heap.now >= until:
             self._reached = deadline
@@ -224,6 +242,11 @@ class _Chances:
     def __init__(self, outside: Any) -> None:
         self.outside = outside
         self.inside = threading.local()
+
+    def shuffle(self, batch: list[Any]) -> None:
+        """Order a batch; a single task, the usual case, costs next to nothing."""
+        if len(batch) > 1:
+            getattr(self.inside, "generator", self.outside).shuffle(batch)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(getattr(self.inside, "generator", self.outside), name)
