@@ -186,6 +186,8 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped_and_ends_in_the_same_tabl
     assert summary_of(capsys.readouterr().out)["ran"] == POINTS - done
     assert record.read_bytes().startswith(kept)
     assert (record.parent / "results.csv").read_bytes() == whole
+    assert main(["sweep", str(grid), "--workers", "1", "--no-plot", "--json"]) == DONE
+    assert summary_of(capsys.readouterr().out)["ran"] == 0
 
 
 def test_a_sweep_that_is_done_runs_nothing_and_one_more_value_runs_only_that(
