@@ -9,8 +9,8 @@ what its ends and its station are given, with the working points predicted from 
 datasheets by :mod:`qstack.link.budget`; :func:`budget` shows how.
 
 Rooms: `records` (what a file is), `structure` (one table to one record), `read` (a whole
-file), `changes` (values by dotted key), `checks` (what must hold between its parts), `links`
-and `expectations` (predictions).
+file), `changes` (values by dotted key), `hosts` (processes that serve devices), `checks` (what
+must hold between its parts), `links` and `expectations` (predictions).
 """
 
 from qstack.config.expectations import common_links, predicted_rate_hz, readouts
@@ -20,6 +20,8 @@ from qstack.config.records import (
     ArmFile,
     Control,
     DeviceFile,
+    HostFile,
+    KeysFile,
     LinkFile,
     NetworkFile,
     NodeFile,
@@ -35,6 +37,8 @@ __all__ = [
     "Budget",
     "Control",
     "DeviceFile",
+    "HostFile",
+    "KeysFile",
     "LinkFile",
     "NetworkFile",
     "NodeFile",

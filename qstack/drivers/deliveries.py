@@ -21,14 +21,15 @@ _TURN = 32
 class Queue:
     """Deliveries in order, then their end: normal (None) or an error.
 
-    `title` says what is delivered, `given` how much has been taken, `awaited` how many wait.
+    `most` are kept, the newest. `title` says what is delivered, `given` how much has been taken,
+    `awaited` how many wait.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, most: int | None = None) -> None:
         self.title = title
         self.given = 0
         self.awaited = 0
-        self._items: deque[Delivery] = deque()
+        self._items: deque[Delivery] = deque(maxlen=most)
         self._more = trio.Event()
         self._ended = False
         self._error: QstackError | None = None

@@ -44,6 +44,9 @@ from qstack.messages.devices import Gate
 from qstack.stack import ToNode
 from qstack.units import Instant, NodeName
 
+MOST_EXPIRED = 1_024
+"""So many late expiries wait for the program, and so many ended requests are remembered."""
+
 
 class Unreachable(QstackError):
     """A node does not answer; the message says who, where, and what to do."""
@@ -113,15 +116,34 @@ class LiveIncoming:
         self._queue.end()
 
 
+class _Expired:
+    """Iterates over what expired too late for the iteration that delivered it."""
+
+    def __init__(self, queue: Queue) -> None:
+        self._queue = queue
+
+    def __aiter__(self) -> AsyncIterator[PairExpired]:
+        return self
+
+    async def __anext__(self) -> PairExpired:
+        expired = await self._queue.get()
+        assert isinstance(expired, PairExpired)  # noqa: S101  nothing else is put there
+        return expired
+
+
 @attrs.define(eq=False)
 class _Books:
-    """What a live node waits for. Deliveries of others' requests go by purpose."""
+    """What a live node waits for. Deliveries of others' requests go by purpose.
+
+    `purposes` also holds the last requests that have ended, for pairs that expire later.
+    """
 
     calls: dict[int, Reply] = attrs.field(factory=dict)
     creating: dict[int, Queue] = attrs.field(factory=dict)
     requests: dict[RequestId, Queue] = attrs.field(factory=dict)
     incoming: dict[int, Queue] = attrs.field(factory=dict)
     purposes: dict[RequestId, int] = attrs.field(factory=dict)
+    expired: Queue = attrs.field(factory=lambda: Queue("the next late expiry", MOST_EXPIRED))
 
 
 class LiveNode:
@@ -204,6 +226,11 @@ class LiveNode:
         # No turn of the scheduler: what is freed in a row leaves in one datagram.
         await trio.lowlevel.checkpoint_if_cancelled()
 
+    @property
+    def expired(self) -> AsyncIterator[PairExpired]:
+        """Pairs that expired after the iteration which delivered them had ended."""
+        return _Expired(self._books.expired)
+
     async def status(self) -> dict[str, Any]:
         """Return what the node knows and has counted."""
         reference, reply = self.call()
@@ -252,7 +279,7 @@ class LiveNode:
             for reply in books.calls.values()
             if reply.kind is not None
         ]
-        queues = [*books.requests.values(), *books.incoming.values()]
+        queues = [*books.requests.values(), *books.incoming.values(), books.expired]
         return found + [f"{each.title}, after {each.given}" for each in queues if each.awaited]
 
     @property
@@ -299,6 +326,9 @@ class LiveNode:
         for queues in (books.requests, books.incoming, books.creating):
             for queue in queues.values():
                 queue.end(error)
+        books.expired.end(error)
+        # Asked for once more, it says so at once.
+        self._books.expired.end(error)
 
     def _answered(self, reference: int, message: Any) -> None:
         reply = self._books.calls.pop(reference, None)
@@ -312,8 +342,12 @@ class LiveNode:
         if queue is None:
             if not isinstance(message, PairExpired):
                 books.purposes[message.request] = message.purpose
+                if len(books.purposes) > MOST_EXPIRED:
+                    del books.purposes[next(iter(books.purposes))]
             purpose = books.purposes.get(message.request, -1)
             queue = books.incoming.get(purpose)
+            if queue is None and isinstance(message, PairExpired):
+                queue = books.expired
         if queue is not None:
             queue.put(message)
         elif isinstance(message, PairReady):
@@ -321,7 +355,6 @@ class LiveNode:
             self.tell(FreeQubit(message.qubit))
 
     def _ended(self, request: RequestId, error: RequestFailed | None) -> None:
-        self._books.purposes.pop(request, None)
         queue = self._books.requests.pop(request, None)
         if queue is not None:
             queue.end(error)

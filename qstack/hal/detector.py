@@ -15,7 +15,8 @@ class DetectorSheet:
 
     `efficiency` in [0, 1]; `dark_hz` dark counts per second; `jitter_ps` r.m.s.;
     `dead_ns` non-paralysable dead time; `afterpulse` probability per click;
-    `number_resolving`: two photons are told from one.
+    `number_resolving`: two photons are told from one. `abort_ns`: the bounded latency of an
+    abort, 0 where an abort ends what it aborts at once.
     """
 
     efficiency: float
@@ -24,3 +25,4 @@ class DetectorSheet:
     dead_ns: Duration
     afterpulse: float
     number_resolving: bool
+    abort_ns: Duration = 0

@@ -47,6 +47,10 @@ from qstack.units import BootId, Duration, Instant, NodeName
 __all__ = ["EndReachable", "EndUnreachable", "FromEnd", "StationPhysical"]
 
 
+_HARMLESS = frozenset({Verdict.ACCEPT, Verdict.WAIT, Verdict.AHEAD})
+"""Between these an end with a herald line does nothing else: it is told with its next arm."""
+
+
 class StationPhysical:
     """One link at its heralding station. Machine; `boot` is the station's life.
 
@@ -184,7 +188,7 @@ class StationPhysical:
         if not (0 <= event.mode < self._parameters.modes and 0 <= event.cycle < 1 << 62):
             self._count("device_errors")
             return
-        late = not self._clock.heard(event.cycle)
+        late = not self._clock.heard(event.cycle, now - event.age_ns)
         if self._open is None or event.command != self._open or late:
             self._count("late" if late else "stray")
             self._void(event)
@@ -314,8 +318,10 @@ class StationPhysical:
             verdict, why = end.verdict(other, state, reason)
             said = (verdict, self._first_cycle if state is LinkState.PAIRED else 0, why)
             if end.arm is not None and end.said != said:
+                before = None if end.said is None else end.said[0]
                 end.said = said
-                end.reply_due = True
+                if self._failures_matter or not (before in _HARMLESS and verdict in _HARMLESS):
+                    end.reply_due = True
         return actions
 
     def _open_analyser(self, want: Wanted, now: Instant) -> Device:
@@ -323,7 +329,7 @@ class StationPhysical:
         setting = self._settings[want[2]]
         self._bells = {prior.clicks: prior.bell for prior in setting.patterns}
         asked = [end.arm.first_cycle for end in self._ends if end.arm is not None]
-        here = self._clock.cycle(now)
+        here = self._clock.reached(now)
         # An end may ask for a little later, not for next year.
         self._first_cycle = max(here, min(max(asked), here + self._clock.margin_cycles))
         self._open = self._commands.next()

@@ -152,7 +152,7 @@ class Session:
 
     def _hosts(self) -> Iterator[tuple[NodeName, Any]]:
         for name in self._known:
-            if self.network.heap.has(name):
+            if self.network.heap.lives(name):
                 yield name, self.network.host(name)
 
     def explain(self) -> str:

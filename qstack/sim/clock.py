@@ -90,6 +90,7 @@ class HeapClock(trio.abc.Clock):
         self._program = trio.lowlevel.current_task()
         self._pierced = False
         self._files = -1
+        self._quiet = False
         self._reached = 0.0
         self._turns = 0
         self._woken_at = heap.now
@@ -125,6 +126,7 @@ class HeapClock(trio.abc.Clock):
             self._fail(self._caught.error)
             return 0.0
         if self.told:
+            self._quiet = False
             self._woken_at = self._heap.now
             self._look_at = self._woken_at + self._watch.quiet_ns
             return 0.0
@@ -158,12 +160,14 @@ class HeapClock(trio.abc.Clock):
         if self._runner.deadlines.next_deadline() != inf:
             return 0.0
         busy = self._watch.busy()
-        if busy and waited < self._watch.patience_ns:
+        # Quiet now and at the look before: what came last has had all this time to stir others.
+        quiet, self._quiet = self._quiet and not busy, not busy
+        if not quiet and waited < self._watch.patience_ns:
             return 0.0
         if _tasks_at_files() > self._files:
             return inf  # something outside of virtual time may come
         why = "nothing can come any more, no layer has anything left to do"
-        if busy:
+        if not quiet:
             why = "longer than the patience of this run, though the network is busy"
         seconds = f"the program has waited in vain for {waited / SECOND:g} s of lab time"
         self._fail(Stalled(f"{seconds}: {why}\n{self._watch.explain()}"))

@@ -238,7 +238,7 @@ class Network:
         """Let everybody find everybody, as `qstack up` does before it says that it is ready."""
         heap = self.virtual.heap
         step_ns = self.virtual.surroundings.timing.hello_interval_ns
-        names = [node.name for node in self.file.nodes if heap.has(node.name)]
+        names = [node.name for node in self.file.nodes if heap.lives(node.name)]
         for _ in range(_START_HELLOS):
             heap.run(heap.now + step_ns)
             status = [self.status(name)["neighbours"].values() for name in names]

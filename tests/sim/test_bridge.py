@@ -432,6 +432,21 @@ def test_events_that_are_still_to_come_on_the_heap_are_worth_waiting_for(net: Ne
     assert later <= net.now - begun < later + SECOND
 
 
+def test_a_station_that_is_started_again_much_later_is_worth_waiting_for(net: Network) -> None:
+    later = 500 * SECOND
+
+    async def program(a: Node, b: Node) -> int:
+        incoming = await b.listen(0)
+        net.virtual.crash("midpoint")
+        net.virtual.heap.call(net.now + later, lambda: net.virtual.start("midpoint"))
+        async for _ in await a.create_keep(terms("bob", 1)):
+            await anext(aiter(incoming))
+        return net.now
+
+    begun = net.now
+    assert later <= net.run(program, "alice", "bob") - begun < later + 10 * SECOND
+
+
 def test_a_wait_longer_than_the_patience_of_a_run_ends_though_the_network_is_busy(
     net: Network,
 ) -> None:

@@ -102,7 +102,7 @@ def test_a_run_that_falls_short_says_why_and_keeps_what_came() -> None:
     net = Network.load("two_nodes", seed=5)
 
     def power_cut(_: PairRecord) -> None:
-        if net.virtual.heap.has("midpoint"):
+        if net.virtual.heap.lives("midpoint"):
             net.virtual.crash("midpoint")
 
     report = net.pairs("alice", "bob", count=1_000, timeout_s=2.0, on_pair=power_cut)

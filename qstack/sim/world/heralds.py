@@ -9,7 +9,7 @@ the source fires after its preparation, each receiver tells the station, the sta
 from __future__ import annotations
 
 from math import cos, exp, log1p, pi, sin
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from qstack.errors import ConfigError
 from qstack.machine import record
@@ -46,13 +46,21 @@ from qstack.sim.world.parameters import (
     parameters_of,
 )
 from qstack.sim.world.registers import MIXED, Axis, Qubit, Register, Rotation, Terms, rotate
+from qstack.sim.world.skews import Skews
 from qstack.units import Chance, Duration, Instant, Picoseconds
 
 LOSS_STEP_DB = 0.02
 """Varying loss is rounded to this, so that tables can be kept."""
 
-Key: TypeAlias = tuple[Values, Values, Values, Picoseconds, tuple[float, float], tuple[Axis, ...]]
-"""What a table depends on: both settings, the station's, window, losses, axes."""
+KEPT_TABLES = 4096
+"""How many tables are kept before all are forgotten."""
+
+T = TypeVar("T")
+
+Key: TypeAlias = tuple[
+    Values, Values, Values, Picoseconds, tuple[float, float], tuple[int, int], tuple[Axis, ...]
+]
+"""What a table depends on: both settings, the station's, window, losses, lateness, axes."""
 
 Pairing: TypeAlias = tuple[Arm, Arm, AttemptTable | JointTable]
 """One mode of a cycle: both ends' arms and what an attempt of theirs gives."""
@@ -96,6 +104,9 @@ class Heralding:
         self._constant_db: tuple[float, float] | None = None
         if all(end.wander is None for end in link.ends):
             self._constant_db = self._losses_db(0)
+        parties = (*(end.node for end in link.ends), devices[link.analyser].owner)
+        station = "" if self._source else parties[2]
+        self.skews = Skews((parties[0], parties[1], station), self._lifetime_ps)
         self._tables: dict[Key, AttemptTable] = {}
         self._joint: dict[Key, JointTable] = {}
 
@@ -120,39 +131,55 @@ class Heralding:
         """Return the table of an attempt of these arms at `at`."""
         if self._source is not None or isinstance(self._emitters[0], SpdcParameters):
             return self.joint_table(first, second, opening, at, (_Z, _Z))
-        losses = self._losses_db(at)
-        key = (first.values, second.values, opening.values, opening.window_ps, losses, ())
+        key = self._key(first, second, opening, at, ())
         found = self._tables.get(key)
         if found is None:
-            found = attempt_table(*self._views(first, second, opening, losses))
-            self._tables[key] = found
+            found = attempt_table(*self._views(first, second, opening, at))
+            self._keep(self._tables, key, found)
         return found
 
     def joint_table(
         self, first: Arm, second: Arm, opening: Opening, at: Instant, seen: tuple[Axis, Axis]
     ) -> JointTable:
         """Return the table of a pair source whose halves are measured along `seen`."""
-        losses = self._losses_db(at)
-        key = (first.values, second.values, opening.values, opening.window_ps, losses, seen)
+        key = self._key(first, second, opening, at, seen)
         found = self._joint.get(key)
         if found is not None:
             return found
         if self._source is None:
-            views = self._views(first, second, opening, losses)
+            views = self._views(first, second, opening, at)
             found = double_source_table(*views, *seen)
         else:
             detectors = (self._detectors[0], self._detectors[1])
-            view = PairView(self._source, opening.values, detectors, losses, opening.window_ps)
+            late = self.skews.late_ps(at)
+            losses, apart = self._losses_db(at), late[0] - late[1]
+            view = PairView(
+                self._source, opening.values, detectors, losses, opening.window_ps, apart
+            )
             found = coincidence_table(view, *seen)
-        self._joint[key] = found
+        self._keep(self._joint, key, found)
         return found
 
+    def _key(
+        self, first: Arm, second: Arm, opening: Opening, at: Instant, seen: tuple[Axis, ...]
+    ) -> Key:
+        losses, late = self._losses_db(at), self.skews.late_ps(at)
+        values = first.values, second.values, opening.values
+        return (*values, opening.window_ps, losses, late, seen)
+
+    @staticmethod
+    def _keep(tables: dict[Key, T], key: Key, table: T) -> None:
+        if len(tables) >= KEPT_TABLES:
+            tables.clear()
+        tables[key] = table
+
     def _views(
-        self, first: Arm, second: Arm, opening: Opening, losses: tuple[float, float]
+        self, first: Arm, second: Arm, opening: Opening, at: Instant
     ) -> tuple[ArmView, ArmView, StationView]:
+        losses, late = self._losses_db(at), self.skews.late_ps(at)
         return (
-            ArmView(self._emitters[0], first.values, losses[0]),
-            ArmView(self._emitters[1], second.values, losses[1]),
+            ArmView(self._emitters[0], first.values, losses[0], late[0]),
+            ArmView(self._emitters[1], second.values, losses[1], late[1]),
             StationView(self._analyser, self._detectors[0], opening.window_ps),
         )
 
@@ -171,15 +198,16 @@ class Heralding:
         steps = round(end.wander.loss_db(middle) / LOSS_STEP_DB)
         return end.fibre.loss_db + steps * LOSS_STEP_DB
 
-    def loss_changes(self, at: Instant) -> Instant | None:
-        """Return when the piece of constant loss that holds at `at` ends, None for never."""
-        if self._constant_db is not None:
-            return None
+    def changes(self, at: Instant) -> Instant | None:
+        """Return when losses or timing are next other than at `at`, None for never."""
         ends = []
-        for end in self.link.ends:
-            if end.wander is not None and end.wander.sigma_db:
-                piece = max(1, end.wander.correlation_ns // 8)
-                ends.append(at - at % piece + piece)
+        if self._constant_db is None:
+            for end in self.link.ends:
+                if end.wander is not None and end.wander.sigma_db:
+                    piece = max(1, end.wander.correlation_ns // 8)
+                    ends.append(at - at % piece + piece)
+        if self.skews.drifting:
+            ends += [change for change in (self.skews.changes(at),) if change is not None]
         return min(ends) if ends else None
 
     # --- when ----------------------------------------------------------------------------
@@ -214,7 +242,7 @@ class Heralding:
         table: AttemptTable,
     ) -> int:
         pattern = table.draw(self._chance)
-        times, tags = self._tags(pattern.clicks, opening.window_ps)
+        times, tags = self._tags(pattern.clicks, opening.window_ps, begin)
         terms = self._with_phase(pattern.terms, pattern.clicks, times, arms, opening)
         emitted = self.timing.emitted
         mine = Qubit(arms[0].memory, begin + emitted[0])
@@ -272,7 +300,7 @@ class Heralding:
         emitted = self.timing.emitted
         self._outcome(begin, where, first, (basis_a, bit_a), begin + emitted[0])
         self._outcome(begin, where, second, (basis_b, bit_b), begin + emitted[1])
-        _, tags = self._tags(clicks, opening.window_ps)
+        _, tags = self._tags(clicks, opening.window_ps, begin)
         self._clicks(begin, opening, where, clicks, tags)
         return clicks
 
@@ -307,20 +335,24 @@ class Heralding:
     # --- time tags -----------------------------------------------------------------------
 
     def _tags(
-        self, clicks: int, window_ps: Picoseconds
+        self, clicks: int, window_ps: Picoseconds, at: Instant
     ) -> tuple[list[float], tuple[Picoseconds, ...]]:
         """Draw the clicks' true times in the window, and what the tagger makes of them.
 
-        Exponential packets from the front of the window on, cut at its end.
+        Exponential packets from the front of the window on, or later by what their end is late,
+        cut at its end.
         """
         lifetime, jitter = self._lifetime_ps, self._detectors[0].jitter_ps
         count = clicks.bit_count()
         if not lifetime and not jitter:
             return [0.0] * count, (0,) * count
-        reach = 1.0 - exp(-window_ps / lifetime) if lifetime else 0.0
+        late = self.skews.late_ps(at)
+        turn = late[0] != late[1] and self._chance.uniform() < 1 / 2
         times, tags = [], []
-        for _ in range(count):
-            time = -lifetime * log1p(-reach * self._chance.uniform())
+        for place in range(count):
+            front = min(max(late[(place + turn) % 2], 0), window_ps)
+            reach = 1.0 - exp(-(window_ps - front) / lifetime) if lifetime else 0.0
+            time = front - lifetime * log1p(-reach * self._chance.uniform())
             seen = time + self._chance.gauss(0.0, jitter) if jitter else time
             times.append(time)
             tags.append(min(max(round(seen), 0), window_ps))
@@ -338,7 +370,7 @@ class Heralding:
         first, second = self._emitters
         if first.frequency_hz == second.frequency_hz:
             return terms
-        optics = analyser_optics(*self._views(*arms, opening, (0.0, 0.0)))
+        optics = analyser_optics(*self._views(*arms, opening, 0))
         whole = [round(time) for time in times]
         return rotate(
             terms, 0, _about_z(phase_of(self._analyser.measurement, clicks, whole, optics))

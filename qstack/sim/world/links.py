@@ -1,6 +1,6 @@
 """A link: its clock, who is armed, and the skip-ahead to the next success.
 
-Between two changes (an arm, an abort, an end, a piece of varying loss) all attempts are
+Between two changes (an arm, an abort, an end, a piece of varying loss or timing) all attempts are
 independent and alike, so the number of failures before the next success is geometric and one
 draw finds it. Cycles that have begun are decided; at a change what was drawn for later
 ones is thrown away and drawn anew, which changes no probability, because the law has no
@@ -195,7 +195,7 @@ class Link:
         if not count:
             return
         at = clock.begin(self.next)
-        change = self.heralding.loss_changes(at)
+        change = self.heralding.changes(at)
         if change is not None:
             later = -(-(change - clock.epoch) // clock.cycle_ns)
             self._boundary = min(self._boundary, max(later, self.next + 1))

@@ -7,6 +7,7 @@ they are only brought into the form that a draw needs.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from itertools import product
 from typing import TypeAlias
@@ -34,10 +35,12 @@ from qstack.sim.heralding import (
     HeraldTable,
     PairEnd,
     PairSource,
+    captured,
     dark_probability,
     pair_source,
     spdc_bsm,
     table_for,
+    visibility_with_delay,
 )
 from qstack.sim.states import Matrix
 from qstack.sim.world.axes import PAULIS
@@ -82,11 +85,15 @@ class AttemptTable:
 
 @record
 class ArmView:
-    """One end as the analyser sees it: emitter, its setting, and the loss on the way in dB."""
+    """One end as the analyser sees it: emitter, its setting, and the loss on the way in dB.
+
+    `late_ps`: how much later than the window expects them its photons come.
+    """
 
     emitter: EmitterParameters
     values: Values
     loss_db: float
+    late_ps: Picoseconds = 0
 
 
 @record
@@ -168,7 +175,7 @@ def arm_optics(arm: ArmView, station: StationView, dark: bool = False) -> ArmOpt
         case SpdcParameters():
             pass
     return ArmOptics(
-        efficiency=0.0 if dark else emitter.efficiency * reach * _inside(emitter, window),
+        efficiency=0.0 if dark else emitter.efficiency * reach * _inside(arm, station),
         bright=value(arm.values, "alpha", alpha),
         double_excitation=double,
         noise_clicks_per_window=emitter.noise_hz * reach * window * 1e-12,
@@ -176,23 +183,38 @@ def arm_optics(arm: ArmView, station: StationView, dark: bool = False) -> ArmOpt
     )
 
 
-def _inside(emitter: EmitterParameters, window_ps: Picoseconds) -> float:
+def _inside(arm: ArmView, station: StationView) -> float:
+    """The part of a packet that the window takes in.
+
+    An exponential packet should have its front at the beginning of the window; one without
+    length is blurred by the detector's jitter and should be in the middle.
+    """
+    window, late = station.window_ps, arm.late_ps
+    lifetime = arm.emitter.lifetime_ps
+    if lifetime <= 0:
+        return captured(window, station.detector.jitter_ps, late)
+    if late >= 0:
+        return float(-np.expm1(-max(window - late, 0) / lifetime))
+    return math.exp(late / lifetime) * float(-np.expm1(-window / lifetime))
+
+
+def _packet(lifetime_ps: Picoseconds, window_ps: Picoseconds) -> float:
     """The part of an exponential packet that a window from its front on takes in."""
-    if emitter.lifetime_ps <= 0:
-        return 1.0
-    return float(-np.expm1(-window_ps / emitter.lifetime_ps))
+    return float(-np.expm1(-window_ps / lifetime_ps)) if lifetime_ps > 0 else 1.0
 
 
 def analyser_optics(a: ArmView, b: ArmView, station: StationView) -> AnalyserOptics:
     """Return the interferometer and its detectors, for these two emitters."""
     analyser, detector = station.analyser, station.detector
+    lifetime = float(max(a.emitter.lifetime_ps, b.emitter.lifetime_ps))
+    apart = a.late_ps - b.late_ps
     return AnalyserOptics(
-        visibility=analyser.visibility,
+        visibility=visibility_with_delay(analyser.visibility, apart, lifetime),
         dark_probability=dark_probability(detector.dark_hz, station.window_ps),
         number_resolving=isinstance(detector, NumberResolvingParameters),
         phase_sigma=analyser.phase_sigma,
         frequency_offset_hz=a.emitter.frequency_hz - b.emitter.frequency_hz,
-        lifetime_ps=float(max(a.emitter.lifetime_ps, b.emitter.lifetime_ps)),
+        lifetime_ps=lifetime,
     )
 
 
@@ -224,13 +246,17 @@ def matrix_of(terms: Terms, qubits: int) -> Matrix:
 
 @record
 class PairView:
-    """Both receivers (detectors and loss), the source and its setting, and the window."""
+    """Both receivers (detectors and loss), the source and its setting, and the window.
+
+    `apart_ps`: by how much the clocks of the receivers differ.
+    """
 
     source: SpdcParameters
     values: Values
     detectors: tuple[DetectorParameters, DetectorParameters]
     losses_db: tuple[float, float]
     window_ps: Picoseconds
+    apart_ps: Picoseconds = 0
 
 
 @record
@@ -259,11 +285,15 @@ def coincidence_table(view: PairView, axis_a: Axis, axis_b: Axis) -> JointTable:
     Its success probability does not depend on the axes, the outcomes do.
     """
     arms = []
+    jitter = math.hypot(*(detector.jitter_ps for detector in view.detectors))
+    # Half of what the coincidence window loses is taken as a loss of either arm.
+    part = math.sqrt(captured(view.window_ps, jitter, view.apart_ps))
     for detector, loss in zip(view.detectors, view.losses_db, strict=True):
         reach = transmission(loss) * detector.efficiency
-        reach *= _inside(view.source, view.window_ps)
+        reach *= _packet(view.source.lifetime_ps, view.window_ps)
         noise = view.source.noise_hz * reach * view.window_ps * 1e-12
-        arms.append(ArmOptics(view.source.efficiency * reach, noise_clicks_per_window=noise))
+        taken = view.source.efficiency * reach * part
+        arms.append(ArmOptics(taken, noise_clicks_per_window=noise))
     mean = value(view.values, "pair_mean", view.source.pair_mean)
     # The model has one dark probability; with unequal detectors the difference is stray light.
     darks = [dark_probability(d.dark_hz, view.window_ps) for d in view.detectors]
