@@ -27,8 +27,11 @@ def json_lines(write: OnPair) -> Iterator[OnPair]:
 
 
 @contextmanager
-def progress(title: str, count: int) -> Iterator[OnPair]:
-    """Show a progress bar on standard error while the block lasts, if that is a terminal."""
+def progress(title: str, count: int, done: int = 0) -> Iterator[Callable[[Any], None]]:
+    """Show a progress bar on standard error while the block lasts, if that is a terminal.
+
+    What is yielded advances it by one, whatever it is called with.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -39,9 +42,9 @@ def progress(title: str, count: int) -> Iterator[OnPair]:
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(title, total=count)
+        task = bar.add_task(title, total=count, completed=done)
 
-        def advance(_: PairRecord) -> None:
+        def advance(_: Any) -> None:
             bar.advance(task)
 
         yield advance

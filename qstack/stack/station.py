@@ -59,7 +59,12 @@ class StationNode:
     @property
     def deadline(self) -> Instant | None:
         """When this station wants a TICK."""
-        return earliest(self.neighbours.deadline, self.physical.deadline)
+        return earliest(self.neighbours.deadline, self.work_deadline)
+
+    @property
+    def work_deadline(self) -> Instant | None:
+        """When the layers above the adjacencies want one; None if only peers can rouse them."""
+        return self.physical.deadline
 
     def start(self, now: Instant) -> list[Any]:
         """Call the ends and the devices' hosts. Once, before any event."""
