@@ -81,7 +81,9 @@ def check_sheet(sheet: Sheet, path: str, problems: Problems) -> None:
                 problems.add(f"{path}.pair_mean", f"{sheet.pair_mean} is more than {MOST_PAIRS:g}")
         case DetectorSheet():
             _probabilities(sheet, ("efficiency", "afterpulse"), path, problems)
-            _not_negative(sheet, ("dark_hz", "jitter_ps", "dead_ns"), path, problems)
+            _not_negative(
+                sheet, ("dark_hz", "jitter_ps", "dead_ns", "afterpulse_ns"), path, problems
+            )
         case StationSheet():
             _probabilities(sheet, ("visibility",), path, problems)
             _not_negative(sheet, ("switch_ns",), path, problems)

@@ -14,8 +14,8 @@ class DetectorSheet:
     """The datasheet of a detector.
 
     `efficiency` in [0, 1]; `dark_hz` dark counts per second; `jitter_ps` r.m.s.;
-    `dead_ns` non-paralysable dead time; `afterpulse` probability per click;
-    `number_resolving`: two photons are told from one.
+    `dead_ns` non-paralysable dead time; `afterpulse` probability per click, at an exponential
+    time of mean `afterpulse_ns` after it; `number_resolving`: two photons are told from one.
     """
 
     efficiency: float
@@ -24,3 +24,4 @@ class DetectorSheet:
     dead_ns: Duration
     afterpulse: float
     number_resolving: bool
+    afterpulse_ns: Duration = 0

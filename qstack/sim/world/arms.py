@@ -108,6 +108,7 @@ class Clock(Run):
 class Opening(Run):
     """An open analyser: cycles `start` to `stop` - 1 of `clock`, `modes` attempts of each.
 
+    `remembers`: its detectors carry something from one window into the next.
     What it saw is reported as long as the clock lives, even after it was closed or replaced.
     """
 
@@ -116,6 +117,7 @@ class Opening(Run):
         "clock",
         "link",
         "modes",
+        "remembers",
         "report_failures",
         "start",
         "stop",
@@ -140,6 +142,7 @@ class Opening(Run):
         self.stop = 0
         self.modes = 0
         self.report_failures = False
+        self.remembers = False
         self.attempts = 0
 
     def release(self) -> None:

@@ -10,6 +10,7 @@ from qstack.messages.devices import DeviceStatus
 from qstack.sim.devices import MemoryParameters
 from qstack.sim.world.agenda import Agenda, Report, Run
 from qstack.sim.world.heralds import Heralding
+from qstack.sim.world.link_optics import LinkOptics
 from qstack.sim.world.links import Link
 from qstack.sim.world.memories import Memory
 from qstack.sim.world.parameters import WorldEnd, WorldLink, WorldParameters
@@ -104,7 +105,8 @@ class Hall:
 
     def _add_link(self, parameters: WorldLink) -> None:
         chance = self._chance.fork(f"link {parameters.name}")
-        heralding = Heralding(parameters, self.devices, self.agenda, chance.fork("heralds"))
+        optics = LinkOptics(parameters, self.devices, chance)
+        heralding = Heralding(optics, self.agenda, chance.fork("heralds"))
         link = self.links[parameters.name] = Link(heralding, self.agenda, chance)
         for index, end in enumerate(parameters.ends):
             if end.memory:

@@ -75,7 +75,6 @@ def open_analyser(hall: Hall, owner: NodeName, command: StationOpen) -> None:
     link.advance(hall.now)
     old = link.opening
     if old is not None:
-        link.opening = None
         hall.finish(old)
         hall.say(old.owner, Aborted(old.device, old.command, "replaced"))
     run = Opening(clock_now, link, command.command, command.setting, command.window_ps)
@@ -85,6 +84,7 @@ def open_analyser(hall: Hall, owner: NodeName, command: StationOpen) -> None:
         first = max(first, clock_now.begun(hall.now + switch) + 1)
     run.start, run.stop = first, min(first + command.cycles, FOREVER)
     run.modes, run.report_failures = command.modes, command.report_failures
+    run.remembers = bool(link.optics.remembers(clock_now.cycle_ns, run.window_ps))
     hall.start(run)
     link.opening = run
     hall.served[command.device] = command.link
@@ -117,7 +117,6 @@ def _enter(hall: Hall, link: Link, run: Arm, command: EmitterArm | EmitterMeasur
     run.link = link
     hall.start(run)
     link.add(run)
-    link.replan()
 
 
 def _end(hall: Hall, device: str, name: LinkName) -> tuple[Link, int]:

@@ -85,7 +85,7 @@ class World:
 
     def heralded(self, link: LinkName) -> dict[int, int]:
         """How many of them succeeded, by click pattern."""
-        return dict(self._hall.links[link].heralding.heralded)
+        return dict(self._hall.links[link].optics.counts.heralded)
 
     def _drain(self) -> None:
         hall = self._hall
