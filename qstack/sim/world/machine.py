@@ -87,6 +87,10 @@ class World:
         """How many of them succeeded, by click pattern."""
         return dict(self._hall.links[link].optics.counts.heralded)
 
+    def counted(self, link: LinkName) -> tuple[int, tuple[int, ...], dict[int, int]]:
+        """Attempts, singles by detector, heralds by pattern of a link since the world began."""
+        return self._hall.links[link].counted()
+
     def _drain(self) -> None:
         hall = self._hall
         now, agenda = hall.now, hall.agenda
