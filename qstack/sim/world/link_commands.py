@@ -8,6 +8,8 @@ from qstack.messages.devices import (
     EmitterArm,
     EmitterMeasure,
     StationClock,
+    StationCount,
+    StationCounts,
     StationOpen,
 )
 from qstack.sim.devices import AnalyserParameters, QuantumDotParameters, SpdcParameters
@@ -89,6 +91,22 @@ def open_analyser(hall: Hall, owner: NodeName, command: StationOpen) -> None:
     link.opening = run
     hall.served[command.device] = command.link
     link.replan()
+
+
+def count(hall: Hall, owner: NodeName, command: StationCount) -> None:
+    """Tell what was counted on a link, up to now."""
+    link = _analysed(hall, command.device, command.link)
+    link.advance(hall.now)
+    attempts, singles, heralds = link.counted()
+    body = StationCounts(
+        command.device,
+        command.command,
+        command.link,
+        attempts,
+        singles,
+        tuple(sorted(heralds.items())),
+    )
+    hall.say(owner, body)
 
 
 def _others_closed(hall: Hall, command: StationOpen) -> int:

@@ -25,6 +25,7 @@ from qstack.messages.devices import (
     MemoryMove,
     Rejected,
     StationClock,
+    StationCount,
     StationOpen,
 )
 from qstack.sim.world import link_commands, memory_commands
@@ -139,6 +140,8 @@ class World:
                 link_commands.open_analyser(hall, owner, command)
             case StationClock():
                 link_commands.clock(hall, owner, command)
+            case StationCount():
+                link_commands.count(hall, owner, command)
             case Abort():
                 self._abort(owner, command)
             case DetectorOpen():
