@@ -170,7 +170,8 @@ class Heralding:
             self._outcome(attempt, arm, basis, memory.read(qubit, axis))
             return
         arm.leave()
-        memory.put(arm.slot, qubit)
+        # The slot was emptied when it was armed, and nothing else can be put there since.
+        memory.qubits[arm.slot] = qubit
         if arm.once:
             fired = EmitterFired(arm.device, arm.command, arm.slot, attempt.cycle, attempt.mode, 0)
             self._agenda.report(emitted, Report(arm, fired, True, emitted))
@@ -248,6 +249,7 @@ class Heralding:
     def _tags(self, times: list[float], window_ps: Picoseconds) -> tuple[Picoseconds, ...]:
         """Return what the tagger makes of these times."""
         jitter = self.optics.jitter_ps
-        if jitter:
-            times = [time + self._chance.gauss(0.0, jitter) for time in times]
-        return tuple([min(max(round(time), 0), window_ps) for time in times])
+        if not jitter:
+            return tuple([round(time) for time in times])
+        blurred = [round(time + self._chance.gauss(0.0, jitter)) for time in times]
+        return tuple([min(max(time, 0), window_ps) for time in blurred])

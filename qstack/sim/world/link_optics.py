@@ -96,6 +96,7 @@ class LinkOptics:
         self._constant_db: tuple[float, float] | None = None
         if all(end.wander is None for end in link.ends):
             self._constant_db = self._losses_db(0)
+        self.varies = self._constant_db is None
         self._odds: dict[Key, Odds] = {}
         self._whole: dict[Key, AttemptTable] = {}
         self._joint: dict[Key, JointTable] = {}

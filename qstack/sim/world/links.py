@@ -31,10 +31,10 @@ class Link:
         self.heralding = heralding
         self.optics = heralding.optics
         self.parameters = heralding.optics.link
+        self._reported = heralding.timing.reported
         self.clock: Clock | None = None
         self.opening: Opening | None = None
         self.lines: tuple[list[Arm], list[Arm]] = ([], [])
-        self.alive: set[Arm] = set()
         self.wake: Instant | None = None
         self.next = 0
         self._agenda = agenda
@@ -45,13 +45,6 @@ class Link:
         self._boundary = FOREVER
         self._hit = FOREVER
         self._stepwise = False
-
-    def end_of(self, device: str) -> int:
-        """Which end (0 or 1) this emitter or receiver is; -1 where it is none."""
-        first, second = self.parameters.ends
-        if first.emitter == device:
-            return 0
-        return 1 if second.emitter == device else -1
 
     @property
     def attempted(self) -> int:
@@ -66,10 +59,10 @@ class Link:
 
     # --- changes; each is preceded by `advance` and followed by `replan` ------------------
 
-    def start_clock(self, clock: Clock) -> None:
-        """Begin cycle 0 of a new life; aborts what ran on the former clock."""
+    def start_clock(self, clock: Clock, arms: list[Arm]) -> None:
+        """Begin cycle 0 of a new life; aborts what ran on the former clock: all arms that run."""
         reason = "clock restarted"
-        for arm in sorted(self.alive, key=lambda arm: (arm.device, arm.command)):
+        for arm in sorted(arms, key=lambda arm: (arm.device, arm.command)):
             self._end(arm, Aborted(arm.device, arm.command, reason), clock.epoch)
         self._settle()
         if self.opening is not None:
@@ -87,20 +80,26 @@ class Link:
         """Let an arm take part from its `start` on. This change needs no `replan` after it."""
         arm.line = self.lines[arm.end]
         arm.line.append(arm)
-        self.alive.add(arm)
-        if arm.start > self.next:
-            self._boundary = min(self._boundary, arm.start)
-        else:
-            self._boundary = min(self._boundary, arm.stop)
-            self._spare[arm.end].extend([arm] * self._share(arm))
-            self._extend()
-        self._set_wake()
+        present = arm.start <= self.next
+        until = arm.stop if present else arm.start
+        sooner = until < self._boundary
+        if sooner:
+            self._boundary = until
+        if present:
+            spare = self._spare
+            if arm.plan is None:
+                spare[arm.end].append(arm)
+            else:
+                spare[arm.end].extend([arm] * self._share(arm))
+            if spare[1 - arm.end]:
+                sooner = self._extend() or sooner
+        if sooner:
+            self._set_wake()
 
-    def forget(self, run: Arm | Opening) -> None:
-        """Take out a command that has ended."""
-        if isinstance(run, Arm):
-            self.alive.discard(run)
-        elif self.opening is run:
+    def forget(self, opening: Opening) -> None:
+        """Take out an opening that has ended."""
+        if self.opening is opening:
+            self._settle()
             self.opening = None
 
     def _end(self, run: Arm | Opening, body: Aborted | Exhausted, at: Instant) -> None:
@@ -249,26 +248,30 @@ class Link:
         """How many modes an arm can take at most."""
         return 1 if arm.plan is None else min(arm.left, self.parameters.max_modes)
 
-    def _extend(self) -> None:
-        """Pair who is left over, as long as there are modes, and find the next success."""
+    def _extend(self) -> bool:
+        """Pair who is left over, as long as there are modes, and find the next success.
+
+        Returns whether what the link waits for may have changed.
+        """
         opening, clock, pairings = self.opening, self.clock, self._pairings
         if opening is None or clock is None or opening.start > self.next:
-            return
+            return False
         first, second = self._spare
-        room = min(opening.modes, self.parameters.max_modes) - len(pairings)
-        if first and second and room > 0:
+        if first and second:
             at = clock.begin(self.next)
-            for _ in range(min(len(first), len(second), room)):
+            while first and second and len(pairings) < opening.modes:
                 one, other = first.pop(0), second.pop(0)
                 odds = self.optics.odds(one, other, opening, at)
                 hit = self._draw(odds.success)
                 pairings.append(Pairing(opening, (one, other), odds, self.next, hit))
                 self._stepwise = self._stepwise or one.once or other.once
-            self._find_boundary(at, clock)
+            if self.optics.varies:
+                self._find_boundary(at, clock)
         if self._stepwise and pairings:
             self._hit = self.next
         else:
             self._hit = min([pairing.hit for pairing in pairings], default=FOREVER)
+        return True
 
     def _find_boundary(self, at: Instant, clock: Clock) -> None:
         """Plan no further than the loss of the moment lasts."""
@@ -283,10 +286,11 @@ class Link:
             return
         wake = None if self._boundary >= FOREVER else clock.begin(self._boundary)
         if cycle < self._boundary:
-            due = clock.begin(cycle)
+            due = clock.epoch + cycle * clock.cycle_ns
             if not self._stepwise:
-                due += self.heralding.timing.reported
-            wake = due if wake is None else min(wake, due)
+                due += self._reported
+            if wake is None or due < wake:
+                wake = due
         if wake != self.wake:
             self.wake = wake
             self._agenda.wake(self)
