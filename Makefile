@@ -36,5 +36,5 @@ docs: .venv/all-installed  ## the documentation, into docs/_build/html
 	@touch $@
 
 .venv/all-installed: pyproject.toml constraints.txt | .venv/bin/python
-	$(PIP) install -e '.[nodes,test,docs,dev]' -c constraints.txt
+	$(PIP) install -e '.[nodes,keys,test,docs,dev]' -c constraints.txt
 	@touch $@ .venv/nodes-installed

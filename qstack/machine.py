@@ -34,7 +34,8 @@ def record(cls: type[T]) -> type[T]:
     """
     if _frozen:
         return attrs.frozen(cls)
-    return attrs.define(cls, unsafe_hash=True)
+    # A record that is often looked up by may bring a quicker hash of its own.
+    return attrs.define(cls, unsafe_hash=None if "__hash__" in vars(cls) else True)
 
 
 @record
@@ -128,5 +129,8 @@ class Machine(Protocol):
 
 def earliest(*deadlines: Instant | None) -> Instant | None:
     """Return the earliest of several deadlines, ignoring those that are None."""
-    given = [deadline for deadline in deadlines if deadline is not None]
-    return min(given) if given else None
+    first = None
+    for deadline in deadlines:
+        if deadline is not None and (first is None or deadline < first):
+            first = deadline
+    return first

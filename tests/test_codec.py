@@ -26,6 +26,7 @@ from qstack.codec import (
     MAX_NAME,
     MAX_TEXT,
     SEAL_OVERHEAD,
+    Forged,
     UnknownKind,
     decode_body,
     decode_datagram,
@@ -230,9 +231,7 @@ def test_the_room_that_is_promised_fits_with_the_largest_numbers_and_a_seal() ->
     stream = "s" * 100
     body = b"b" * (room - FRAME_OVERHEAD - len(stream))
     datagram = Datagram(top, (Frame(2**32 - 1, stream, largest, True, body),))
-    data = encode_datagram(
-        datagram, lambda head, number, key, frames: frames + b"t" * SEAL_OVERHEAD
-    )
+    data = encode_datagram(datagram, ToyKeys(b"k", SEAL_OVERHEAD))
     assert len(data) <= MAX_DATAGRAM
     with pytest.raises(LocalProtocolError):
         room_for_frames("n" * (MAX_NAME + 1), "bob")
@@ -246,42 +245,50 @@ def test_a_datagram_that_is_too_long_is_refused_at_both_ends() -> None:
         decode_datagram(b"\xc4" * (MAX_DATAGRAM + 1))
 
 
-class ToySeal:
+class ToyKeys:
     """An authenticated seal of the standard library: a hash stream and a truncated HMAC."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, tag: int = 16) -> None:
         self._key = key
+        self._size = tag
+
+    def key_id(self, peer: str) -> int:
+        return 2**64 - 1
 
     def _mix(self, number: int, data: bytes) -> bytes:
         stream = hashlib.shake_256(self._key + number.to_bytes(8, "big")).digest(len(data))
         return bytes(a ^ b for a, b in zip(data, stream, strict=True))
 
     def _tag(self, head: bytes, sealed: bytes) -> bytes:
-        return hmac.digest(self._key, head + sealed, "sha256")[:16]
+        return hmac.digest(self._key, head + sealed, "sha256")[: self._size]
 
-    def seal(self, head: bytes, number: int, key_id: int, frames: bytes) -> bytes:
-        sealed = self._mix(number + key_id, frames)
-        return sealed + self._tag(head, sealed)
+    def seal(self, header: Header, associated: bytes, frames: bytes) -> bytes:
+        assert header.key_id == self.key_id(header.destination)
+        sealed = self._mix(header.number, frames)
+        return sealed + self._tag(associated, sealed)
 
-    def open(self, head: bytes, number: int, key_id: int, sealed: bytes) -> bytes:
-        sealed, tag = sealed[:-16], sealed[-16:]
-        if not hmac.compare_digest(tag, self._tag(head, sealed)):
-            raise RemoteProtocolError("forged")
-        return self._mix(number + key_id, sealed)
+    def open(self, header: Header, associated: bytes, frames: bytes) -> bytes:
+        sealed, tag = frames[: -self._size], frames[-self._size :]
+        if not hmac.compare_digest(tag, self._tag(associated, sealed)):
+            raise Forged("forged")
+        return self._mix(header.number, sealed)
 
 
 def test_a_sealed_datagram_opens_with_the_key_and_never_after_a_change() -> None:
-    toy = ToySeal(b"k" * 32)
-    data = encode_datagram(SAMPLE, toy.seal)
+    toy = ToyKeys(b"k" * 32)
+    data = encode_datagram(SAMPLE, toy)
     assert encode_body(ADD) not in data
-    assert decode_datagram(data, toy.open) == SAMPLE
-    with pytest.raises(RemoteProtocolError):
-        decode_datagram(data, ToySeal(b"l" * 32).open)
+    assert decode_datagram(data, toy) == SAMPLE
+    for others in (ToyKeys(b"l" * 32), None):
+        with pytest.raises(Forged):
+            decode_datagram(data, others)
+    with pytest.raises(Forged):
+        decode_datagram(encode_datagram(SAMPLE), toy)
     for place in range(len(data)):
         forged = bytearray(data)
         forged[place] ^= 1
         with pytest.raises(RemoteProtocolError):
-            decode_datagram(bytes(forged), toy.open)
+            decode_datagram(bytes(forged), toy)
 
 
 def crafted() -> Iterator[bytes]:

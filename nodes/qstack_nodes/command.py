@@ -76,7 +76,7 @@ def _add_up(verbs: Any) -> None:
 def _add_node(verbs: Any) -> None:
     verb = _verb(verbs, "node", _node, "start one process of a network on this machine")
     verb.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
-    verb.add_argument("name", metavar="NAME", help="a node or station of it, or world")
+    verb.add_argument("name", metavar="NAME", help="a node, station or device host of it, or world")
     verb.add_argument("--traces", metavar="FOLDER", help="write a trace into this folder")
     verb.add_argument("--seed", type=int, help="of this life of the process; default: random")
     verb.add_argument("--watched", action="store_true", help="end when standard input closes")

@@ -79,7 +79,7 @@ async def examine(network: NetworkFile) -> list[Finding]:
     await ask_all(network, names, answers)
     running = {name for name, answer in answers.items() if isinstance(answer, dict)}
     seen = _seen_by(answers)
-    parties = [node.name for node in network.nodes]
+    parties = [*(host.name for host in network.hosts), *(node.name for node in network.nodes)]
     if network.world is not None and network.simulated():
         parties.insert(0, WORLD)
     return [_finding(network, name, running, seen) for name in parties]
@@ -157,4 +157,6 @@ def _away(place: Address) -> str:
 def _written(network: NetworkFile, name: NodeName) -> str:
     if name == WORLD and network.world is not None:
         return network.world.address
+    if any(host.name == name for host in network.hosts):
+        return network.host(name).address
     return network.node(name).address

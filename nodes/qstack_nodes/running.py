@@ -14,9 +14,11 @@ import attrs
 import trio
 
 from qstack.config import NetworkFile, load
+from qstack.config.hosts import HERE
 from qstack.drivers.places import WORLD
 from qstack.drivers.serving import DONE, FAILED, UNREACHABLE, USAGE
 from qstack.machine import record
+from qstack_nodes.host import host_command
 from qstack_nodes.launcher import (
     ChildDied,
     Complaint,
@@ -59,7 +61,7 @@ class UpOptions:
 
 
 def plans_of(network: NetworkFile, options: UpOptions) -> list[Plan]:
-    """Return a plan for each process: the world first, then stations, then end nodes."""
+    """Return a plan for each process: world, device hosts, then stations, then end nodes."""
     extra: tuple[str, ...] = ("--watched",)
     if options.traces is not None:
         extra += ("--traces", options.traces)
@@ -68,6 +70,10 @@ def plans_of(network: NetworkFile, options: UpOptions) -> list[Plan]:
     plans = []
     if network.simulated():
         plans.append(Plan(WORLD, (sys.executable, "-m", "qstack.sim", options.network, *extra)))
+    for host in network.hosts:
+        if host.started == HERE:
+            command = host_command(network, options.network, host)
+            plans.append(Plan(host.name, (sys.executable, "-I", "-S", "-c", _GUARD, *command)))
     for node in sorted(network.nodes, key=lambda node: (node.kind != "station", node.name)):
         command = (sys.executable, "-m", "qstack_nodes.command", "node")
         plans.append(Plan(node.name, (*command, options.network, node.name, *extra)))
@@ -109,6 +115,14 @@ class Teller:
     def line(self, fields: dict[str, object]) -> None:
         """Write a JSON line."""
         print(json.dumps(fields), file=self._out, flush=True)
+
+    def waits(self, name: str, where: str) -> None:
+        """A process that others start is waited for."""
+        if self._json:
+            self.line({"event": "waits", "name": name, "where": where})
+        else:
+            text = f"{name}: started elsewhere, expected at {where}"
+            print(text, file=self._out, flush=True)
 
     def up(self, network: NetworkFile, names: list[str]) -> None:
         """Everything is ready."""
@@ -169,6 +183,9 @@ async def _up(network: NetworkFile, options: UpOptions, teller: Teller, outcome:
         await nursery.start(_until_signal, nursery.cancel_scope, teller)
         async with launched(plans, teller.tell) as launcher:
             await launcher.wait_ready(READY_S)
+            for host in network.hosts:
+                if host.started != HERE:
+                    teller.waits(host.name, host.address)
             await launcher.wait_linked(LINKED_S)
             teller.up(network, [plan.name for plan in plans])
             nursery.start_soon(launcher.supervise)

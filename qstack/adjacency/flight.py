@@ -10,6 +10,9 @@ MAX_IN_FLIGHT = 48
 """Datagrams with frames that must arrive, sent and not acknowledged; below the bitmap's 64 with
 room for the datagrams between them that ask for nothing."""
 
+ACK_EVERY = 16
+"""Datagrams that ask for an acknowledgement, after which it no longer waits for its delay."""
+
 REORDER_THRESHOLD = 3
 """Acknowledged later datagrams after which a number counts as lost (RFC 9002, section 6.1.1)."""
 
@@ -17,18 +20,24 @@ MAX_BACKOFF = 10
 """The retransmission time is doubled at most this often."""
 
 BITMAP = (1 << 64) - 1
+_RECENT = (1 << REORDER_THRESHOLD) - 1
 
 Cargo: TypeAlias = list[tuple[Any, Any]]
 """(stream, frame) pairs that a datagram carries and that must arrive."""
 
 
 class Received:
-    """The numbers that arrived from one life of the peer: the largest and the 64 before it."""
+    """The numbers that arrived from one life of the peer: the largest and the 64 before it.
 
-    __slots__ = ("_first", "bitmap", "largest", "largest_at")
+    `ack_at` is when the peer must be told of them, None where it asked for nothing new.
+    """
+
+    __slots__ = ("_first", "_owed", "ack_at", "bitmap", "largest", "largest_at")
 
     def __init__(self) -> None:
         self._first = 0
+        self._owed = 0
+        self.ack_at: Instant | None = None
         self.largest = 0
         self.bitmap = 0
         self.largest_at: Instant = 0
@@ -40,6 +49,8 @@ class Received:
         The peer gives a number up after REORDER_THRESHOLD later ones, and is told of each of
         them at once, but no longer than that.
         """
+        if self.bitmap & _RECENT == _RECENT:
+            return False
         mask = (1 << min(REORDER_THRESHOLD, self.largest - self._first)) - 1
         return self.bitmap & mask != mask
 
@@ -61,6 +72,20 @@ class Received:
             return False
         self.bitmap |= 1 << bit
         return True
+
+    def owe(self, fresh: bool, now: Instant, delay: Duration) -> None:
+        """A datagram that asks for an acknowledgement came in, `fresh` if for the first time."""
+        if self.ack_at is None:
+            self.ack_at = now + delay
+        self._owed += fresh
+        if self._owed >= ACK_EVERY or self.has_hole:
+            # At once, so that the peer notices its loss, or never fills the bitmap.
+            self.ack_at = now
+
+    def told(self) -> None:
+        """A datagram left, and with it the word of all that arrived."""
+        self.ack_at = None
+        self._owed = 0
 
 
 class RoundTrip:
@@ -133,8 +158,6 @@ class Flight:
     ) -> tuple[Cargo, Cargo]:
         """Take an acknowledgement; return what arrived, and what was overtaken and is lost."""
         arrived: Cargo = []
-        if not self._sent:
-            return arrived, []
         for number in [n for n in self._sent if n <= largest]:
             behind = largest - number
             if behind == 0 or (behind <= 64 and bitmap >> (behind - 1) & 1):
@@ -143,7 +166,8 @@ class Flight:
                 if behind == 0:
                     self.round_trip.sample(now - sent_at, held)
                 self.round_trip.backoff = 0
-        self._acked = max(self._acked, (largest, bitmap))
+        if largest >= self._acked[0]:
+            self._acked = max(self._acked, (largest, bitmap))
         return arrived, self._overtaken(now)
 
     def _overtaken(self, now: Instant) -> Cargo:
@@ -153,6 +177,8 @@ class Flight:
         """
         lost: Cargo = []
         self._overtaken_at = None
+        if not self._sent or next(iter(self._sent)) > self._acked[0]:
+            return lost
         wait = self.round_trip.plain
         for number, (sent_at, cargo) in list(self._sent.items()):
             if not _is_overtaken(number, *self._acked):

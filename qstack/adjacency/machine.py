@@ -23,13 +23,10 @@ from qstack.adjacency.service import (
 from qstack.adjacency.states import TABLE, Event, State
 from qstack.codec import room_for_frames
 from qstack.errors import LocalProtocolError
-from qstack.machine import Arrived, Drained, Note, Tick, Transmit, Up
+from qstack.machine import Arrived, Drained, Note, Tick, Transmit, Up, earliest
 from qstack.messages.control import Bye, Credit, Hello, KeepAlive, Refusal
 from qstack.messages.wire import KIND_OF, VERSION, Datagram, Frame, Header, Layer
 from qstack.units import BootId, Duration, Instant
-
-ACK_EVERY = 16
-"""Datagrams that ask for an acknowledgement, after which it no longer waits for its delay."""
 
 REASON_LENGTH = 200
 """Characters of a reason that we send: what a peer sent must not come back at length."""
@@ -54,7 +51,8 @@ class Adjacency:
             raise LocalProtocolError("lab_per_wall is positive")
         self.parameters = parameters
         self.state = State.CLOSED
-        self.deadline: Instant | None = None
+        self._due: Instant | None = None
+        self._due_known = True
         self._room = room_for_frames(parameters.name, parameters.peer)
         self._greeting = Greeting(parameters, boot, self._room)
         self._number = 0
@@ -62,8 +60,6 @@ class Adjacency:
         self._counters = dict.fromkeys(COUNTERS, 0)
         self._heard: Instant = 0
         self._live_at: Instant | None = None
-        self._ack_at: Instant | None = None
-        self._unacknowledged = 0
         self._begin(0)
 
     @property
@@ -81,11 +77,24 @@ class Adjacency:
         """The boot id of the peer's process while the adjacency is up."""
         return self._greeting.peer_boot if self._greeting.peer_life else None
 
+    @property
+    def deadline(self) -> Instant | None:
+        """When this machine wants a Tick."""
+        # Asked for after every step of the process; most steps are another adjacency's.
+        if not self._due_known:
+            self._due_known = True
+            due = earliest(self._received.ack_at, self._live_at, self._flight.deadline)
+            due = earliest(due, self._greeting.deadline)
+            self._due = None if self.state is State.CLOSED else due
+        return self._due
+
     def quiet(self, now: Instant) -> bool:
         """Whether DRAINED would let nothing leave now, so that it need not be handed in."""
-        acknowledges = self._ack_at is not None and self._ack_at <= now
-        resting = self._outbox.idle and self._greeting.silent and not acknowledges
-        return resting and self.state is State.UP
+        if self.state is not State.UP or (
+            self._received.ack_at is not None and self._received.ack_at <= now
+        ):
+            return False
+        return self._outbox.idle and self._greeting.silent
 
     def handle(self, event: Event, now: Instant) -> list[Any]:
         """Take one event; return Transmit, Up and Note actions."""
@@ -93,20 +102,20 @@ class Adjacency:
         if allowed is None:
             name = type(event).__name__
             raise LocalProtocolError(f"{name} is not allowed while {self.state.name}")
-        actions: list[Any] = []
-        self._actions = actions
+        actions = self._actions = []
+        self._due_known = False
         is_open = self.state is not State.CLOSED
         match event:
-            case Arrived() | Drained() | Tick() if not is_open:
-                pass
-            case Arrived():
-                self._arrived(event.datagram, now)
             case Post():
                 self._post(event.message)
-            case Drained():
+            case Arrived() if is_open:
+                self._arrived(event.datagram, now)
+            case Drained() if is_open:
                 self._flush(now)
-            case Tick():
+            case Tick() if is_open:
                 self._tick(now)
+            case Arrived() | Drained() | Tick():
+                pass
             case Dormant():
                 if self._live_at is not None:
                     self._heard = max(self._heard, event.until)
@@ -119,12 +128,11 @@ class Adjacency:
                 is_open = False
             case _:
                 assert_never(event)
-        successor = self._successor(is_open)
-        if successor is not self.state:
+        if self.state is not State.UP or not self._greeting.peer_life:
+            successor = self._successor(is_open)
             if successor not in allowed:
                 raise LocalProtocolError(f"{self.state.name} cannot become {successor.name}")
             self.state = successor
-        self.deadline = self._next() if is_open else None
         return actions
 
     def _successor(self, is_open: bool) -> State:
@@ -133,13 +141,6 @@ class Adjacency:
         if not is_open:
             return State.CLOSED
         return State.CALLING if self.parameters.initiate else State.WAITING
-
-    def _next(self) -> Instant | None:
-        deadline = self._greeting.deadline
-        for other in (self._ack_at, self._live_at, self._flight.deadline):
-            if other is not None and (deadline is None or other < deadline):
-                deadline = other
-        return deadline
 
     # --- lives ----------------------------------------------------------------------------
 
@@ -150,8 +151,6 @@ class Adjacency:
         self._inbox = Inbox(p.wire, p.window_bytes)
         self._received = Received()
         self._flight = Flight(RoundTrip(p.retransmit_floor_ns, p.ack_delay_ns, p.hello_interval_ns))
-        self._ack_at = None
-        self._unacknowledged = 0
         self._heard = now
         self._live_at = None
 
@@ -204,13 +203,15 @@ class Adjacency:
         fresh = self._received.add(header.number, now)
         for frame in datagram.frames:
             if frame.stream or frame.kind in ASKING:
-                self._owe_ack(fresh, now)
+                self._received.owe(fresh, now, p.ack_delay_ns)
                 break
         if not fresh:
             self._counters["duplicates"] += 1
             return
-        self._acknowledged(header, now)
-        self._frames(datagram.frames, now)
+        if header.largest:
+            self._acknowledged(header, now)
+        if datagram.frames:
+            self._frames(datagram.frames, now)
 
     def _strange(self, datagram: Datagram, now: Instant) -> None:
         """Take a datagram that is not between our confirmed lives: only its hello counts."""
@@ -236,25 +237,18 @@ class Adjacency:
                 self._lose("the peer had lost us" if same else "the peer restarted", now)
             self._come_up(header, hello, now)
 
-    def _owe_ack(self, fresh: bool, now: Instant) -> None:
-        if self._ack_at is None:
-            self._ack_at = now + self.parameters.ack_delay_ns
-        self._unacknowledged += fresh
-        if self._received.has_hole or self._unacknowledged >= ACK_EVERY:
-            # At once, so that the peer notices its loss, or never fills the bitmap.
-            self._ack_at = now
-
     def _acknowledged(self, header: Header, now: Instant) -> None:
         if header.largest > self._number:
             self._refused(0, "acknowledges what was never sent")
             return
-        if not header.largest:
+        if not len(self._flight):
             return
         held = int(header.ack_delay_us * 1_000 * self.parameters.lab_per_wall)
         arrived, lost = self._flight.acknowledged(header.largest, header.bitmap, held, now)
         for stream, frame in arrived:
             stream.arrived(frame)
-        self._again(lost)
+        if lost:
+            self._again(lost)
 
     def _again(self, lost: Cargo) -> None:
         """Hand frames that are lost back to their streams."""
@@ -358,7 +352,7 @@ class Adjacency:
                 self._send(frames, now)
                 if cargo:
                     self._flight.sent(self._number, cargo, now)
-            elif self._ack_at is not None and self._ack_at <= now:
+            elif self._received.ack_at is not None and self._received.ack_at <= now:
                 self._counters["bare_acks"] += 1
                 self._send(frames, now)
             else:
@@ -387,8 +381,7 @@ class Adjacency:
             held,
             0,
         )
-        self._ack_at = None
-        self._unacknowledged = 0
+        received.told()
         self._actions.append(Transmit(p.port, Datagram(header, tuple(frames))))
 
     def _refused(self, kind: int, reason: str) -> None:

@@ -56,6 +56,9 @@ from qstack.network.service import (
 from qstack.physical.slots import Slots
 from qstack.units import BootId, Instant, NodeName
 
+MOST_ENDED = 1_024
+"""So many requests that have ended are remembered, for pairs of theirs that expire later."""
+
 
 @record
 class UserUp:
@@ -118,6 +121,7 @@ class Application:
         self._users: dict[NodeName, _User] = {}
         self._listener: dict[int, NodeName] = {}
         self._user_of: dict[RequestId, NodeName] = {}
+        self._ended: dict[RequestId, NodeName] = {}
         self._work: dict[int, _Work] = {}
         self._requests_made = 0
         self.counters = {"requests": 0, "pairs": 0, "outcomes": 0, "expired": 0, "unclaimed": 0}
@@ -141,7 +145,8 @@ class Application:
                 return self._worked(event)
             case PairExpired():
                 self.counters["expired"] += 1
-                return self._tell(event.request, event)
+                user = self._ended.get(event.request)
+                return self._tell(event.request, event) if user is None else [Send(user, event)]
             case RequestDone() | RequestEnded():
                 actions = self._tell(event.request, event)
                 self._forget(event.request)
@@ -246,6 +251,7 @@ class Application:
             del self._listener[purpose]
             actions.append(Down(NetworkListen(purpose, False)))
         reason = f"user {event.user} is gone: {event.reason}"
+        self._ended = {r: user for r, user in self._ended.items() if user != event.user}
         for request in sorted(gone.requests, key=lambda r: (r.origin, r.boot, r.number)):
             del self._user_of[request]
             actions.append(Down(NetworkCancel(request, reason)))
@@ -348,6 +354,9 @@ class Application:
         user = self._user_of.pop(request, None)
         if user is not None:
             self._users[user].requests.discard(request)
+            self._ended[request] = user
+            if len(self._ended) > MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
 
     def _refusal(
         self, user: NodeName, reference: int, reason: str, code: ErrorCode = ErrorCode.CREATE

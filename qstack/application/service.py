@@ -85,5 +85,15 @@ class Node(Protocol):
     async def free(self, qubit: Qubit) -> None:
         """Give a qubit back."""
 
+    @property
+    def expired(self) -> AsyncIterator[PairExpired]:
+        """Pairs that expired after the iteration which delivered them had ended.
+
+        One that expires before is delivered by the iteration itself, that of a purpose as long
+        as the purpose is listened to. Up to the horizon in its PairInfo a pair may still turn out
+        never to have been one; a program that acts on pairs sooner watches here, or waits. Those
+        that nobody has taken are kept, the latest 1,024 of them. All iterators share them.
+        """
+
     async def status(self) -> dict[str, Any]:
         """Return what the node knows and has counted."""

@@ -10,7 +10,7 @@ frames one after the other, or their sealed form (DESIGN section 5).
 What is malformed raises `RemoteProtocolError` when it came from a peer and
 `LocalProtocolError` when we were asked to send it, and nothing else, whatever the bytes are.
 Memory is bounded by caps on lengths (`MAX_TEXT`, `MAX_ELEMENTS`, `MAX_MESSAGE`), never by what
-the bytes claim. Two modules: `bodies` (records) and `datagrams` (headers, frames, seals).
+the bytes claim. Two modules: `bodies` (records) and `datagrams` (headers, frames, keys).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from qstack.codec.datagrams import (
     FRAME_OVERHEAD,
     MAX_NAME,
     SEAL_OVERHEAD,
-    Open,
-    Seal,
+    Forged,
+    Keys,
     decode_datagram,
     encode_datagram,
     room_for_frames,
@@ -41,8 +41,8 @@ __all__ = [
     "MAX_NAME",
     "MAX_TEXT",
     "SEAL_OVERHEAD",
-    "Open",
-    "Seal",
+    "Forged",
+    "Keys",
     "UnknownKind",
     "decode_body",
     "decode_datagram",

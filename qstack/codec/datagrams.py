@@ -1,22 +1,40 @@
-"""Headers, frames, and the hooks that seal and open them."""
+"""Headers, frames, and the keys that seal and open them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
+import attrs
 import msgpack
 
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.messages.wire import MAX_DATAGRAM, Datagram, Frame, Header
 from qstack.units import NodeName
 
-Seal: TypeAlias = Callable[[bytes, int, int, bytes], bytes]
-"""``seal(header bytes, number, key id, frames) -> sealed``: the header is authenticated with the
-frames, the number is never used twice under one source boot id and so can serve as nonce."""
 
-Open: TypeAlias = Callable[[bytes, int, int, bytes], bytes]
-"""``open(header bytes, number, key id, sealed) -> frames``; RemoteProtocolError on a forgery."""
+class Forged(RemoteProtocolError):
+    """A datagram is not sealed as its sender's would be."""
+
+
+class Keys(Protocol):
+    """Hooks that seal what leaves and open what comes in.
+
+    `associated` are the header's bytes as they travel: they are authenticated with the frames.
+    A header's number is never used twice under one source boot id towards one destination.
+    """
+
+    def key_id(self, peer: NodeName) -> int:
+        """Return the id of the key for what is sent to `peer`; 0: it leaves in the clear."""
+
+    def seal(self, header: Header, associated: bytes, frames: bytes) -> bytes:
+        """Return the sealed frames, at most SEAL_OVERHEAD bytes longer; `key_id` is not 0."""
+
+    def open(self, header: Header, associated: bytes, frames: bytes) -> bytes:
+        """Return the frames of a datagram; `Forged` where it is not sealed as it must be.
+
+        Called for every datagram, so that one in the clear (key id 0) can be refused too.
+        """
+
 
 MAX_NAME = 64
 """UTF-8 bytes of a party's name in a header."""
@@ -52,13 +70,16 @@ def room_for_frames(source: NodeName, destination: NodeName) -> int:
     return MAX_DATAGRAM - _HEADER_NUMBERS - names - SEAL_OVERHEAD
 
 
-def encode_datagram(datagram: Datagram, seal: Seal | None = None) -> bytes:
-    """Return the datagram's bytes; bodies must be bytes already.
+def encode_datagram(datagram: Datagram, keys: Keys | None = None) -> bytes:
+    """Return the datagram's bytes, sealed where `keys` has one; bodies must be bytes already.
 
     LocalProtocolError where it does not fit into MAX_DATAGRAM, or a value not into its field.
     """
     pack = msgpack.packb
     h = datagram.header
+    if keys is not None:
+        untyped: Any = h
+        h = attrs.evolve(untyped, key_id=keys.key_id(h.destination))
     try:
         header: bytes = pack(
             (
@@ -77,8 +98,8 @@ def encode_datagram(datagram: Datagram, seal: Seal | None = None) -> bytes:
         frames = b"".join(
             [pack((f.kind, f.stream, f.sequence, f.more, f.body)) for f in datagram.frames]
         )
-        if seal is not None:
-            frames = seal(header, h.number, h.key_id, frames)
+        if keys is not None and h.key_id:
+            frames = keys.seal(h, header, frames)
         data: bytes = header + pack(frames)
     except (ValueError, OverflowError, TypeError) as error:
         raise LocalProtocolError(f"cannot send this datagram: {error}") from error
@@ -87,10 +108,12 @@ def encode_datagram(datagram: Datagram, seal: Seal | None = None) -> bytes:
     return data
 
 
-def decode_datagram(data: bytes, open_: Open | None = None) -> Datagram:
+def decode_datagram(data: bytes, keys: Keys | None = None) -> Datagram:
     """Return the datagram that these bytes hold, with the frames' bodies as bytes.
 
-    RemoteProtocolError for anything malformed, too long, or refused by `open_`.
+    What `keys` has opened has key id 0, as before it was sealed. RemoteProtocolError for anything
+    malformed or too long; Forged for what `keys` refuses, and for what is sealed where there are
+    none.
     """
     size = len(data)
     if size > MAX_DATAGRAM:
@@ -107,8 +130,13 @@ def decode_datagram(data: bytes, open_: Open | None = None) -> Datagram:
     if end != size or type(frames) is not bytes:
         raise RemoteProtocolError("a datagram is a header and a binary, and nothing more")
     header = _header(fields)
-    if open_ is not None:
-        frames = open_(data[:header_size], header.number, header.key_id, frames)
+    if keys is not None:
+        frames = keys.open(header, data[:header_size], frames)
+        if header.key_id:
+            untyped: Any = header
+            header = attrs.evolve(untyped, key_id=0)
+    elif header.key_id:
+        raise Forged(f"sealed with key {header.key_id}, and there are no keys here")
     return Datagram(header, _frames(frames))
 
 

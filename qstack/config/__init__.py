@@ -9,7 +9,8 @@ what its ends and its station are given, with the working points predicted from 
 datasheets by :mod:`qstack.link.budget`; :func:`budget` shows how.
 
 Rooms: `records` (what a file is), `structure` (one table to one record), `read` (a whole
-file), `checks` (what must hold between its parts), `links` (predictions).
+file), `hosts` (processes that serve devices), `checks` (what must hold between its parts),
+`links` (predictions).
 """
 
 from qstack.config.links import budget, link_parameters
@@ -18,6 +19,8 @@ from qstack.config.records import (
     ArmFile,
     Control,
     DeviceFile,
+    HostFile,
+    KeysFile,
     LinkFile,
     NetworkFile,
     NodeFile,
@@ -33,6 +36,8 @@ __all__ = [
     "Budget",
     "Control",
     "DeviceFile",
+    "HostFile",
+    "KeysFile",
     "LinkFile",
     "NetworkFile",
     "NodeFile",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from qstack.config.records import host_and_port
+from qstack.config.records import ROLES, NodeFile, host_and_port
 from qstack.config.structure import Problems
 from qstack.hal.detector import DetectorSheet
 from qstack.hal.emitter import EmitterSheet
@@ -25,30 +25,39 @@ RESERVED = ("world",)
 
 
 def check_names(
-    nodes: dict[str, Any], links: dict[str, Any], shape: re.Pattern[str], problems: Problems
+    tables: dict[str, dict[str, Any]], shape: re.Pattern[str], problems: Problems
 ) -> None:
-    """Note names that are malformed, reserved, or used for a node and a link at once."""
-    for kind, names in (("nodes", nodes), ("links", links)):
+    """Note names that are malformed, reserved, or used twice.
+
+    `tables` are those of nodes, hosts and links, by the key of each in the file.
+    """
+    taken: dict[str, str] = {}
+    for kind, names in tables.items():
         for name in names:
             if not shape.fullmatch(name):
                 reason = "is no name: a letter, then letters, digits, '_' and '-', 32 at most"
                 problems.add(f"{kind}.{name}", reason)
             if name in RESERVED:
                 problems.add(f"{kind}.{name}", "this name is reserved for the simulated world")
-    for name in links:
-        if name in nodes:
-            problems.add(f"links.{name}", "a node has this name already")
-    if not nodes:
+            if name in taken:
+                problems.add(f"{kind}.{name}", f"a {taken[name]} has this name already")
+            taken.setdefault(name, kind.removesuffix("s"))
+    if not tables["nodes"]:
         problems.add("nodes", "there are none")
 
 
-def check_addresses(nodes: dict[str, Any], world: Any, problems: Problems) -> None:
+def check_addresses(
+    nodes: dict[str, Any], hosts: dict[str, Any], world: Any, problems: Problems
+) -> None:
     """Note addresses that are malformed, and ports that two parties would both bind."""
     taken: dict[tuple[str, int], str] = {}
     places = [("world.address", world.get("address"))] if isinstance(world, dict) else []
     for name, node in nodes.items():
         if isinstance(node, dict):
             places += [(f"nodes.{name}.{key}", node.get(key)) for key in ("address", "user")]
+    for name, host in hosts.items():
+        if isinstance(host, dict):
+            places.append((f"hosts.{name}.address", host.get("address")))
     for path, address in places:
         if not isinstance(address, str):
             continue
@@ -61,6 +70,35 @@ def check_addresses(nodes: dict[str, Any], world: Any, problems: Problems) -> No
             problems.add(path, f"{address} is the {taken[place]} already")
         else:
             taken[place] = path
+
+
+def check_inner(node: NodeFile, raw_devices: dict[str, Any], problems: Problems) -> None:
+    """Note devices that are built around what cannot be inside them.
+
+    `raw_devices` are all devices of the node: one that is itself faulty is not reported again.
+    """
+    outside: dict[str, str] = {}
+    sound = {device.local: device for device in node.devices}
+    for device in node.devices:
+        within = device.plugin.inner
+        if within is None or device.inner is None:
+            continue
+        path = f"nodes.{node.name}.devices.{device.local}.{within[0]}"
+        inner = sound.get(device.inner)
+        if inner is None:
+            if device.inner not in raw_devices:
+                problems.add(path, f"{node.name} has no device {device.inner!r}")
+        elif ROLES[inner.role] != within[1]:
+            problems.add(path, f"{inner.local!r} is of {ROLES[inner.role]}, not {within[1]}")
+        elif inner.plugin.build is None or inner.inner is not None:
+            reason = "is built around another" if inner.inner else "lives in another process"
+            problems.add(
+                path, f"{inner.local!r} {reason}, and cannot be inside a device of this one"
+            )
+        elif inner.local in outside:
+            problems.add(path, f"{inner.local!r} is inside {outside[inner.local]!r} already")
+        else:
+            outside[inner.local] = device.local
 
 
 def check_sheet(sheet: Sheet, path: str, problems: Problems) -> None:
@@ -81,12 +119,11 @@ def check_sheet(sheet: Sheet, path: str, problems: Problems) -> None:
                 problems.add(f"{path}.pair_mean", f"{sheet.pair_mean} is more than {MOST_PAIRS:g}")
         case DetectorSheet():
             _probabilities(sheet, ("efficiency", "afterpulse"), path, problems)
-            _not_negative(
-                sheet, ("dark_hz", "jitter_ps", "dead_ns", "afterpulse_ns"), path, problems
-            )
+            times = ("dead_ns", "afterpulse_ns", "abort_ns")
+            _not_negative(sheet, ("dark_hz", "jitter_ps", *times), path, problems)
         case StationSheet():
             _probabilities(sheet, ("visibility",), path, problems)
-            _not_negative(sheet, ("switch_ns",), path, problems)
+            _not_negative(sheet, ("switch_ns", "abort_ns"), path, problems)
             _patterns(sheet, path, problems)
         case MemorySheet():
             _memory(sheet, path, problems)
@@ -114,7 +151,7 @@ def _memory(sheet: MemorySheet, path: str, problems: Problems) -> None:
     for right in sheet.readout:
         if not 0 <= right <= 1:
             problems.add(f"{path}.readout", f"{right} is not in [0, 1]")
-    times = ("t1_ns", "t2_ns", "gate_ns", "move_ns", "readout_ns")
+    times = ("t1_ns", "t2_ns", "gate_ns", "move_ns", "readout_ns", "abort_ns")
     _not_negative(sheet, ("communication", "storage", *times), path, problems)
     if sheet.t1_ns > 0 and sheet.t2_ns > 2 * sheet.t1_ns:
         reason = f"{sheet.t2_ns} is longer than twice t1_ns = {sheet.t1_ns}"

@@ -10,13 +10,15 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from qstack.config.checks import check_addresses, check_names, check_sheet
+from qstack.config.checks import check_addresses, check_inner, check_names, check_sheet
+from qstack.config.hosts import check_served, read_hosts
 from qstack.config.link_tables import Pace, read_links
 from qstack.config.records import (
     ROLES,
     SHEETS,
     Control,
     DeviceFile,
+    KeysFile,
     NetworkFile,
     NodeFile,
     WorldFile,
@@ -50,6 +52,8 @@ class _Top:
     traces: str | None = None
     control: Any = None
     world: Any = None
+    hosts: Any = None
+    keys: Any = None
 
 
 @record
@@ -120,7 +124,12 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
     world = None
     if "world" in data:
         world = structure(data["world"], WorldFile, "world", problems)
-    check_names(raw_nodes, raw_links, NAME, problems)
+    raw_hosts = table(data.get("hosts", {}), "hosts", problems)
+    keys = None
+    if "keys" in data:
+        keys = structure(data["keys"], KeysFile, "keys", problems)
+    check_names({"nodes": raw_nodes, "hosts": raw_hosts, "links": raw_links}, NAME, problems)
+    hosts = read_hosts(raw_hosts, problems)
     nodes = {}
     for name, value in raw_nodes.items():
         node = _node(name, value, problems, find)
@@ -128,10 +137,11 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
             nodes[name] = node
     _check_control(top, control, problems)
     _check_world(nodes, world, "world" in data, problems)
-    check_addresses(raw_nodes, data.get("world"), problems)
+    check_addresses(raw_nodes, raw_hosts, data.get("world"), problems)
     scale = min(top.time_scale, MOST_SCALE) if top else 1.0
     keepalive_ns = (control or Control()).keepalive_ns
     links = read_links(raw_links, raw_nodes, nodes, Pace(scale, keepalive_ns), problems)
+    check_served(raw_hosts, raw_nodes, nodes, links, problems)
     if top is None or control is None:
         return None
     return NetworkFile(
@@ -143,6 +153,8 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
         world=world,
         nodes=tuple(nodes.values()),
         links=links,
+        hosts=hosts,
+        keys=keys,
     )
 
 
@@ -167,7 +179,9 @@ def _node(name: str, value: Any, problems: Problems, find: Find) -> NodeFile | N
         problems.add(f"{path}.kind", f"{node.kind!r} is neither 'end' nor 'station'")
     if node.kind == "end" and node.user is None:
         problems.add(f"{path}.user", "is missing: programs reach an end node by its user port")
-    return NodeFile(name, node.kind, node.address, node.user, tuple(devices))
+    found = NodeFile(name, node.kind, node.address, node.user, tuple(devices))
+    check_inner(found, raw, problems)
+    return found
 
 
 def _device(node: str, local: str, value: Any, problems: Problems, find: Find) -> DeviceFile | None:
@@ -209,7 +223,7 @@ def _device(node: str, local: str, value: Any, problems: Problems, find: Find) -
     if not isinstance(sheet, SHEETS[group]):
         problems.add(f"{path}.plugin", f"{name!r} gives a {type(sheet).__name__} in {group}")
         return None
-    check_sheet(sheet, path, problems)
+    check_sheet(sheet, f"{path}.sheet" if plugin.remote else path, problems)
     if problems.count > before:
         return None
     return DeviceFile(f"{node}.{local}", local, role, plugin, parameters, sheet)

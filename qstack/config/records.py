@@ -54,6 +54,32 @@ class WorldFile:
 
 
 @record
+class KeysFile:
+    """How datagrams between peers are sealed.
+
+    `cipher` is a plugin of the group ``qstack.ciphers``. `folder`, beside the network file, has a
+    file ``first--second.key`` for each pair of peers, their names in alphabetical order.
+    """
+
+    cipher: str = "aes-gcm"
+    folder: str = "keys"
+
+
+@record
+class HostFile:
+    """A process that serves devices to nodes, and is neither a node nor the simulated world.
+
+    `command` is what ``qstack up`` starts it with, `started` is "here"; or it is "elsewhere", and
+    only waited for.
+    """
+
+    name: NodeName
+    address: str
+    command: tuple[str, ...]
+    started: str
+
+
+@record
 class DeviceFile:
     """A device of a node. `name` is network-wide (node.device), `local` is the file's.
 
@@ -70,7 +96,18 @@ class DeviceFile:
     @property
     def simulated(self) -> bool:
         """Whether it lives in the simulated world."""
-        return self.plugin.build is None
+        return self.plugin.build is None and not self.plugin.remote
+
+    @property
+    def inner(self) -> str | None:
+        """The local name of the device that it is built around; None for one that stands alone."""
+        within = self.plugin.inner
+        return None if within is None else str(getattr(self.parameters, within[0]))
+
+    @property
+    def host(self) -> NodeName | None:
+        """The process of the network file that serves it; None for a device that names none."""
+        return str(self.parameters.host) if self.plugin.remote else None
 
 
 @record
@@ -179,6 +216,15 @@ class NetworkFile:
     world: WorldFile | None
     nodes: tuple[NodeFile, ...]
     links: tuple[LinkFile, ...]
+    hosts: tuple[HostFile, ...] = ()
+    keys: KeysFile | None = None
+
+    def host(self, name: NodeName) -> HostFile:
+        """The device host of this name; KeyError where there is none."""
+        for host in self.hosts:
+            if host.name == name:
+                return host
+        raise KeyError(name)
 
     def node(self, name: NodeName) -> NodeFile:
         """The node of this name; KeyError where there is none."""
@@ -197,6 +243,16 @@ class NetworkFile:
     def devices(self) -> dict[str, tuple[NodeFile, DeviceFile]]:
         """Every device with the node that has it, by network-wide name."""
         return {device.name: (node, device) for node in self.nodes for device in node.devices}
+
+    def commanded(self, name: NodeName) -> tuple[DeviceFile, ...]:
+        """The devices that a node's process commands: those of its links' ends or analysers."""
+        found: dict[str, DeviceFile] = {}
+        node = self.node(name)
+        for link in self.links:
+            used = [(arm.emitter, arm.memory) for arm in link.arms if arm.node == name]
+            used += [(link.analyser, "")] if link.station == name else []
+            found |= {local: node.device(local) for pair in used for local in pair if local}
+        return tuple(found.values())
 
     def simulated(self) -> bool:
         """Whether any device lives in the simulated world."""

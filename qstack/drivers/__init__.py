@@ -9,6 +9,8 @@ datagrams, and contains no protocol logic.
 `pump`         one host, its ports, its clock, its devices and its trace
 `places`       from a network file to ports, clock and host of one process
 `devices`      plugins in this process, pure or asynchronous
+`laboratory`   a process that serves devices to others
+`keys`         who may speak as whom: what seals and opens datagrams
 `trace`        the record of all that entered and left a host; `replay` steps it again
 `serving`      a process from its first breath to its orderly end: readiness, signals
 `client`       reaching the nodes of a running network; `live` is the live

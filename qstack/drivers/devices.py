@@ -12,15 +12,9 @@ from typing import Any, Protocol, TypeAlias
 
 import trio
 
+from qstack.hal.commands import ends
 from qstack.machine import TICK, Up, earliest
-from qstack.messages.devices import (
-    DeviceState,
-    DeviceStatus,
-    EmitterOutcome,
-    Faulted,
-    StationClicks,
-    Tags,
-)
+from qstack.messages.devices import DeviceState, DeviceStatus, Faulted
 from qstack.units import Instant
 
 Emit: TypeAlias = Callable[[Any], None]
@@ -62,11 +56,7 @@ class Running:
 
     def note(self, event: Any) -> None:
         """Take note of an event, which may be a command's terminal one."""
-        if isinstance(event, EmitterOutcome):
-            goes_on = not event.last
-        else:
-            goes_on = isinstance(event, StationClicks | Tags)
-        if not goes_on:
+        if ends(event):
             self._ids.pop(getattr(event, "command", 0), None)
 
     def fault(self, reason: str) -> list[Any]:

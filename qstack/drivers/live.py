@@ -47,6 +47,10 @@ _TURN = 32
 """After this many deliveries in a row without waiting, other tasks get a turn."""
 
 
+MOST_EXPIRED = 1_024
+"""So many late expiries wait for the program, and so many ended requests are remembered."""
+
+
 class Unreachable(QstackError):
     """A node does not answer; the message says who, where, and what to do."""
 
@@ -54,8 +58,8 @@ class Unreachable(QstackError):
 class _Queue:
     """Deliveries in order, then their end: normal (None) or an error."""
 
-    def __init__(self) -> None:
-        self._items: deque[Delivery] = deque()
+    def __init__(self, most: int | None = None) -> None:
+        self._items: deque[Delivery] = deque(maxlen=most)
         self._more = trio.Event()
         self._ended = False
         self._error: QstackError | None = None
@@ -168,15 +172,34 @@ class LiveIncoming:
         self._queue.end()
 
 
+class _Expired:
+    """Iterates over what expired too late for the iteration that delivered it."""
+
+    def __init__(self, queue: _Queue) -> None:
+        self._queue = queue
+
+    def __aiter__(self) -> AsyncIterator[PairExpired]:
+        return self
+
+    async def __anext__(self) -> PairExpired:
+        expired = await self._queue.get()
+        assert isinstance(expired, PairExpired)  # noqa: S101  nothing else is put there
+        return expired
+
+
 @attrs.define(eq=False)
 class _Books:
-    """What a live node waits for. Deliveries of others' requests go by purpose."""
+    """What a live node waits for. Deliveries of others' requests go by purpose.
+
+    `purposes` also holds the last requests that have ended, for pairs that expire later.
+    """
 
     calls: dict[int, _Reply] = attrs.field(factory=dict)
     creating: dict[int, _Queue] = attrs.field(factory=dict)
     requests: dict[RequestId, _Queue] = attrs.field(factory=dict)
     incoming: dict[int, _Queue] = attrs.field(factory=dict)
     purposes: dict[RequestId, int] = attrs.field(factory=dict)
+    expired: _Queue = attrs.field(factory=lambda: _Queue(MOST_EXPIRED))
 
 
 class LiveNode:
@@ -250,6 +273,11 @@ class LiveNode:
         # No turn of the scheduler: what is freed in a row leaves in one datagram.
         await trio.lowlevel.checkpoint_if_cancelled()
 
+    @property
+    def expired(self) -> AsyncIterator[PairExpired]:
+        """Pairs that expired after the iteration which delivered them had ended."""
+        return _Expired(self._books.expired)
+
     async def status(self) -> dict[str, Any]:
         """Return what the node knows and has counted."""
         reference, reply = self.call()
@@ -320,6 +348,9 @@ class LiveNode:
         for queues in (books.requests, books.incoming, books.creating):
             for queue in queues.values():
                 queue.end(error)
+        books.expired.end(error)
+        # Asked for once more, it says so at once.
+        self._books.expired.end(error)
 
     def _answered(self, reference: int, message: Any) -> None:
         reply = self._books.calls.pop(reference, None)
@@ -333,8 +364,12 @@ class LiveNode:
         if queue is None:
             if not isinstance(message, PairExpired):
                 books.purposes[message.request] = message.purpose
+                if len(books.purposes) > MOST_EXPIRED:
+                    del books.purposes[next(iter(books.purposes))]
             purpose = books.purposes.get(message.request, -1)
             queue = books.incoming.get(purpose)
+            if queue is None and isinstance(message, PairExpired):
+                queue = books.expired
         if queue is not None:
             queue.put(message)
         elif isinstance(message, PairReady):
@@ -342,7 +377,6 @@ class LiveNode:
             self.tell(FreeQubit(message.qubit))
 
     def _ended(self, request: RequestId, error: RequestFailed | None) -> None:
-        self._books.purposes.pop(request, None)
         queue = self._books.requests.pop(request, None)
         if queue is not None:
             queue.end(error)

@@ -9,8 +9,9 @@ from typing import Any
 import attrs
 
 from qstack import __version__
-from qstack.config import NetworkFile, NodeFile, host_and_port, link_parameters
+from qstack.config import DeviceFile, NetworkFile, NodeFile, host_and_port, link_parameters
 from qstack.drivers.devices import LocalDevices
+from qstack.drivers.keys import keyring_of
 from qstack.drivers.pump import Port
 from qstack.drivers.trace import TraceHeader
 from qstack.drivers.udp import Address, PortUnavailable, UdpSocket, resolve
@@ -88,11 +89,13 @@ def role_of(node: NodeFile) -> str:
 
 
 def address_of(network: NetworkFile, name: NodeName) -> Address:
-    """Return the numeric address of the peers' port of a node, or of the world."""
+    """Return the numeric address of the peers' port of a node, a device host, or the world."""
     if name == WORLD:
         if network.world is None:
             raise ConfigError([f"{network.file}: world: there is none in this network"])
         return resolve(host_and_port(network.world.address))
+    if any(host.name == name for host in network.hosts):
+        return resolve(host_and_port(network.host(name).address))
     return resolve(host_and_port(node_of(network, name).address))
 
 
@@ -111,17 +114,27 @@ def neighbours_of(network: NetworkFile, name: NodeName) -> frozenset[NodeName]:
         parties = {link.station, *(arm.node for arm in link.arms)}
         if name in parties:
             found |= parties - {name}
-    if name == WORLD:
-        found = {n.name for n in network.nodes if any(d.simulated for d in n.devices)}
-    elif any(device.simulated for device in node_of(network, name).devices):
-        found.add(WORLD)
-    return frozenset(found)
+    if name == WORLD or any(host.name == name for host in network.hosts):
+        return frozenset(n.name for n in network.nodes if name in servers_of(network, n.name))
+    return frozenset(found | servers_of(network, node_of(network, name).name))
+
+
+def servers_of(network: NetworkFile, name: NodeName) -> set[NodeName]:
+    """Return the processes that serve devices to a node, the world among them."""
+    commanded = network.commanded(name)
+    found = {device.host for device in commanded if device.host is not None}
+    return found | {WORLD for device in commanded if device.simulated}
 
 
 def peer_port(network: NetworkFile, name: NodeName) -> Port:
-    """Open the peers' port of a process; PortUnavailable says why it cannot be."""
+    """Open the peers' port of a process, with the keys that the network file asks for.
+
+    ConfigError names the keys that cannot be read; PortUnavailable says why there is no port.
+    """
     peers = {peer: address_of(network, peer) for peer in neighbours_of(network, name)}
-    return Port("peer", UdpSocket(address_of(network, name), owner=name, port_name="peer"), peers)
+    keys = keyring_of(network, name, peers)
+    socket = UdpSocket(address_of(network, name), owner=name, port_name="peer")
+    return Port("peer", socket, peers, keys=keys)
 
 
 def header_of(host: Any, seed: int, text: str) -> TraceHeader:
@@ -140,20 +153,39 @@ def node_host(network: NetworkFile, name: NodeName, seed: int) -> Any:
     )
     if not links:
         raise ConfigError([f"{network.file}: nodes.{name}: it is on no link, so has no work"])
-    simulated = {device.name for device in node.devices if device.simulated}
-    hosts = tuple((d, WORLD) for d in devices_of(name, links) if d in simulated)
-    return build(identity_of(network, name, role_of(node), chance), links, hosts, chance)
+    served = {device.name: WORLD for device in node.devices if device.simulated}
+    served |= {device.name: device.host for device in node.devices if device.host is not None}
+    hosts = tuple((d, served[d]) for d in devices_of(name, links) if d in served)
+    sheets = tuple((d.name, d.sheet) for d in node.devices if d.host is not None)
+    return build(identity_of(network, name, role_of(node), chance), links, hosts, chance, sheets)
 
 
 def node_devices(network: NetworkFile, name: NodeName) -> LocalDevices | None:
     """Return the devices that the process of a node drives itself; None where it has none."""
+    node = node_of(network, name)
     pure: dict[str, Any] = {}
     asynchronous: dict[str, Any] = {}
-    for device in node_of(network, name).devices:
-        if device.plugin.build is not None:
-            made: Any = device.plugin.build(device.name, device.parameters)
+    inside = {device.inner for device in node.devices}
+    for device in node.devices:
+        if device.plugin.build is not None and device.local not in inside:
+            made = build_device(node, device)
             (asynchronous if hasattr(made, "run") else pure)[device.name] = made
     return LocalDevices(pure, asynchronous) if pure or asynchronous else None
+
+
+def build_device(node: NodeFile, device: DeviceFile) -> Any:
+    """Build a device of this process, and the one inside it. ConfigError where it cannot be."""
+    build_it = device.plugin.build
+    if build_it is None:
+        raise ConfigError([f"{device.name} lives in another process"])
+    if device.inner is None:
+        return build_it(device.name, device.parameters)
+    inner = node.device(device.inner)
+    machine = build_device(node, inner)
+    if hasattr(machine, "run"):
+        reason = f"{inner.name} is asynchronous, and cannot be inside a device"
+        raise ConfigError([f"nodes.{node.name}.devices.{device.local}: {reason}"])
+    return build_it(device.name, device.parameters, inner.name, machine)
 
 
 def node_process(network: NetworkFile, name: NodeName, seed: int, text: str) -> Process:

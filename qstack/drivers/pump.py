@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 import trio
 
-from qstack.codec import decode_datagram, encode_datagram
+from qstack.codec import Forged, Keys, decode_datagram, encode_datagram
 from qstack.drivers.devices import LocalDevices
 from qstack.drivers.replay import step
 from qstack.drivers.timer import make_timer
@@ -74,7 +74,11 @@ class Port:
 
     `peers` have fixed addresses. A port that `learns` also takes others, by name, from
     loopback; from elsewhere only where the network file bound it to another address. The
-    latest address of a name counts: a restarted client comes from another port.
+    latest address of a name counts: a restarted client comes from another port. But of a name
+    that `holds`, because an adjacency with it stands, strangers can neither take nor move the
+    address; the pump asks its host who that is.
+
+    `keys` seal what leaves by this port and open what comes in; see :mod:`qstack.drivers.keys`.
     """
 
     name: str
@@ -82,6 +86,8 @@ class Port:
     peers: dict[NodeName, Address]
     learns: bool = False
     learned: OrderedDict[NodeName, Address] = attrs.field(factory=OrderedDict)
+    holds: Callable[[NodeName], bool] = lambda name: False
+    keys: Keys | None = None
 
     def admits(self, name: NodeName, address: Address) -> bool:
         """Whether a datagram that says it is from `name` may come from `address`."""
@@ -90,14 +96,25 @@ class Port:
             return fixed == address
         if not self.learns:
             return False
-        if self.learned.get(name) != address:
+        known = self.learned.get(name)
+        if known != address:
             if is_loopback(self.socket.address) and not is_loopback(address):
                 return False
+            if known is not None and self.holds(name):
+                return False
+            if known is None and len(self.learned) >= MAX_LEARNED and not self._forget_one():
+                return False
             self.learned[name] = address
-            if len(self.learned) > MAX_LEARNED:
-                self.learned.popitem(last=False)
         self.learned.move_to_end(name)
         return True
+
+    def _forget_one(self) -> bool:
+        """Forget the longest silent name without an adjacency; False where there is none."""
+        for name in self.learned:
+            if not self.holds(name):
+                del self.learned[name]
+                return True
+        return False
 
     def address_of(self, name: NodeName) -> Address | None:
         """Return where to send what is for `name`."""
@@ -112,6 +129,7 @@ class Counters:
     ticks: int = 0
     batches: int = 0
     malformed: int = 0
+    forged: int = 0
     strangers: int = 0
     remote_errors: int = 0
     unaddressed: int = 0
@@ -139,6 +157,10 @@ class Pump:
         outside = outside or Outside()
         self.host = host
         self.ports = {port.name: port for port in ports}
+        neighbours = getattr(host, "neighbours", None)
+        if neighbours is not None:
+            for port in ports:
+                port.holds = neighbours.is_up
         self.clock = clock
         self.counters = Counters()
         self._devices = outside.devices
@@ -260,7 +282,11 @@ class Pump:
 
     def _arrived(self, port: Port, data: bytes, source: Address, now: Instant) -> None:
         try:
-            datagram = decode_datagram(data)
+            datagram = decode_datagram(data, port.keys)
+        except Forged as error:
+            self.counters.forged += 1
+            self._note_rarely("forged", source, str(error), now)
+            return
         except RemoteProtocolError as error:
             self.counters.malformed += 1
             self._note_rarely("malformed", source, str(error), now)
@@ -270,7 +296,8 @@ class Pump:
             self.counters.strangers += 1
             self._note_rarely("stranger", source, f"says it is {name!r}, on {port.name}", now)
             return
-        self._step(Arrived(port.name, datagram), now, data)
+        # A trace holds what was opened, so that it can be replayed without the keys.
+        self._step(Arrived(port.name, datagram), now, data if port.keys is None else None)
 
     def _settle(self, now: Instant, first: Any = None) -> None:
         """Step what waits, then tell the host that the inbox is empty, until nothing waits.
@@ -324,10 +351,10 @@ class Pump:
             raise TypeError(f"{self.host.name}: {kind.__name__} is nothing that a host may do")
 
     def _transmit(self, action: Transmit, now: Instant) -> None:
-        data = encode_datagram(action.datagram)
-        if self._trace is not None:
-            self._trace.action(action, now, data)
         port = self.ports[action.port]
+        data = encode_datagram(action.datagram, port.keys)
+        if self._trace is not None:
+            self._trace.action(action, now, data if port.keys is None else None)
         address = port.address_of(action.datagram.header.destination)
         if address is None:
             self.counters.unaddressed += 1

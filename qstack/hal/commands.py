@@ -1,10 +1,24 @@
-"""Command ids: one counter per node, shared by all rooms that command devices."""
+"""Commands of devices: their ids, and where they end."""
 
 from __future__ import annotations
 
+from typing import Any
+
+from qstack.messages.devices import Calibration, DeviceState, EmitterOutcome, StationClicks, Tags
+
+
+def ends(event: Any) -> bool:
+    """Whether a device event is the terminal one of its command."""
+    if type(event) is EmitterOutcome:
+        return bool(event.last)
+    return not isinstance(event, StationClicks | Tags | DeviceState | Calibration)
+
 
 class CommandIds:
-    """Hands out the ids of device commands; unique in a node's life, starting at 1."""
+    """Hands out the ids of device commands, starting at 1.
+
+    One counter per node, shared by all rooms that command devices: unique in a node's life.
+    """
 
     __slots__ = ("_last",)
 

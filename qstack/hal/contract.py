@@ -23,6 +23,7 @@ from typing import Any, assert_never
 
 import attrs
 
+from qstack.hal.commands import ends
 from qstack.hal.server import Reported
 from qstack.machine import TICK, Up, record
 from qstack.messages.common import PLAIN_Z
@@ -35,18 +36,15 @@ from qstack.messages.devices import (
     DeviceState,
     EmitterArm,
     EmitterMeasure,
-    EmitterOutcome,
     Gate,
     MemoryGate,
     MemoryInitialise,
     MemoryMeasure,
     MemoryMove,
     Rejected,
-    StationClicks,
     StationClock,
     StationCount,
     StationOpen,
-    Tags,
 )
 from qstack.units import Duration, Instant
 
@@ -79,13 +77,6 @@ class Bench:
     late: Any | None = None
     late_ns: Duration = 1_000_000
     unready: Callable[[], Any] | None = None
-
-
-def ends(event: Any) -> bool:
-    """Whether a device event is the terminal one of its command."""
-    if type(event) is EmitterOutcome:
-        return bool(event.last)
-    return not isinstance(event, StationClicks | Tags | DeviceState | Calibration)
 
 
 def body_of(action: Any) -> Any:

@@ -21,7 +21,7 @@ class EmitterSheet:
     a second photon. `pair_mean`: mean pairs per mode of a pair source. `phase_sigma`: optical
     phase noise, radians, r.m.s. `frequency_hz`: offset from the network's reference.
     `lifetime_ps`: of the exponential photon packet. `keep`: its qubit can be kept.
-    `abort_ns`: the bounded latency of an abort.
+    `abort_ns`: the bounded latency of an abort, 0 where an abort ends what it aborts at once.
     """
 
     encoding: str
@@ -35,4 +35,4 @@ class EmitterSheet:
     prepare_ns: Duration
     herald_line: bool
     keep: bool
-    abort_ns: Duration
+    abort_ns: Duration = 0

@@ -19,7 +19,8 @@ class MemorySheet:
     exponent)``, with dynamical decoupling included. `equilibrium`: population of |1> to which
     the qubit relaxes. `attempt_dephasing`: probability of a phase flip of a stored qubit per
     attempt on a communication qubit. `readout`: probabilities to read 0 and 1 right.
-    `coupled`: slot pairs that a two-qubit gate or a move can join.
+    `coupled`: slot pairs that a two-qubit gate or a move can join. `abort_ns`: the bounded
+    latency of an abort, 0 where an abort ends what it aborts at once.
     """
 
     communication: int
@@ -38,3 +39,4 @@ class MemorySheet:
     readout_ns: Duration
     readout: tuple[float, float]
     coupled: tuple[tuple[int, int], ...]
+    abort_ns: Duration = 0

@@ -16,7 +16,8 @@ from typing import Any
 import attrs
 
 from qstack.errors import ConfigError
-from qstack.hal.contract import body_of, ends
+from qstack.hal.commands import ends
+from qstack.hal.contract import body_of
 from qstack.hal.server import Commanded, OwnerGone, Reported
 from qstack.machine import TICK, Machine, Tick, Up, earliest, record
 from qstack.messages.devices import Abort, Calibration, DeviceState, Faulted, Rejected

@@ -30,14 +30,19 @@ class Plugin:
     `name`: how network files call it. `parameters`: an attrs record class; the keys of the
     device's table in a network file are structured into it, so unknown and ill-typed keys are
     reported with their place. `sheet`: parameters to datasheet. `build`: (device name,
-    parameters) to a pure device machine, or None for a device that lives in the simulated
-    world and is reached through the world's hardware port.
+    parameters) to a pure device machine, or None for a device that another process serves:
+    the simulated world, or, where `remote`, the process that the parameter `host` names.
+    `inner`: (parameter, group) where the device is built around another one of its node: the
+    parameter holds the other's local name, and `build` takes its network-wide name and its
+    machine besides. The inner device is then commanded by the outer one alone.
     """
 
     name: str
     parameters: type[Any]
     sheet: Callable[[Any], Sheet]
-    build: Callable[[str, Any], Machine] | None
+    build: Callable[..., Machine] | None
+    remote: bool = False
+    inner: tuple[str, str] | None = None
 
 
 def find(group: str, name: str) -> Plugin:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from qstack.hal.contract import ends
+from qstack.hal.commands import ends
 from qstack.hal.server import Commanded, OwnerGone, Reported
 from qstack.machine import TICK, Machine, Tick, Up, earliest
 from qstack.messages.devices import Abort, Calibration, DeviceState, Rejected

@@ -17,15 +17,13 @@ and where failures are asked for it reports every attempt of the opening.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
-from cattrs import BaseValidationError, Converter, transform_error
 
 from qstack.errors import ConfigError
 from qstack.hal.commands import CommandIds
-from qstack.hal.plugins import Plugin, find
+from qstack.hal.plugins import Plugin
 from qstack.hal.station import StationSheet
 from qstack.machine import TICK, Machine, Tick, Up, earliest, record
 from qstack.messages.devices import (
@@ -67,15 +65,13 @@ class Sorting:
 
 @record
 class SoftwareStationParameters:
-    """A station made of a detector of another plugin; the rest as in StationSheet and Sorting.
+    """A station made of a detector of its node; the rest as in StationSheet and Sorting.
 
-    `detector` names the plugin, in the group ``qstack.detectors``, and `options` are its
-    parameters. It must be a pure machine of this process.
+    `detector` is that device's local name. It must be a pure machine of this process.
     """
 
     measurement: str
     detector: str
-    options: dict[str, Any] = attrs.field(factory=dict)
     patterns: tuple[tuple[int, int], ...] = ()
     visibility: float = 1.0
     offset_ps: Picoseconds = 0
@@ -85,7 +81,7 @@ class SoftwareStationParameters:
 
 
 def sheet(parameters: SoftwareStationParameters) -> StationSheet:
-    """Return the datasheet; ConfigError for what cannot be, the detector's parameters included."""
+    """Return the datasheet; ConfigError for what cannot be."""
     p = parameters
     problems = []
     if min(p.offset_ps, p.mode_ps, p.latency_ns) < 0:
@@ -94,39 +90,18 @@ def sheet(parameters: SoftwareStationParameters) -> StationSheet:
         problems.append(f"software station: visibility = {p.visibility} is not in [0, 1]")
     if any(not 0 <= bit < 32 for _, bit in p.bits):
         problems.append("software station: bits: a bit of a click mask is 0 to 31")
-    try:
-        _, plugin, options = _detector(p)
-        plugin.sheet(options)
-    except ConfigError as error:
-        problems += error.problems
     if problems:
         raise ConfigError(problems)
     return StationSheet(p.measurement, p.visibility, False, p.patterns, 0)
 
 
-def build(name: str, parameters: SoftwareStationParameters) -> SoftwareStation:
-    """Build the detector, and the station around it. ConfigError as in :func:`sheet`."""
-    make, _, options = _detector(parameters)
+def build(
+    name: str, parameters: SoftwareStationParameters, detector: str, tagger: Machine
+) -> SoftwareStation:
+    """Build the station around a detector: its network-wide name, and its machine."""
     p = parameters
     sorting = Sorting(p.offset_ps, p.mode_ps, p.latency_ns, p.bits)
-    inner = f"{name}.detector"
-    return SoftwareStation(name, inner, make(inner, options), sorting)
-
-
-def _detector(
-    parameters: SoftwareStationParameters,
-) -> tuple[Callable[[str, Any], Machine], Plugin, Any]:
-    """Return how the detector is built, its plugin, and its parameters as its own record."""
-    plugin = find("qstack.detectors", parameters.detector)
-    if plugin.build is None:
-        reason = "lives in the simulated world, and cannot be inside a station of this process"
-        raise ConfigError([f"software station: {plugin.name} {reason}"])
-    try:
-        converter = Converter(forbid_extra_keys=True)
-        return plugin.build, plugin, converter.structure(parameters.options, plugin.parameters)
-    except BaseValidationError as error:
-        lines = [f"software station: options: {line}" for line in transform_error(error)]
-        raise ConfigError(lines) from error
+    return SoftwareStation(name, detector, tagger, sorting)
 
 
 @attrs.define
@@ -386,4 +361,10 @@ def _renamed(event: Any, name: str) -> Any:
     return attrs.evolve(event, device=name)
 
 
-SOFTWARE = Plugin("software.station", SoftwareStationParameters, sheet, build)
+SOFTWARE = Plugin(
+    "software.station",
+    SoftwareStationParameters,
+    sheet,
+    build,
+    inner=("detector", "qstack.detectors"),
+)

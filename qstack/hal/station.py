@@ -19,6 +19,7 @@ class StationSheet:
     `visibility`: Hong-Ou-Mandel visibility of its interferometer with equal photons.
     `trigger_lines`: it knows which ends fired, and reports only attempts where both did.
     `patterns`: (click mask, Bell index) that herald. `switch_ns`: time to serve another link.
+    `abort_ns`: the bounded latency of an abort, 0 where an abort ends what it aborts at once.
     """
 
     measurement: str
@@ -26,3 +27,4 @@ class StationSheet:
     trigger_lines: bool
     patterns: tuple[tuple[int, int], ...]
     switch_ns: Duration
+    abort_ns: Duration = 0

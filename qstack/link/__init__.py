@@ -22,7 +22,10 @@ outcome and corrects what a Pauli can (:mod:`qstack.link.prepare`).
 **What goes wrong.** A half that is missing or spoilt at one end is void at both: the end that
 knows says so (``LinkExpire``), the other takes its report back (``LinkExpired``), the count of the
 request goes back by one at both, and a replacement is made. When one end loses the station
-it tells how far it had seen that life of it (``LinkStation``); what is above is void. When the peer
+it tells how far it had seen that life of it (``LinkStation``); what is above is void. Such a loss
+may cross a close of the peer, which does not yet know that its last pair is void: each close
+says of how many losses it knows, and one that the losses unknown to it will undo is nothing
+(:class:`~qstack.link.lives.Losses`). When the peer
 is lost, every request fails once, and its reported pairs whose horizon has not passed expire: the
 peer may never have had its halves. (Those of a request that is done stay: the peer said that it
 reported them all.) After the horizon no expiry is indicated; one that comes

@@ -130,6 +130,13 @@ class Agreement:
         board.steer()
         board.send(LinkRemove(self._name, version, request.wanted.id, code, reason))
 
+    def due(self, now: Instant) -> bool:
+        """Return whether the deadline of any request has come."""
+        for request in self._board.requests.values():
+            if request.deadline is not None and request.deadline <= now:
+                return True
+        return False
+
     def tick(self, now: Instant) -> list[Request]:
         """Act on what is due; return requests whose grace is over, to be dropped by force."""
         board = self._board
@@ -154,7 +161,8 @@ class Agreement:
     def close_the_quiet(self, now: Instant) -> None:
         """Close each request that is removed, settled, and has no pair in hand."""
         board = self._board
-        for request in tuple(board.requests.values()):
+        ending = [r for r in board.requests.values() if r.state is State.ENDING]
+        for request in ending:
             if board.is_quiet(request):
                 board.apply(request, Quiet(), now)
 
@@ -278,10 +286,10 @@ class Agreement:
             self.stop(request, message.code, message.reason, now)
 
     def closed(self, message: LinkClose, now: Instant) -> None:
-        """The peer is through with a request."""
+        """The peer is through with a request, unless a loss of ours crossed its word."""
+        last = (message.station_boot, message.sequence)
         request = self._board.requests.get(message.request)
-        if request is not None:
-            last = (message.station_boot, message.sequence)
+        if self._board.losses.stand(last, message.losses) and request is not None:
             self._board.apply(request, Closed(last, message.final), now)
 
     # --- settings and estimates ------------------------------------------------------
@@ -295,7 +303,7 @@ class Agreement:
         shipped = tuple((t.count, t.total, t.offset, t.gain) for t in tallies)
         version = board.queue.next_version()
         message = LinkEstimate(self._name, version, setting, clicks, shipped)
-        board.unit.announced[setting, clicks] = tallies
+        board.unit.announce(setting, clicks, tallies)
         board.pending.append(message)
         board.steer()
         board.send(message)
@@ -344,7 +352,7 @@ class Agreement:
             if not all(abs(value) <= tally.count * (1 + 1e-9) for value in sums):
                 raise RemoteProtocolError("the sums of a tally exceed its number of rounds")
         self._board.queue.follow(message)
-        self._board.unit.announced[message.setting, message.clicks] = (one, two, three)
+        self._board.unit.announce(message.setting, message.clicks, (one, two, three))
         self._board.pending.append(message)
 
     def _as_slave(self, what: str) -> None:

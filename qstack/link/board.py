@@ -10,13 +10,23 @@ from typing import Any
 
 from qstack.errors import ErrorCode
 from qstack.link.fidelity import FidelityUnit, Tally
+from qstack.link.lives import Losses
 from qstack.link.queue import Queue
-from qstack.link.request import ENDING, SERVABLE, Quiet, Reported, Request, RequestEvent, State
+from qstack.link.request import (
+    ENDING,
+    SERVABLE,
+    Counted,
+    Quiet,
+    Reported,
+    Request,
+    RequestEvent,
+    State,
+)
 from qstack.link.scheduler import SCHEDULERS
 from qstack.link.service import LinkDone, LinkFailed, LinkIndication
 from qstack.machine import Action, Device, Down, Note, Send, Up
 from qstack.messages.common import PairKind, RequestId
-from qstack.messages.link import LinkClose, LinkEstimate, LinkRequest, LinkSetting
+from qstack.messages.link import LinkClose, LinkEstimate, LinkRequest, LinkSetting, LinkStation
 from qstack.physical.service import LinkParameters, Rest, Serve
 from qstack.units import BootId, Duration, Instant, NodeName
 
@@ -42,8 +52,12 @@ class Board:
         self.station: BootId | None = None
         self.settled_version = -1
         self.pending: list[LinkSetting | LinkEstimate] = []
+        self.losses = Losses()
         self._served: Serve | Rest | None = None
+        self._serving: Request | None = None
         self._expected = 0
+        self._stirred = True
+        """Whether something happened, besides the counting of a pair, that a choice rests on."""
         self._actions: list[Action] = []
 
     @property
@@ -82,8 +96,12 @@ class Board:
         before = request.state
         request.handle(event)
         after = request.state
-        identifier = request.wanted.id
-        self.progress[identifier] = request.counted
+        if type(event) is Counted:
+            self.progress[request.wanted.id] = request.counted
+            return
+        if type(event) is not Reported or after is not before:
+            self.progress[request.wanted.id] = request.counted
+            self._stirred = True
         if after in ENDING and before not in ENDING:
             request.deadline = now + self.grace_ns
         if isinstance(event, Quiet):
@@ -96,7 +114,23 @@ class Board:
     def close(self, request: Request, *, final: bool) -> None:
         """Tell the peer that this end is through with a request."""
         name, (boot, sequence) = self.parameters.name, request.last
-        self.send(LinkClose(name, request.wanted.id, boot, sequence, final))
+        heard = self.losses.heard
+        self.send(LinkClose(name, request.wanted.id, boot, sequence, final, heard))
+
+    def tell_loss(self, boot: BootId, highest: int) -> None:
+        """Tell the peer that the station is lost here: it voids what is above, and closes anew."""
+        if self.peer_up:
+            self.losses.told(boot, highest)
+            self.send(LinkStation(self.parameters.name, boot, highest, False))
+            for request in self.requests.values():
+                request.forget_close_above(boot, highest)
+
+    def hear_loss(self) -> None:
+        """The peer's loss was dealt with: say again what is closed here, in the light of it."""
+        self.losses.heard += 1
+        for request in self.requests.values():
+            if request.closed:
+                self.close(request, final=request.state is State.CLOSED)
 
     def fail(self, wanted: LinkRequest, code: ErrorCode, reason: str) -> None:
         """Indicate the failure of a request that never became one."""
@@ -124,6 +158,17 @@ class Board:
     def steer(self) -> None:
         """Choose what to serve; tell physical where that differs from what it does already."""
         version = self.queue.version
+        served, serving = self._served, self._serving
+        if (
+            not self._stirred
+            and serving is not None
+            and type(served) is Serve
+            and served.queue_version == version
+            and 0 < serving.missing == self._expected
+            and not self.scheduler.counts
+        ):
+            return
+        self._stirred = False
         items = [
             item
             for item in self.queue.items
@@ -131,7 +176,7 @@ class Board:
             and request.state in SERVABLE
         ]
         item = self.scheduler.choose(items, self.progress) if self.peer_up else None
-        served = self._served
+        self._serving = None if item is None else self.requests[item.request.id]
         if item is None:
             if served is None and not self.queue.version:
                 return
@@ -161,21 +206,25 @@ class Board:
 
     def used_up(self, request: RequestId) -> None:
         """A success of this request was indicated: physical has counted it by itself."""
-        if isinstance(self._served, Serve) and self._served.request == request:
+        served = self._served
+        if type(served) is Serve and (served.request is request or served.request == request):
             self._expected -= 1
 
     def serve_again(self) -> None:
         """Physical may have lost what it was told: say it again at the next choice."""
         self._served = None
+        self._stirred = True
 
     def start_afresh(self) -> None:
         """The peer is lost: rest, and begin with an empty queue of version 0 for its next life."""
         if isinstance(self._served, Serve):
             self._actions.append(Down(Rest(self.queue.version)))
-        self._served = None
+        self._served = self._serving = None
+        self._stirred = True
         self.queue = Queue()
         self.settled_version = -1
         self.pending.clear()
+        self.losses = Losses()
         self.unit.reset()
 
     def settle(self, version: int) -> None:

@@ -36,10 +36,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from qstack.bell import BellIndex, sign
-from qstack.link.decay import NO_SHRINK, Shrink, until_delivery, waiting
+from qstack.link.decay import NO_SHRINK, Shrink, age_at_delivery, until_delivery, waiting
 from qstack.machine import record
 from qstack.messages.common import PairKind, RequestId
 from qstack.messages.link import LinkRequest
@@ -247,26 +247,38 @@ class FidelityUnit:
         self.measured: dict[tuple[str, int], Tallies] = {}
         self.announced: dict[tuple[str, int], Tallies] = {}
         self.agreed: dict[tuple[str, int], Tallies] = {}
-        self._known: dict[tuple[RequestId, str, int], Estimate] = {}
+        self._known: dict[tuple[RequestId, str, int], tuple[Estimate, Duration]] = {}
+        self._chosen: dict[tuple[Any, ...], Setting | None] = {}
 
     def reset(self) -> None:
         """Forget what was shared with the peer's former life: both ends start from the priors."""
         self.measured, self.announced, self.agreed = {}, {}, {}
         self._known.clear()
+        self._chosen.clear()
+
+    def announce(self, setting: str, clicks: int, tallies: Tallies) -> None:
+        """From now on requests are admitted by these tallies."""
+        self.announced[setting, clicks] = tallies
+        self._chosen.clear()
 
     def agree(self, setting: str, clicks: int, tallies: Tallies) -> None:
         """From now on heralded pairs are judged by these tallies."""
         self.agreed[setting, clicks] = tallies
         self._known.clear()
 
-    def of_pair(self, request: LinkRequest, setting: str, clicks: int) -> Estimate:
-        """Return the goodness of a pair that was heralded now, from the agreed table."""
+    def of_pair(self, request: LinkRequest, setting: str, clicks: int) -> tuple[Estimate, Duration]:
+        """Return the goodness of a pair that was heralded now, and the age it is stated for.
+
+        From the agreed table; age in ns since emission.
+        """
         key = (request.id, setting, clicks)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= KNOWN_LIMIT:
                 self._known.clear()
-            known = self._known[key] = self.goodness(request, setting, clicks, self.agreed)
+            goodness = self.goodness(request, setting, clicks, self.agreed)
+            known = goodness, age_at_delivery(self.parameters, request)
+            self._known[key] = known
         return known
 
     def add(self, done: Round) -> None:
@@ -324,6 +336,20 @@ class FidelityUnit:
 
     def choose(self, request: LinkRequest) -> Setting | None:
         """Return the fastest setting whose lower bound at delivery meets the request."""
+        shape = (
+            request.kind,
+            request.fidelity_min,
+            request.store,
+            request.final_bell,
+            request.id.origin,
+        )
+        if shape not in self._chosen:
+            if len(self._chosen) >= KNOWN_LIMIT:
+                self._chosen.clear()
+            self._chosen[shape] = self._choose(request)
+        return self._chosen[shape]
+
+    def _choose(self, request: LinkRequest) -> Setting | None:
         fit = [
             setting
             for setting in self.parameters.settings

@@ -9,7 +9,6 @@ from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.hal.commands import CommandIds
 from qstack.link.agreement import Agreement
 from qstack.link.board import Board
-from qstack.link.decay import age_at_delivery
 from qstack.link.lives import Lives
 from qstack.link.pairs import GATES, Half, Pairs, Reports, Stage, Work
 from qstack.link.prepare import remedy
@@ -140,7 +139,7 @@ class Harvest:
     def _info(self, event: Ready, request: Request) -> PairInfo:
         board, wanted = self._board, request.wanted
         parameters = board.parameters
-        goodness = board.unit.of_pair(wanted, request.setting, event.clicks)
+        goodness, age_ns = board.unit.of_pair(wanted, request.setting, event.clicks)
         bell = event.bell
         if wanted.final_bell is not None and wanted.kind is not PairKind.MEASURE:
             bell = wanted.final_bell
@@ -151,7 +150,7 @@ class Harvest:
             request.setting,
             goodness.fidelity,
             goodness.low,
-            age_at_delivery(parameters, wanted),
+            age_ns,
             parameters.horizon_ns,
             wanted.id.origin == board.node,
         )
@@ -172,7 +171,7 @@ class Harvest:
         while (half := self._pairs.next_ready(request)) is not None:
             who = (wanted.id, board.peer, wanted.purpose, half.info)
             if half.qubit is not None:
-                self._slots.give(half.qubit, "link", Owner("network", str(wanted.id)))
+                self._slots.give(half.qubit, "link", Owner("network", wanted.id))
                 details = (half.qubit, half.outcome, half.basis, half.corrected)
                 board.up(LinkPairReady(*who, *details))
             elif half.basis is not None and half.outcome is not None:
@@ -319,18 +318,15 @@ class Harvest:
         self._board.station = boot
         self._board.serve_again()
         if self._lives.found(boot):
-            self._tell_station(boot, up=True)
+            name, highest = self._board.parameters.name, self._lives.highest(boot)
+            self._board.send(LinkStation(name, boot, highest, True))
 
     def station_down(self, boot: BootId) -> None:
         """The station is lost: nothing above what was indicated will be, and the peer is told."""
         self._board.station = None
         self._board.settle(self._board.queue.version)
         self._lives.lost(boot)
-        self._tell_station(boot, up=False)
-
-    def _tell_station(self, boot: BootId, *, up: bool) -> None:
-        name, highest = self._board.parameters.name, self._lives.highest(boot)
-        self._board.send(LinkStation(name, boot, highest, up))
+        self._board.tell_loss(boot, self._lives.highest(boot))
 
     def peer_station(self, message: LinkStation, now: Instant) -> None:
         """The peer lost the station, or sees it again: what it never indicated is void."""
@@ -345,6 +341,7 @@ class Harvest:
         for key in sorted({*above, *self._reports.keys(boot, ceiling)}):
             self._void(key, reason, now)
             self._tell_void(key, reason)  # should the peer see it after all
+        self._board.hear_loss()
 
     def peer_down(self, reason: str, now: Instant) -> None:
         """The peer's life ended: pairs that it may not have are void, and all halves in hand."""
@@ -371,8 +368,10 @@ class Harvest:
         A half waits for half a horizon, so that its expiry still reaches a peer that
         reported its half; then it is void, and the request ends with NO_RESOURCES.
         """
-        patience = self._board.parameters.horizon_ns // 2
         self._fed_at = now
+        if not self._pairs.anyone_starves:
+            return
+        patience = self._board.parameters.horizon_ns // 2
         for half in self._pairs.starved:
             if self._slots.free("storage"):
                 self._advance(half, now)
@@ -384,7 +383,7 @@ class Harvest:
     @property
     def deadline(self) -> Instant | None:
         """When to look again for halves that wait for storage, or to give the first one up."""
-        if not self._pairs.starved:
+        if not self._pairs.anyone_starves:
             return None
         patience = self._board.parameters.horizon_ns // 2
         first = min(half.starved_at for half in self._pairs.starved)

@@ -2,11 +2,48 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from qstack.link.trials import Key
 from qstack.units import BootId
 
 LIVES_LIMIT = 8
 """Station lives of which something is remembered; the oldest gives way."""
+LOSSES_LIMIT = 64
+"""Losses of the station that were told and may not have been heard; the oldest gives way."""
+
+
+def is_above(key: Key, boot: BootId, highest: int) -> bool:
+    """Return whether a loss of this life, seen up to `highest`, makes the pair void."""
+    return key[0] == boot and key[1] > highest
+
+
+class Losses:
+    """The losses of the station that the ends told each other since their queue began.
+
+    A loss of mine and a close of the peer's may cross on the way. Each close says how many of my
+    losses it knows of, so that I see which it does not.
+    """
+
+    def __init__(self) -> None:
+        self.heard = 0
+        self._told = 0
+        self._unheard: deque[tuple[int, BootId, int]] = deque(maxlen=LOSSES_LIMIT)
+
+    def told(self, boot: BootId, highest: int) -> None:
+        """The peer is told of a loss here."""
+        self._told += 1
+        self._unheard.append((self._told, boot, highest))
+
+    def stand(self, last: Key, heard: int) -> bool:
+        """Return whether a close of the peer, that knows of `heard` losses, will stand.
+
+        One that knows of more than there were knows of all of them: whatever made the peer
+        count too many, no request may wait for a number that will never be right.
+        """
+        while self._unheard and self._unheard[0][0] <= heard:
+            self._unheard.popleft()
+        return not any(is_above(last, boot, highest) for _, boot, highest in self._unheard)
 
 
 class Lives:

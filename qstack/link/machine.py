@@ -11,7 +11,7 @@ from qstack.link.board import Board
 from qstack.link.harvest import Harvest
 from qstack.link.service import LinkCancel, LinkCreate, LinkListen
 from qstack.link.trials import KEY_BYTES
-from qstack.machine import Action, Drained, Tick, earliest, record
+from qstack.machine import Action, Drained, Tick, record
 from qstack.messages.devices import Aborted, Completed, Faulted, MemoryResult, Rejected
 from qstack.messages.link import (
     LinkAdd,
@@ -107,8 +107,12 @@ class Link:
     @property
     def deadline(self) -> Instant | None:
         """The next deadline of a request, or of a half that waits for storage."""
-        requests = (request.deadline for request in self._board.requests.values())
-        return earliest(self._harvest.deadline, *requests)
+        first = self._harvest.deadline
+        for request in self._board.requests.values():
+            due = request.deadline
+            if due is not None and (first is None or due < first):
+                first = due
+        return first
 
     def handle(self, event: LinkEvent, now: Instant) -> list[Action]:
         """Take one event and return what is to be done about it."""
@@ -188,9 +192,10 @@ class Link:
     def _conclude(self, now: Instant) -> None:
         """What may follow from any event: time, memory, ends, and the choice of what to serve."""
         self._harvest.feed(now)
-        for request in self._agreement.tick(now):
-            self._harvest.abandon(request, request.reason, now)
-            self._agreement.force(request, now)
+        if self._agreement.due(now):
+            for request in self._agreement.tick(now):
+                self._harvest.abandon(request, request.reason, now)
+                self._agreement.force(request, now)
         self._board.steer()
         self._agreement.close_the_quiet(now)
 

@@ -100,6 +100,11 @@ class Pairs:
         return tuple(self._order.get(request.wanted.id, ()))
 
     @property
+    def anyone_starves(self) -> bool:
+        """Whether a half waits for a storage slot."""
+        return bool(self._starved)
+
+    @property
     def starved(self) -> tuple[Half, ...]:
         """The halves that wait for a storage slot."""
         return tuple(self._starved)
@@ -117,7 +122,7 @@ class Pairs:
             return None
         work = half.work[0]
         if work is Work.INITIALISE:
-            owner = Owner("link", str(half.request.wanted.id))
+            owner = Owner("link", half.request.wanted.id)
             half.target = self._slots.take(owner, "storage", self._here.storage)
             if half.target is None:
                 if half.stage is not Stage.STARVED:

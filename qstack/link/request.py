@@ -9,17 +9,18 @@ same valid pairs, and these decide.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from typing import TypeAlias, assert_never
 
 from qstack.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
+from qstack.link.lives import is_above
 from qstack.link.trials import Key
 from qstack.machine import record
 from qstack.messages.link import LinkRequest
-from qstack.units import Instant
+from qstack.units import BootId, Instant
 
 
-class State(Enum):
+class State(StrEnum):
     """Where a request stands at this end."""
 
     PROPOSED = "proposed"
@@ -203,6 +204,19 @@ class Request:
     def missing(self) -> int:
         """How many more successes it wants."""
         return self.wanted.number - self.counted
+
+    @property
+    def closed(self) -> bool:
+        """Whether the peer was told that this end is through, and it still is."""
+        complete = self.reported == self.wanted.number
+        return self.state is State.CLOSED or (
+            complete and self.state in (State.COMPLETE, State.ENDING)
+        )
+
+    def forget_close_above(self, boot: BootId, highest: int) -> None:
+        """The peer's close no longer counts if its last pair is above: it will void that one."""
+        if self._peer is not None and is_above(self._peer.last, boot, highest):
+            self._peer = None
 
     def legal(self, kind: type) -> bool:
         """Return whether this kind of event is allowed now."""

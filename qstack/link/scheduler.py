@@ -44,7 +44,12 @@ Progress: TypeAlias = Mapping[RequestId, int]
 
 
 class Scheduler(Protocol):
-    """What every way of choosing is. A time-division one would read an agreed bin here too."""
+    """What every way of choosing is. A time-division one would read an agreed bin here too.
+
+    `counts`: the choice may change with every counted pair, not only when an item is finished.
+    """
+
+    counts: bool
 
     def choose(self, items: Sequence[Item], progress: Progress) -> Item | None:
         """Return the item to work for now, or None where none wants a pair."""
@@ -76,6 +81,8 @@ def _begun(items: Sequence[Item], progress: Progress) -> Item | None:
 class FirstCome:
     """In the order of commitment."""
 
+    counts = False
+
     def choose(self, items: Sequence[Item], progress: Progress) -> Item | None:
         """Return the item with the lowest position that wants a pair."""
         begun = _begun(items, progress)
@@ -93,6 +100,8 @@ class FirstCome:
 
 class StrictPriority:
     """The largest priority first, then the order of commitment."""
+
+    counts = False
 
     def choose(self, items: Sequence[Item], progress: Progress) -> Item | None:
         """Return the most urgent item that wants a pair."""
@@ -115,6 +124,8 @@ class WeightedFair:
     The finish time of an ordinary item is that of its next pair, so it is bumped by each
     counted pair; that of an inseparable one is that of its last pair.
     """
+
+    counts = True
 
     def choose(self, items: Sequence[Item], progress: Progress) -> Item | None:
         """Return the item whose next finish time is the smallest; ties by position."""

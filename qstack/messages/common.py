@@ -17,6 +17,9 @@ class RequestId:
     boot: BootId
     number: int
 
+    def __hash__(self) -> int:
+        return self.boot ^ self.number
+
     def __str__(self) -> str:
         return f"{self.origin}.{self.boot & 0xFFFF:04x}.{self.number}"
 
@@ -39,6 +42,9 @@ class Qubit:
 
     slot: int
     generation: int
+
+    def __hash__(self) -> int:
+        return self.slot ^ self.generation << 8
 
 
 class PairKind(IntEnum):

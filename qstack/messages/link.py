@@ -172,6 +172,10 @@ class LinkClose:
     is none. If not `final`, the request's number was reached: it is done once both ends
     closed with the same last pair. If `final`, the request is out of the queue and the station
     confirmed to the sender that no success of it can follow: it is over once both ends said so.
+
+    `losses` is how many losses of the station (``LinkStation`` with `up` false) the sender has
+    heard of from the receiver since their queue began. A close whose last pair is above one that
+    it has not heard of is nothing: the sender will yet void that pair.
     """
 
     link: LinkName
@@ -179,6 +183,7 @@ class LinkClose:
     station_boot: BootId
     sequence: int
     final: bool
+    losses: int
 
 
 @message(0x2B, Layer.LINK, Delivery.RELIABLE, stream="link")

@@ -101,7 +101,7 @@ class Network:
     def _indicated(self, link: LinkName, body: Any) -> list[Action]:
         match body:
             case LinkPairReady():
-                self._slots.give(body.qubit, "network", Owner("application", str(body.request)))
+                self._slots.give(body.qubit, "network", Owner("application", body.request))
                 return [
                     Up(
                         PairReady(

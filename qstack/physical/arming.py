@@ -6,7 +6,7 @@ asked, `credits` with what is offered for it, `query` where only an answer is wa
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any, TypeAlias, assert_never
 
 from qstack.errors import LocalProtocolError, RemoteProtocolError
@@ -14,11 +14,11 @@ from qstack.machine import record
 from qstack.messages.common import PairKind, RequestId
 from qstack.messages.physical import Arm, ArmReply, Verdict
 from qstack.physical.events import StationReachable, StationUnreachable
-from qstack.physical.service import Serve
+from qstack.physical.service import LinkParameters, Rest, Serve
 from qstack.units import BootId, LinkName
 
 
-class ArmState(Enum):
+class ArmState(IntEnum):
     """The life of a node's arm."""
 
     SILENT = auto()
@@ -70,6 +70,15 @@ def wish_for(target: Serve | None, version: int) -> Wish:
     return Wish(target.request, target.kind, target.setting, version)
 
 
+def check_order(order: Serve | Rest, parameters: LinkParameters) -> None:
+    """Raise LocalProtocolError for an order that the link cannot follow."""
+    if isinstance(order, Serve):
+        if order.setting not in (setting.id for setting in parameters.settings):
+            raise LocalProtocolError(f"link {parameters.name} has no {order.setting!r}")
+        if order.pairs < 0:
+            raise LocalProtocolError(f"{order.pairs} pairs cannot be wanted")
+
+
 def same_work(one: Serve, other: Serve) -> bool:
     """Return whether what is emitted for one may serve the other."""
     first = (one.request, one.kind, one.setting, one.plan)
@@ -118,6 +127,15 @@ class Arming:
     def confirmed(self) -> int:
         """The sequence up to which the station has been told that its successes are seen."""
         return 0 if self._sent is None else self._sent.herald_sequence
+
+    def report(self) -> dict[str, Any]:
+        """What the arm asks for, for people."""
+        request = self.wish.request
+        return {
+            "state": self.state.name.lower(),
+            "request": None if request is None else str(request),
+            "arm": [self.number, self.credits],
+        }
 
     def handle(self, event: ArmEvent) -> None:
         """Take an event that the table allows; nothing changes where it does not."""

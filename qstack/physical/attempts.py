@@ -8,7 +8,7 @@ the device sends is the truth.
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any, TypeAlias, assert_never
 
 from qstack.errors import HardwareFault, LocalProtocolError
@@ -47,7 +47,7 @@ LONGEST_BACKOFF = 6
 """The back-off of a slot whose commands fail grows up to this power of two."""
 
 
-class AttemptState(Enum):
+class AttemptState(IntEnum):
     """The life of an attempt."""
 
     ARMED = auto()

@@ -2,12 +2,18 @@
 
 The station starts the hardware's clock and counts from the instant of that command, so that
 its count is ahead of the hardware's by the command's way. For what it calls decided it counts
-from the clock's completion instead, and stays back by a margin.
+from the clock's completion instead, or from what the last click says of it, and stays back by a
+margin. Its computer and the hardware count by different oscillators: the margin grows with the
+time since the last click, by what they may drift apart. What is to begin now is counted from
+there too: a first cycle that lies ahead of the hardware would be waited for.
 """
 
 from __future__ import annotations
 
 from qstack.units import Duration, Instant
+
+DRIFT = 5_000
+"""A computer's clock and the hardware's gain less than one part in this on each other (200 ppm)."""
 
 
 class LinkClock:
@@ -22,6 +28,8 @@ class LinkClock:
         """How often the count began again."""
         self._began: Instant | None = None
         self._completed: Instant | None = None
+        # No earlier than cycle 0 began, and when that was found.
+        self._origin: tuple[Instant, Instant] | None = None
         self._latest = -1
 
     @property
@@ -48,15 +56,18 @@ class LinkClock:
     def completed(self, now: Instant) -> None:
         """The hardware has begun."""
         self._completed = now
+        self._origin = (now, now)
 
     def stop(self) -> None:
         """The hardware's clock is gone; the next one counts from 0 again."""
-        self.command = self._began = self._completed = None
+        self.command = self._began = self._completed = self._origin = None
         self._latest = self.announced = -1
         self.epoch += 1
 
-    def heard(self, cycle: int) -> bool:
-        """A click of this cycle came in; return whether it is in time."""
+    def heard(self, cycle: int, seen: Instant) -> bool:
+        """A click of this cycle came in, seen at `seen`; return whether it is in time."""
+        if self._origin is not None:
+            self._origin = (seen - cycle * self._cycle_ns, seen)
         self._latest = max(self._latest, cycle)
         return cycle > self.announced
 
@@ -65,6 +76,12 @@ class LinkClock:
         if self._began is None:
             return 0
         return max(self._latest, (now - self._began) // self._cycle_ns)
+
+    def reached(self, now: Instant) -> int:
+        """Return a cycle that the hardware has reached: not ahead of it, but for drift."""
+        if self._origin is None:
+            return 0
+        return max(self._latest, (now - self._origin[0]) // self._cycle_ns, 0)
 
     def announce(self, now: Instant, oldest_open: int | None) -> int:
         """Return the last cycle of which every click is decided; a later click is void.
@@ -75,8 +92,10 @@ class LinkClock:
             decided = oldest_open - 1
         else:
             decided = self._latest - 1
-            if self._completed is not None:
-                idle = (now - self._completed - self._margin_ns) // self._cycle_ns
+            if self._origin is not None:
+                origin, found = self._origin
+                margin = self._margin_ns + (now - found) // DRIFT
+                idle = (now - origin - margin) // self._cycle_ns
                 decided = max(decided, idle)
         self.announced = max(self.announced, decided)
         return self.announced

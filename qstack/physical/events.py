@@ -42,6 +42,9 @@ class SlotsChanged:
     """At a node: somebody freed a slot."""
 
 
+SLOTS_CHANGED = SlotsChanged()
+
+
 @record
 class FromEnd:
     """At a station: an end of the link sent this."""

@@ -19,8 +19,12 @@ from qstack.physical.service import LinkParameters, Serve
 from qstack.physical.slots import Slots
 from qstack.units import Instant, NodeName
 
-MEASURED_AT_ONCE = 1 << 16
-"""So many pairs are asked for with one command to measure; the next one follows it."""
+MEASURED_AT_ONCE = 24
+"""So many pairs are asked for with one command to measure; the next one follows it.
+
+No more than twice that is ever undecided or unconfirmed, so that a fast emitter never makes the
+station, which keeps 64 unconfirmed successes, close its analyser and throw the rest away.
+"""
 
 
 class Filling:
@@ -46,7 +50,7 @@ class Filling:
     def refill(
         self, target: Serve, work: int, uncovered: int, arming: Arming, now: Instant
     ) -> list[Device]:
-        """Command attempts for at most `uncovered` pairs."""
+        """Command attempts for at most `uncovered` pairs of this piece of work."""
         attempts = self.attempts
         if not arming.trusted:
             # What is armed now could still be made by a clock that is about to end.
@@ -72,6 +76,11 @@ class Filling:
                 break
             commands.append(command)
         return commands
+
+    def begin(self) -> None:
+        """Another life of the station: its clock is another one."""
+        if self.grid is not None:
+            self.grid.forget()
 
     def learn(
         self, attempt: Attempt, event: EmitterEvent, emission: Emission | None, now: Instant

@@ -17,6 +17,9 @@ MAX_UNCONFIRMED = 64
 MAX_LISTED = 8
 """So many successes travel in one message, which keeps it inside one datagram."""
 
+REPEATED = 2
+"""So many older successes that are not confirmed travel beside the new ones of a herald."""
+
 MAX_VOIDS = 32
 """So many void attempts are named in one herald."""
 
@@ -58,6 +61,8 @@ class StationEnd:
         self.used = 0
         self.confirmed = 0
         self.unconfirmed: list[Success] = []
+        self.fresh = 0
+        """How many of the unconfirmed, the latest ones, no herald has told."""
         self.voids: list[tuple[int, int]] = []
         self.herald_due = False
         self.reply_due = False
@@ -120,11 +125,13 @@ class StationEnd:
         if arm.herald_sequence > self.confirmed:
             self.confirmed = arm.herald_sequence
             self.unconfirmed = [s for s in self.unconfirmed if s.sequence > self.confirmed]
+            self.fresh = min(self.fresh, len(self.unconfirmed))
             self.remind_at = now + self._confirm_ns if self.unconfirmed else None
 
     def succeed(self, success: Success, now: Instant) -> None:
         """Note a success, to be told at once and until it is confirmed."""
         self.used += 1
+        self.fresh += 1
         self.unconfirmed.append(success)
         self.herald_due = True
         if self.remind_at is None:
@@ -140,6 +147,7 @@ class StationEnd:
         """The end is there. A new life of it has seen nothing, and is told nothing old."""
         if boot == 0 or boot != self.boot:
             self.unconfirmed.clear()
+            self.fresh = 0
             self.confirmed = last_sequence
             self.remind_at = None
         self.boot = boot
@@ -181,22 +189,26 @@ class StationEnd:
                 return Verdict.WAIT, "the other end is idle or away"
 
     def heralds(self, word: Word) -> list[Herald]:
-        """Return what this end is told at once: its latest successes and all voids."""
+        """Return what this end is told at once: all new successes and all voids.
+
+        More of either than one message holds travel in several. None but the last says how
+        far the link is decided, for that is true of all successes together.
+        """
         self.herald_due = False
-        latest = tuple(self.unconfirmed[-MAX_LISTED:])
-        voids = self.voids
-        return [
-            Herald(
-                word.link,
-                word.cycle,
-                word.last_sequence,
-                word.decided_cycle,
-                latest,
-                tuple(voids[start : start + MAX_VOIDS]),
-                word.epoch,
-            )
-            for start in range(0, max(1, len(voids)), MAX_VOIDS)
-        ]
+        told = self.unconfirmed[-(self.fresh + REPEATED) :]
+        self.fresh = 0
+        heralds = []
+        while len(told) > MAX_LISTED:
+            first, told = tuple(told[:MAX_LISTED]), told[MAX_LISTED:]
+            last = first[-1].sequence
+            heralds.append(Herald(word.link, word.cycle, last, -1, first, (), word.epoch))
+        voids = tuple(self.voids)
+        while len(voids) > MAX_VOIDS:
+            some, voids = voids[:MAX_VOIDS], voids[MAX_VOIDS:]
+            heralds.append(Herald(word.link, word.cycle, 0, -1, (), some, word.epoch))
+        whole = (word.cycle, word.last_sequence, word.decided_cycle)
+        heralds.append(Herald(word.link, *whole, tuple(told), voids, word.epoch))
+        return heralds
 
     def reply(self, other: StationEnd, word: Word) -> ArmReply:
         """Return the answer to this end's arm, with its oldest unconfirmed successes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, assert_never
 
-from qstack.errors import HardwareFault, LocalProtocolError
+from qstack.errors import HardwareFault
 from qstack.hal.commands import CommandIds
 from qstack.machine import Drained, Note, Send, Tick, Up
 from qstack.messages.devices import (
@@ -26,7 +26,7 @@ from qstack.messages.devices import (
     Rejected,
 )
 from qstack.messages.physical import ArmReply, Beacon, Herald, Verdict
-from qstack.physical.arming import same_work, wish_for
+from qstack.physical.arming import check_order, same_work, wish_for
 from qstack.physical.attempts import ROOM, Emission
 from qstack.physical.conversation import Conversation
 from qstack.physical.events import (
@@ -36,7 +36,7 @@ from qstack.physical.events import (
     StationReachable,
     StationUnreachable,
 )
-from qstack.physical.filling import Filling
+from qstack.physical.filling import MEASURED_AT_ONCE, Filling
 from qstack.physical.matching import Resolved, indication
 from qstack.physical.service import (
     DeviceTrouble,
@@ -50,7 +50,7 @@ from qstack.physical.service import (
 from qstack.physical.slots import Owner, Slots
 from qstack.units import Instant, NodeName
 
-__all__ = ["NodePhysical", "SlotsChanged", "StationReachable", "StationUnreachable"]
+__all__ = ["NodePhysical", "StationReachable", "StationUnreachable"]
 
 CONFIRM_AT = 4
 """So many unconfirmed successes are confirmed at once, without waiting for a credit."""
@@ -65,6 +65,7 @@ class NodePhysical:
         self._parameters = parameters
         self._end = parameters.end(node)
         self._slots = slots
+        self._heir = Owner("link", parameters.name)
         self._filling = Filling(parameters, node, slots, commands)
         self._attempts = self._filling.attempts
         self._conversation = Conversation(parameters)
@@ -87,8 +88,7 @@ class NodePhysical:
     @property
     def deadline(self) -> Instant | None:
         """When this machine wants a TICK; 0, which is due at once, where results are left."""
-        # Asked for far more often than anything changes.
-        if not self._due_known:
+        if not self._due_known:  # asked for far more often than anything changes
             self._due_known = True
             self._due = self._find_due()
         return self._due
@@ -116,11 +116,11 @@ class NodePhysical:
                 return []
             self._due_known = False
             return self._advance(now) + self._flush(now)
-        if type(event) is SlotsChanged:
-            self._dirty = True
-            return []
         self._due_known = False
         match event:
+            case SlotsChanged():
+                self._dirty = True
+                return []
             case Herald() | Beacon():
                 actions = self._word(event, now)
             case (
@@ -145,7 +145,7 @@ class NodePhysical:
                 actions = self._device_state(event)
             case Tick():
                 actions = self._tick(now)
-            case Completed() | Calibration() | Drained() | SlotsChanged():
+            case Completed() | Calibration() | Drained():
                 return []
             case _:
                 assert_never(event)
@@ -153,13 +153,10 @@ class NodePhysical:
 
     def report(self) -> dict[str, Any]:
         """What is going on and what was counted, for people."""
-        arming, request = self._arming, self._arming.wish.request
         return {
-            "state": arming.state.name.lower(),
-            "request": None if request is None else str(request),
+            **self._arming.report(),
             "remaining": self._remaining,
             "armed": self._attempts.armed,
-            "arm": [arming.number, arming.credits],
             "last_sequence": self._matching.seen,
             "troubles": dict(self._troubles),
             "skipped": self._matching.skipped,
@@ -172,11 +169,7 @@ class NodePhysical:
     # --- orders of the link ---------------------------------------------------------------
 
     def _ordered(self, order: Serve | Rest) -> list[Any]:
-        if isinstance(order, Serve):
-            if order.setting not in (setting.id for setting in self._parameters.settings):
-                raise LocalProtocolError(f"link {self._parameters.name} has no {order.setting!r}")
-            if order.pairs < 0:
-                raise LocalProtocolError(f"{order.pairs} pairs cannot be wanted")
+        check_order(order, self._parameters)
         self._order = order
         self._remaining = order.pairs if isinstance(order, Serve) else 0
         self._unsettled = True
@@ -203,8 +196,8 @@ class NodePhysical:
         if not self._arming.silent and (wish != self._arming.wish or aborts or replan):
             self._arming.handle(wish)
             self._arming.seen_from = self._matching.seen
-        else:
-            self._arming.wish = wish if self._arming.silent else self._arming.wish
+        elif self._arming.silent:
+            self._arming.wish = wish
         return list(aborts)
 
     # --- the station ----------------------------------------------------------------------
@@ -216,6 +209,7 @@ class NodePhysical:
         fresh = event.boot != self._arming.boot
         self._arming.handle(event)
         if fresh:
+            self._filling.begin()
             self._void(self._conversation.begin())
         self._arming.seen_from = self._matching.seen
         self._dirty = True
@@ -310,6 +304,11 @@ class NodePhysical:
 
     # --- results --------------------------------------------------------------------------
 
+    @property
+    def left(self) -> bool:
+        """Whether a Tick would indicate another result now."""
+        return not self._arming.silent and self._left()
+
     def _left(self) -> bool:
         return self._matching.ready() or (self._unsettled and self._may_settle())
 
@@ -340,7 +339,7 @@ class NodePhysical:
         else:
             self._count("pairs")
             if emission is not None and emission.qubit is not None:
-                self._slots.give(emission.qubit, ROOM, Owner("link", self._parameters.name))
+                self._slots.give(emission.qubit, ROOM, self._heir)
         return Up(indication(resolved, self._arming.boot))
 
     def _void(self, emissions: list[Emission]) -> None:
@@ -366,10 +365,11 @@ class NodePhysical:
         if target is not None:
             waiting = self._matching.waiting(self._work)
             wanted = max(0, self._remaining - waiting)
-            if attempts.armed > wanted:
+            missing = wanted - attempts.armed
+            if missing < 0:
                 actions += attempts.withdraw(wanted, self._work)
-            elif attempts.armed < wanted:
-                missing = wanted - attempts.armed
+            elif missing and (target.plan is None or waiting <= MEASURED_AT_ONCE):
+                # Otherwise outcomes come faster than the station's word on them.
                 actions += self._filling.refill(target, self._work, missing, arming, now)
             arming.offer(min(attempts.armed + waiting, self._remaining), seen)
         unconfirmed = seen - arming.confirmed

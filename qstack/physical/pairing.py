@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
+from enum import IntEnum, auto
 from typing import Any
 
 from qstack.machine import Tick
@@ -18,7 +18,7 @@ from qstack.messages.devices import (
 from qstack.physical.events import Deferred, EndReachable, EndUnreachable, FromEnd, Granted
 
 
-class LinkState(Enum):
+class LinkState(IntEnum):
     """The life of a link at its station."""
 
     IDLE = auto()

@@ -234,14 +234,18 @@ class Settled:
 
 @record
 class StationUp:
-    """The station answers, in this life."""
+    """The station answers, in this life.
+
+    If it is the life that was lost, every success of it that was not indicated follows, as
+    PairMissing, before any new one.
+    """
 
     station_boot: BootId
 
 
 @record
 class StationDown:
-    """The station is lost or restarted: what was not indicated from its life never will be."""
+    """The station is lost or restarted: no half of what it heralds from now on will be had."""
 
     station_boot: BootId
     reason: str

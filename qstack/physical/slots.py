@@ -17,10 +17,10 @@ from qstack.messages.common import Qubit
 
 
 class Owner(NamedTuple):
-    """Who holds a slot: a room ("physical", "link", "application") and what for."""
+    """Who holds a slot: a room ("physical", "link", "application") and what for, for people."""
 
     room: str
-    what: str
+    what: object
 
 
 class Slots:

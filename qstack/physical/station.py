@@ -184,7 +184,7 @@ class StationPhysical:
         if not (0 <= event.mode < self._parameters.modes and 0 <= event.cycle < 1 << 62):
             self._count("device_errors")
             return
-        late = not self._clock.heard(event.cycle)
+        late = not self._clock.heard(event.cycle, now - event.age_ns)
         if self._open is None or event.command != self._open or late:
             self._count("late" if late else "stray")
             self._void(event)
@@ -323,7 +323,7 @@ class StationPhysical:
         setting = self._settings[want[2]]
         self._bells = {prior.clicks: prior.bell for prior in setting.patterns}
         asked = [end.arm.first_cycle for end in self._ends if end.arm is not None]
-        here = self._clock.cycle(now)
+        here = self._clock.reached(now)
         # An end may ask for a little later, not for next year.
         self._first_cycle = max(here, min(max(asked), here + self._clock.margin_cycles))
         self._open = self._commands.next()

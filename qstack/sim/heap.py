@@ -2,38 +2,30 @@
 
 One heap of (instant, order, target, event) drives everything; order is that of insertion, so
 one seed makes one history. The machines are those that run live: the heap contains no protocol
-logic and the hosts cannot see each other but through wires.
+logic and the hosts cannot see each other but through wires. What can go wrong on wires is in
+:mod:`qstack.sim.wires`, with clocks in :mod:`qstack.sim.clocks`; what is off costs nothing here.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
 
-from qstack.codec import decode_datagram, encode_datagram
 from qstack.hal.server import Commanded, OwnerGone
 from qstack.machine import DRAINED, TICK, Arrived, Device, FromDevice, Note, Transmit, Up, record
 from qstack.messages.wire import KINDS, Datagram, Layer
+from qstack.sim.clocks import NodeClock, RunningClock, check_clock
+from qstack.sim.wires import NOBODY, Path, Wire
+from qstack.sim.wiring import WireCounts, Wiring
 from qstack.units import Chance, Duration, Instant, NodeName
 
+__all__ = ["WORLD", "EventHeap", "Wire"]
+
 WORLD: NodeName = "world"
-
-
-@record
-class Wire:
-    """How datagrams travel between two hosts, one way; probabilities are per datagram.
-
-    A datagram takes `latency_ns` plus a uniform share of `jitter_ns`, so jitter reorders. It may
-    be lost, or duplicated.
-    """
-
-    latency_ns: Duration
-    jitter_ns: Duration = 0
-    loss: float = 0.0
-    duplicate: float = 0.0
 
 
 @record
@@ -44,15 +36,20 @@ class _Wake:
 _WAKE = _Wake()
 
 
-@attrs.define
+@attrs.define(eq=False)
 class _Target:
-    """Something that takes events, in its present life."""
+    """Something that takes events. It outlives its machines; `machine` is None between lives."""
 
-    machine: Any
-    life: int
-    wake: Instant | None
-    listener: Callable[[Any, Instant], Iterable[Any]] | None
+    name: NodeName
+    drains: bool
+    machine: Any = None
+    life: int = 0
+    wake: Instant | None = None
+    listener: Callable[[Any, Instant], Iterable[Any]] | None = None
+    clock: RunningClock | None = None
     undrained: bool = False
+    answers: deque[Any] = attrs.field(factory=deque)
+    paths: dict[NodeName, Path] = attrs.field(factory=dict)
 
 
 class EventHeap:
@@ -60,7 +57,8 @@ class EventHeap:
 
     `wire_bytes`: datagrams go through the codec on every hop. `device_ns`: latency of the
     hardware port, one way. `watch`, if set, is called with (target, event, now, actions) after
-    every step: the trace, and the checkers' eyes.
+    every step: the trace, and the checkers' eyes; `now` is by the target's own clock, the true
+    instant is that of the heap. `wiring`: the wires, and what is wrong with them.
     """
 
     def __init__(
@@ -69,18 +67,19 @@ class EventHeap:
         self.now: Instant = 0
         self.steps = 0
         self.entries = 0
-        self.frames: dict[str, int] = {}
         self.watch: Callable[[NodeName, Any, Instant, list[Any]], None] | None = None
-        self._chance = chance.fork("wires")
-        self._default = wire
-        self._wires: dict[tuple[NodeName, NodeName], Wire] = {}
-        self._cut: set[NodeName] = set()
+        self.wiring = Wiring(chance.fork("wires"), wire, as_bytes=wire_bytes)
         self._device_ns = device_ns
-        self._wire_bytes = wire_bytes
-        self._heap: list[tuple[Instant, int, NodeName, int, Any]] = []
+        # The fourth is 0, the life that the event is for, or the number of a path, below 0.
+        self._heap: list[tuple[Instant, int, _Target, int, Any]] = []
         self._order = 0
+        self._limit = 1 << 62
         self._targets: dict[NodeName, _Target] = {}
+        self._world = self._target(WORLD)
+        self._script = _Target("", drains=False)
         self._lives = 0
+        self._kinds: Counter[int] = Counter()
+        self._ports: Counter[tuple[str, type[Any]]] = Counter()
 
     # --- who takes part ------------------------------------------------------------------
 
@@ -89,51 +88,119 @@ class EventHeap:
         name: NodeName,
         machine: Any,
         listener: Callable[[Any, Instant], Iterable[Any]] | None = None,
+        clock: NodeClock | None = None,
     ) -> None:
         """Let a host take part from now on, or again with a new life.
 
-        `listener` takes what the host indicates by Up, and returns events for the host. A host
-        that has `start` is started. The world is the target named :data:`WORLD`.
+        `listener` takes what the host indicates by Up, with the true instant, and returns
+        events for the host, which it takes at once. A host that has `start` is started. The
+        world is the target named :data:`WORLD`. A `clock` shows its offset from now on.
         """
         self._lives += 1
-        if listener is None and name in self._targets:
-            listener = self._targets[name].listener
-        self._targets[name] = _Target(machine, self._lives, None, listener)
+        target = self._target(name)
+        target.machine, target.life, target.wake = machine, self._lives, None
+        target.listener = target.listener if listener is None else listener
+        target.undrained = False
+        target.answers.clear()
+        target.clock = None
+        if clock is not None:
+            check_clock(clock)
+            target.clock = RunningClock(clock, self.now)
         start = getattr(machine, "start", None)
-        if start is not None:
-            self._carry_out(name, start(self.now))
-            self._push(self.now, name, DRAINED)
+        if start is None:
+            self._schedule(target)
+            return
+        self._carry_out(target, start(self._local(target)))
+        self._push(self.now, target, DRAINED)
 
     def remove(self, name: NodeName) -> None:
-        """End a host at once, as a power cut does; the world loses what it owned."""
-        del self._targets[name]
-        if WORLD in self._targets:
-            self._push(self.now, WORLD, OwnerGone(name))
+        """End a host at once, as a power cut does; the world loses what it owned.
+
+        KeyError where no such host lives.
+        """
+        if not self.lives(name):
+            raise KeyError(name)
+        target = self._targets[name]
+        target.machine = None
+        target.undrained = False
+        target.answers.clear()
+        if self._world.machine is not None:
+            self._push(self.now, self._world, OwnerGone(name))
 
     def host(self, name: NodeName) -> Any:
-        """Return the machine of this name."""
+        """Return the machine of this name; KeyError where no such host lives."""
+        if not self.lives(name):
+            raise KeyError(name)
         return self._targets[name].machine
+
+    def lives(self, name: NodeName) -> bool:
+        """Whether a host of this name lives."""
+        target = self._targets.get(name)
+        return target is not None and target.machine is not None
+
+    def set_drift(self, name: NodeName, drift_ppt: int) -> None:
+        """Let a host's clock run at another rate from now on (parts in 10**12), without a jump."""
+        clock = NodeClock(drift_ppt=drift_ppt)
+        check_clock(clock)
+        target = self._target(name)
+        if target.clock is not None:
+            target.clock.drift(drift_ppt, self.now)
+        elif drift_ppt:
+            target.clock = RunningClock(clock, self.now)
+        if target.machine is not None:
+            self._schedule(target)
+
+    def time_of(self, name: NodeName) -> Instant:
+        """Return what the clock of a host shows now."""
+        return self._local(self._target(name))
+
+    def _target(self, name: NodeName) -> _Target:
+        target = self._targets.get(name)
+        if target is None:
+            target = self._targets[name] = _Target(name, drains=name != WORLD)
+        return target
+
+    def _local(self, target: _Target) -> Instant:
+        return self.now if target.clock is None else target.clock.local(self.now)
 
     # --- wires ---------------------------------------------------------------------------
 
     def set_wire(self, one: NodeName, other: NodeName, wire: Wire) -> None:
-        """Set both directions between two hosts."""
-        self._wires[one, other] = wire
-        self._wires[other, one] = wire
+        """Set both directions between two hosts; ConfigError for what no wire can be."""
+        self.wiring.set_wire(one, other, wire)
 
     def set_default(self, wire: Wire) -> None:
-        """Set what holds between hosts without a wire of their own."""
-        self._default = wire
+        """Set what holds between hosts without a wire of their own; ConfigError as there."""
+        self.wiring.set_default(wire)
 
     def cut(self, name: NodeName, cut: bool = True) -> None:
         """Cut a host off the control network, or join it again."""
-        (self._cut.add if cut else self._cut.discard)(name)
+        self.wiring.cut(name, cut)
+
+    @property
+    def wires(self) -> dict[tuple[NodeName, NodeName], WireCounts]:
+        """What became of the datagrams of every path, by (source, destination), sorted."""
+        return self.wiring.counts
+
+    def _path(self, source: _Target, destination: NodeName) -> Path:
+        path = self.wiring.path(source.name, destination, self._target(destination))
+        source.paths[destination] = path
+        return path
 
     # --- time ----------------------------------------------------------------------------
 
     def post(self, name: NodeName, event: Any, after_ns: Duration = 0) -> None:
         """Put an event for a target on the heap."""
-        self._push(self.now + after_ns, name, event)
+        self._push(self.now + after_ns, self._target(name), event)
+
+    def call(self, at: Instant, action: Callable[[], None]) -> None:
+        """Let something be done to the network at an instant; no entry and no step counts it."""
+        self._push(max(at, self.now), self._script, action)
+
+    @property
+    def next_at(self) -> Instant | None:
+        """The instant of the next entry, None where the heap is empty."""
+        return self._heap[0][0] if self._heap else None
 
     def run(
         self,
@@ -146,120 +213,164 @@ class EventHeap:
 
         Raises RuntimeError after `max_steps` steps: a run that does not end is a bug.
         """
-        begun = self.steps
-        while self._heap:
-            if until is not None and self._heap[0][0] > until:
+        self._limit = self.steps + max_steps
+        heap, turn = self._heap, self.turn
+        while heap:
+            if until is not None and heap[0][0] > until:
                 self.now = until
                 return True
-            self._turn()
+            turn()
             if stop is not None and stop():
                 return True
-            if self.steps - begun > max_steps:
-                raise RuntimeError(f"still running after {max_steps} steps, at {self.now} ns")
+            if self.steps > self._limit:
+                self._endless()
         return False
 
-    def _turn(self) -> None:
-        instant, _, name, life, event = heapq.heappop(self._heap)
+    def turn(self) -> None:
+        """Take the next entry of the heap, which must not be empty."""
+        heap = self._heap
+        instant, _, target, life, event = heapq.heappop(heap)
         self.now = instant
-        target = self._targets.get(name)
-        if target is None:
+        machine = target.machine
+        if machine is None:
+            self._to_nobody(target, life, event)
             return
-        event = self._due(target, life, event)
+        local = instant if target.clock is None else target.clock.local(instant)
+        if life > 0 and life != target.life:
+            event = None
+        elif event is _WAKE:
+            event = self._woken(target, local)
         if event is not None:
             self.entries += 1
-            self._step(name, target, event)
-            target.undrained = name != WORLD and event is not DRAINED
+            target.undrained = target.drains and event is not DRAINED
+            self._step(target, event, local)
+            if target.answers:
+                self._answer(target, local)
         # Also after an entry that came to nothing: the one before it left the inbox to it.
-        if target.undrained:
-            following = self._heap[0] if self._heap else None
-            if following is None or following[0] != instant or following[2] != name:
-                target.undrained = False
-                self._step(name, target, DRAINED)
-        if self._targets.get(name) is target:
-            self._schedule(name, target)
+        if heap:
+            following = heap[0]
+            if following[2] is target and following[0] == instant:
+                return
+        while target.undrained:
+            target.undrained = False
+            self._step(target, DRAINED, local)
+            if target.answers:
+                self._answer(target, local)
+        if target.machine is not None:
+            self._schedule(target)
 
-    def _due(self, target: _Target, life: int, event: Any) -> Any:
-        """Return what an entry comes to: the event, a TICK, or None where it is in vain."""
-        if life and life != target.life:
-            return None
-        if event is not _WAKE:
-            return event
+    def _woken(self, target: _Target, local: Instant) -> Any:
+        """Return what a wake-up comes to: a TICK, or None where it is in vain."""
         if target.wake != self.now:
             return None  # An earlier wake-up took the place of this one.
         target.wake = None
         deadline = target.machine.deadline
-        return TICK if deadline is not None and deadline <= self.now else None
+        return TICK if deadline is not None and deadline <= local else None
 
-    def _step(self, name: NodeName, target: _Target, event: Any) -> None:
+    def _to_nobody(self, target: _Target, life: int, event: Any) -> None:
+        """Do what a script says; or drop what is for a host that does not live."""
+        if target is self._script:
+            event()
+        elif life < 0:
+            self.wiring.paths[-1 - life].counts[NOBODY] += 1
+
+    def _step(self, target: _Target, event: Any, local: Instant) -> None:
         self.steps += 1
-        actions = target.machine.handle(event, self.now)
+        actions = target.machine.handle(event, local)
         if self.watch is not None:
-            self.watch(name, event, self.now, actions)
+            self.watch(target.name, event, local, actions)
         if actions:
-            self._carry_out(name, actions)
+            self._carry_out(target, actions)
 
-    def _schedule(self, name: NodeName, target: _Target) -> None:
+    def _answer(self, target: _Target, local: Instant) -> None:
+        """Let a host take what its listener answered."""
+        while target.answers:
+            if self.steps > self._limit:
+                self._endless()
+            target.undrained = target.drains
+            self._step(target, target.answers.popleft(), local)
+
+    def _endless(self) -> None:
+        raise RuntimeError(f"still running after {self.steps} steps, at {self.now} ns")
+
+    def _schedule(self, target: _Target) -> None:
         deadline = target.machine.deadline
-        if deadline is not None and (target.wake is None or deadline < target.wake):
-            target.wake = max(deadline, self.now)
-            self._push(target.wake, name, _WAKE, target.life)
+        if deadline is None:
+            return
+        if target.clock is not None:
+            deadline = target.clock.when(deadline)
+        if target.wake is None or deadline < target.wake:
+            target.wake = wake = max(deadline, self.now)
+            self._order += 1
+            heapq.heappush(self._heap, (wake, self._order, target, target.life, _WAKE))
 
-    def _push(self, instant: Instant, name: NodeName, event: Any, life: int = 0) -> None:
+    def _push(self, instant: Instant, target: _Target, event: Any, life: int = 0) -> None:
         self._order += 1
-        heapq.heappush(self._heap, (instant, self._order, name, life, event))
+        heapq.heappush(self._heap, (instant, self._order, target, life, event))
 
     # --- what hosts do -------------------------------------------------------------------
 
-    def _carry_out(self, name: NodeName, actions: list[Any]) -> None:
+    def _carry_out(self, target: _Target, actions: list[Any]) -> None:
         for action in actions:
             kind = type(action)
             if kind is Transmit:
-                self._transmit(name, action)
+                self._transmit(target, action)
             elif kind is Device:
-                self._count("command", type(action.command).__name__)
-                self._push(self.now + self._device_ns, WORLD, Commanded(name, action.command))
+                command = action.command
+                self._ports["command", type(command)] += 1
+                event = Commanded(target.name, command)
+                self._push(self.now + self._device_ns, self._world, event)
             elif kind is Up:
-                self._indicated(name, action.event)
+                self._indicated(target, action.event)
             elif kind is not Note:
-                raise TypeError(f"{name}: {kind.__name__} is nothing that a host may do")
+                raise TypeError(f"{target.name}: {kind.__name__} is nothing that a host may do")
 
-    def _indicated(self, name: NodeName, event: Any) -> None:
-        if name == WORLD:
-            self._count("report", type(event.body).__name__)
-            target = self._targets.get(event.owner)
-            life = 0 if target is None else target.life
-            report = FromDevice(event.body)
-            self._push(self.now + self._device_ns, event.owner, report, life)
-            return
-        listener = self._targets[name].listener
-        for answer in () if listener is None else listener(event, self.now):
-            self._push(self.now, name, answer)
+    def _indicated(self, target: _Target, event: Any) -> None:
+        if target is self._world:
+            body = event.body
+            self._ports["report", type(body)] += 1
+            owner = self._targets.get(event.owner)
+            if owner is not None and owner.machine is not None:
+                self._push(self.now + self._device_ns, owner, FromDevice(body), owner.life)
+        elif target.listener is not None:
+            target.answers.extend(target.listener(event, self.now))
 
-    def _transmit(self, name: NodeName, action: Transmit) -> None:
+    def _transmit(self, source: _Target, action: Transmit) -> None:
         datagram: Datagram = action.datagram
-        destination = datagram.header.destination
+        kinds = self._kinds
         for frame in datagram.frames:
-            self._count_frame(frame.kind)
-        wire = self._wires.get((name, destination), self._default)
-        if name in self._cut or destination in self._cut or self._happens(wire.loss):
+            kinds[frame.kind] += 1
+        destination = datagram.header.destination
+        path = source.paths.get(destination)
+        if path is None:
+            path = self._path(source, destination)
+        path.sent += 1
+        port = action.port
+        if path.plain_ns >= 0:
+            self._order += 1
+            entry = (
+                self.now + path.plain_ns,
+                self._order,
+                path.target,
+                path.number,
+                Arrived(port, datagram),
+            )
+            heapq.heappush(self._heap, entry)
             return
-        arrivals = 2 if self._happens(wire.duplicate) else 1
-        for _ in range(arrivals):
-            carried = decode_datagram(encode_datagram(datagram)) if self._wire_bytes else datagram
-            delay = wire.latency_ns
-            if wire.jitter_ns:
-                delay += int(self._chance.uniform() * wire.jitter_ns)
-            self._push(self.now + delay, destination, Arrived(action.port, carried))
+        for instant, carried in path.carry(datagram, self.now):
+            self._push(instant, path.target, Arrived(port, carried), path.number)
 
-    def _happens(self, probability: float) -> bool:
-        return probability > 0.0 and self._chance.uniform() < probability
+    # --- what was counted ----------------------------------------------------------------
 
-    def _count(self, what: str, kind: str) -> None:
-        key = f"{what}:{kind}"
-        self.frames[key] = self.frames.get(key, 0) + 1
-
-    def _count_frame(self, kind: int) -> None:
-        entry = KINDS.get(kind)
-        layer = Layer.CONTROL if entry is None else entry.layer
-        name = "unknown" if entry is None else entry.cls.__name__
-        self._count(layer.name.lower(), name)
+    @property
+    def frames(self) -> dict[str, int]:
+        """Frames sent by "layer:Kind"; "command:Kind" and "report:Kind" of the hardware port."""
+        counts: Counter[str] = Counter()
+        for number, count in self._kinds.items():
+            entry = KINDS.get(number)
+            layer = Layer.CONTROL if entry is None else entry.layer
+            name = "unknown" if entry is None else entry.cls.__name__
+            counts[f"{layer.name.lower()}:{name}"] += count
+        for (port, cls), count in self._ports.items():
+            counts[f"{port}:{cls.__name__}"] += count
+        return dict(counts)

@@ -7,8 +7,10 @@ from typing import Any
 
 from qstack.machine import record
 from qstack.physical.service import LinkParameters
+from qstack.sim.clocks import RIGHT, NodeClock
+from qstack.sim.faults import Places
 from qstack.sim.heap import WORLD, EventHeap, Wire
-from qstack.sim.world import World, WorldParameters
+from qstack.sim.world import Retime, World, WorldParameters
 from qstack.stack import Identity, Timing, UserHost
 from qstack.stack.assembly import build, roles
 from qstack.units import Chance, Duration, NodeName
@@ -24,13 +26,17 @@ _QUIET = Timing(
 
 @record
 class Surroundings:
-    """What a virtual network is put into: wires, hardware port, timing of adjacencies."""
+    """What a virtual network is put into: wires, hardware port, timing of adjacencies.
+
+    `clocks`: of those nodes whose clocks are not right from the beginning.
+    """
 
     wire: Wire = Wire(50_000)
     user_ns: Duration = 1_000
     device_ns: Duration = 1_000
     timing: Timing = _QUIET
     wire_bytes: bool = False
+    clocks: tuple[tuple[NodeName, NodeClock], ...] = ()
 
 
 class VirtualNetwork:
@@ -51,6 +57,7 @@ class VirtualNetwork:
         self.surroundings = surroundings
         self._chance = Chance(seed)
         self._lives: dict[NodeName, int] = {}
+        self._clocks = dict(surroundings.clocks)
         self.heap = EventHeap(
             self._chance,
             surroundings.wire,
@@ -61,16 +68,46 @@ class VirtualNetwork:
         self.heap.add(WORLD, self.world)
         for name in roles(self.links):
             self.start(name)
+        for name, clock in surroundings.clocks:
+            self._retime(name, clock)
+
+    @property
+    def places(self) -> Places:
+        """Where faults can be."""
+        found = roles(self.links)
+        nodes = tuple(name for name, role in found.items() if role == "node")
+        stations = tuple(name for name, role in found.items() if role == "station")
+        return Places(
+            nodes, stations, tuple(sorted(name for name, _ in self.world.parameters.devices))
+        )
 
     def start(self, name: NodeName) -> None:
         """Start the party `name`, or start it again in a new life."""
         chance = self._chance_of(name)
         identity = self._identity(name, roles(self.links)[name], chance)
-        self.heap.add(name, build(identity, self.links, (), chance))
+        host = build(identity, self.links, (), chance)
+        self.heap.add(name, host, clock=self._clocks.get(name))
 
     def crash(self, name: NodeName) -> None:
         """End the party `name` at once, as kill -9 does."""
         self.heap.remove(name)
+
+    def own_clock(self, name: NodeName) -> NodeClock:
+        """Return how wrong a party's clocks are from the beginning, without any fault."""
+        return dict(self.surroundings.clocks).get(name, RIGHT)
+
+    def set_clock(self, name: NodeName, clock: NodeClock) -> None:
+        """Let a party's clocks be wrong in this way from now on.
+
+        Its timing hardware jumps at once. Its computer's clock drifts at once but never jumps: a
+        new offset shows when it is started next. ConfigError for a clock that runs backwards.
+        """
+        self._clocks[name] = clock
+        self.heap.set_drift(name, clock.drift_ppt)
+        self._retime(name, clock)
+
+    def _retime(self, name: NodeName, clock: NodeClock) -> None:
+        self.heap.post(WORLD, Retime(name, clock.timing_ps, clock.timing_ppt))
 
     def user(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from qstack.hal.plugins import Sheet
 from qstack.physical.service import LinkParameters
 from qstack.stack.end_node import EndNode, EndNodeParameters
 from qstack.stack.hosting import Identity
@@ -38,19 +39,21 @@ def build(
     links: Iterable[LinkParameters],
     hosts: tuple[tuple[str, NodeName], ...],
     chance: Chance,
+    sheets: tuple[tuple[str, Sheet], ...] = (),
 ) -> EndNode | StationNode:
     """Return the machine of the party `identity.name` in a network of these links.
 
-    `hosts`: (device, process) for devices that another process serves.
+    `hosts`: (device, process) for devices that another process serves. `sheets`: what the
+    network file states of such devices, where that has to agree with what their process says.
     """
     name = identity.name
     mine = tuple(link for link in links if name in (link.station, *(e.node for e in link.ends)))
     if identity.role == "station":
-        return StationNode(StationParameters(identity, mine, hosts))
+        return StationNode(StationParameters(identity, mine, hosts, sheets))
     ends = [link.end(name) for link in mine]
     communication = sorted({slot for end in ends for slot in end.communication})
     storage = sorted({slot for end in ends for slot in end.storage})
     parameters = EndNodeParameters(
-        identity, mine, ends[0].memory, tuple(communication), tuple(storage), hosts
+        identity, mine, ends[0].memory, tuple(communication), tuple(storage), hosts, sheets
     )
     return EndNode(parameters, chance)

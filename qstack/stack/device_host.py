@@ -5,22 +5,36 @@ from __future__ import annotations
 from typing import Any
 
 from qstack.adjacency import PeerLost, PeerUp
+from qstack.hal.plugins import Sheet
+from qstack.hal.remote import sheet_text
 from qstack.hal.server import Commanded, OwnerGone
 from qstack.machine import TICK, Arrived, Drained, Machine, Note, Tick, Up, earliest
 from qstack.stack.hosting import Identity, Neighbours
 from qstack.units import Instant, NodeName
 
+GREETING_BYTES = 850
+"""What datasheets may take of a greeting, whatever the names of the parties are."""
+
 
 class DeviceHost:
-    """Puts adjacencies before a machine that serves devices (:mod:`qstack.hal.server`)."""
+    """Puts adjacencies before a machine that serves devices (:mod:`qstack.hal.server`).
+
+    `sheets`: (owner, device, datasheet) for what the owners shall be told with the greeting. A
+    greeting is one datagram: datasheets beyond GREETING_BYTES are left out, with a note.
+    """
 
     def __init__(
-        self, identity: Identity, owners: tuple[tuple[NodeName, str], ...], server: Machine
+        self,
+        identity: Identity,
+        owners: tuple[tuple[NodeName, str], ...],
+        server: Machine,
+        sheets: tuple[tuple[NodeName, str, Sheet], ...] = (),
     ) -> None:
         self.name = identity.name
         self.boot = identity.boot
         self.server = server
         self._owners = owners
+        self._sheets = sheets
         self.neighbours = Neighbours(identity, self._deliver, self._peer_changed)
 
     @property
@@ -32,7 +46,17 @@ class DeviceHost:
         """Wait for the owners: pairs of (name, role)."""
         actions: list[Any] = []
         for owner, role in self._owners:
-            actions += self.neighbours.open(owner, role, "peer", initiate=False, now=now)
+            told, room = [], GREETING_BYTES
+            for whose, device, sheet in self._sheets:
+                text = sheet_text(sheet)
+                room -= len(device.encode()) + len(text.encode()) if whose == owner else 0
+                if whose == owner and room >= 0:
+                    told.append((device, text))
+                elif whose == owner:
+                    actions.append(Note("datasheet-left-out", (("device", device),)))
+            actions += self.neighbours.open(
+                owner, role, "peer", initiate=False, now=now, datasheets=tuple(told)
+            )
         return actions
 
     def stop(self, reason: str, now: Instant) -> list[Any]:

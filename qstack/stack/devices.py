@@ -5,24 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+from qstack.adjacency import PeerLost, PeerUp
 from qstack.errors import RemoteProtocolError
+from qstack.hal.commands import ends
+from qstack.hal.plugins import Sheet
+from qstack.hal.remote import differences
 from qstack.machine import Device, Note
-from qstack.messages.devices import (
-    Calibration,
-    DeviceState,
-    DeviceStatus,
-    EmitterOutcome,
-    Faulted,
-    StationClicks,
-    Tags,
-)
+from qstack.messages.devices import Calibration, DeviceState, DeviceStatus, Faulted
 from qstack.stack.hosting import Neighbours
 from qstack.units import Instant, NodeName
 
 Answer: TypeAlias = Callable[[Any, Instant], list[Any]]
 
-PROGRESS = (EmitterOutcome, StationClicks, Tags)
-"""Device events that may leave their command running."""
+MAX_TEXT = 400
+"""A reason that goes on to others is no longer than this."""
 
 
 class Devices:
@@ -31,12 +27,22 @@ class Devices:
     `hosts`: (device, process) for devices behind an adjacency; others are reached by Device
     actions of this process. `changed` takes DeviceState and Calibration events. A host that is
     lost ends every command on its devices in Faulted, and turns them offline.
+
+    `sheets` are the datasheets that the network file states of such devices. A device whose
+    host's greeting says otherwise is not used: it is reported in FAULT, and every command for it
+    ends in Faulted, until a greeting agrees.
     """
 
     def __init__(
-        self, hosts: tuple[tuple[str, NodeName], ...], neighbours: Neighbours, changed: Answer
+        self,
+        hosts: tuple[tuple[str, NodeName], ...],
+        neighbours: Neighbours,
+        changed: Answer,
+        sheets: tuple[tuple[str, Sheet], ...] = (),
     ) -> None:
         self._hosts = dict(hosts)
+        self._sheets = dict(sheets)
+        self._unfit: dict[str, str] = {}
         self._neighbours = neighbours
         self._changed = changed
         self._running: dict[int, tuple[str, Answer]] = {}
@@ -60,8 +66,10 @@ class Devices:
         host = self._hosts.get(action.device)
         if host is None:
             return [action]
+        reason = self._unfit.get(action.device, "")
         if not self._neighbours.is_up(host):
             reason = f"no contact to {host}"
+        if reason:
             return self.reported(Faulted(action.device, action.command.command, reason), now)
         return self._neighbours.post(host, action.command, now)
 
@@ -69,6 +77,9 @@ class Devices:
         """Take an event that a host sent."""
         if self._hosts.get(event.device) != peer:
             raise RemoteProtocolError(f"{peer} does not serve {event.device!r}")
+        if event.device in self._unfit:
+            # Whatever state it says it is in, it is not the device that is wanted.
+            return []
         return self.reported(event, now)
 
     def reported(self, event: Any, now: Instant) -> list[Any]:
@@ -79,19 +90,40 @@ class Devices:
         if running is None or running[0] != event.device:
             fields = (("device", event.device), ("command", event.command))
             return [Note("device-event-for-nobody", fields)]
-        if not isinstance(event, PROGRESS) or getattr(event, "last", False):
+        if ends(event):
             del self._running[event.command]
         return running[1](event, now)
 
-    def host_changed(self, host: NodeName, up: bool, reason: str, now: Instant) -> list[Any]:
+    def host_changed(self, event: PeerUp | PeerLost, now: Instant) -> list[Any]:
         """A host answers, or is lost."""
-        out: list[Any] = []
+        host = event.peer
         devices = [device for device, serves in self._hosts.items() if serves == host]
-        if not up:
-            lost = [(c, d) for c, (d, _) in self._running.items() if d in devices]
-            for command, device in lost:
-                out += self.reported(Faulted(device, command, f"{host}: {reason}"), now)
-        status = DeviceStatus.READY if up else DeviceStatus.OFFLINE
         for device in devices:
-            out += self._changed(DeviceState(device, status, reason, 0, 0), now)
+            self._unfit.pop(device, None)
+        out: list[Any] = []
+        if isinstance(event, PeerUp):
+            said = dict(event.datasheets)
+            for device in devices:
+                out += self._changed(self._fit(device, said.get(device)), now)
+            return out
+        lost = [(c, d) for c, (d, _) in self._running.items() if d in devices]
+        for command, device in lost:
+            out += self.reported(Faulted(device, command, f"{host}: {event.reason}"), now)
+        for device in devices:
+            state = DeviceState(device, DeviceStatus.OFFLINE, event.reason, 0, 0)
+            out += self._changed(state, now)
         return out
+
+    def _fit(self, device: str, text: str | None) -> DeviceState:
+        """The state of a device whose host answers, and said this of it, or nothing."""
+        sheet = self._sheets.get(device)
+        reason = ""
+        if text is not None and sheet is not None:
+            try:
+                reason = "; ".join(differences(text, sheet))
+            except RemoteProtocolError as error:
+                reason = str(error)
+        if not reason:
+            return DeviceState(device, DeviceStatus.READY, "", 0, 0)
+        self._unfit[device] = f"the datasheet of {device}: {reason}"[:MAX_TEXT]
+        return DeviceState(device, DeviceStatus.FAULT, self._unfit[device], 0, 0)

@@ -10,6 +10,7 @@ from qstack.adjacency import PeerLost, PeerUp
 from qstack.application.machine import Application, FromUser, UserDown, UserUp
 from qstack.errors import RemoteProtocolError
 from qstack.hal.commands import CommandIds
+from qstack.hal.plugins import Sheet
 from qstack.link.machine import Link, LinkPeerDown, LinkPeerUp
 from qstack.machine import (
     DRAINED,
@@ -32,9 +33,9 @@ from qstack.messages.devices import (
     DeviceState,
 )
 from qstack.network.machine import Network, OnLink
+from qstack.physical.events import SLOTS_CHANGED
 from qstack.physical.machine import (
     NodePhysical,
-    SlotsChanged,
     StationReachable,
     StationUnreachable,
 )
@@ -50,7 +51,8 @@ class EndNodeParameters:
     """An end node as its network file describes it.
 
     `hosts`: (device, process) for devices that another process serves; the others are
-    reached by Device actions. `memory` is the memory device whose slots these are.
+    reached by Device actions. `sheets` are datasheets of such devices. `memory` is the
+    memory device whose slots these are.
     """
 
     identity: Identity
@@ -59,6 +61,7 @@ class EndNodeParameters:
     communication: tuple[int, ...]
     storage: tuple[int, ...]
     hosts: tuple[tuple[str, NodeName], ...]
+    sheets: tuple[tuple[str, Sheet], ...] = ()
 
 
 class EndNode:
@@ -84,12 +87,15 @@ class EndNode:
             self.name, self.boot, parameters.memory, self.slots, commands
         )
         self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
-        self.devices = Devices(parameters.hosts, self.neighbours, self._device_state)
+        self.devices = Devices(
+            parameters.hosts, self.neighbours, self._device_state, parameters.sheets
+        )
         self._answers_physical = {name: partial(self._to_physical, name) for name in self._links}
         self._answers_link = {name: partial(self._to_link, name) for name in self._links}
         self._dirty: set[LinkName] = set()
         self._stepped: set[LinkName] = set(self._links)
         self._deadlines: dict[LinkName, Instant | None] = {}
+        self._first: Instant | None = None
         self._released = 0
         self._stores = bool(parameters.storage)
 
@@ -98,8 +104,10 @@ class EndNode:
         """When this node wants a TICK."""
         for link in self._stepped:
             self._deadlines[link] = earliest(self.physical[link].deadline, self.link[link].deadline)
-        self._stepped.clear()
-        return earliest(self.neighbours.deadline, *self._deadlines.values())
+        if self._stepped:
+            self._stepped.clear()
+            self._first = earliest(*self._deadlines.values())
+        return earliest(self.neighbours.deadline, self._first)
 
     def start(self, now: Instant) -> list[Any]:
         """Call the neighbours. Once, before any event."""
@@ -135,8 +143,19 @@ class EndNode:
     def _to_physical(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
         self._dirty.add(link)
         self._stepped.add(link)
+        physical = self.physical[link]
+        actions = physical.handle(event, now)
+        if not actions:
+            return actions
+        out = self._of_physical(link, actions, now)
+        while physical.left:
+            # The rest of what it has to indicate, now that the link has answered.
+            out += self._of_physical(link, physical.handle(TICK, now), now)
+        return out
+
+    def _of_physical(self, link: LinkName, actions: list[Any], now: Instant) -> list[Any]:
         out: list[Any] = []
-        for action in self.physical[link].handle(event, now):
+        for action in actions:
             match action:
                 case Up():
                     out += self._to_link(link, action.event, now)
@@ -229,7 +248,7 @@ class EndNode:
         reason = "" if type(event) is PeerUp else str(getattr(event, "reason", ""))
         out: list[Any] = []
         if peer in self.devices.hosts:
-            out += self.devices.host_changed(peer, up, reason, now)
+            out += self.devices.host_changed(event, now)
         touched = False
         for name, link in self._links.items():
             if link.station == peer:
@@ -254,14 +273,17 @@ class EndNode:
         while self._dirty or self._released != self.slots.releases:
             if self._released != self.slots.releases:
                 self._released = self.slots.releases
-                for link in self.physical:
-                    out += self._to_physical(link, SlotsChanged(), now)
+                for link, physical in self.physical.items():
+                    physical.handle(SLOTS_CHANGED, now)
+                    self._dirty.add(link)
                     if self._stores:  # some half may be waiting for a storage slot
                         out += self._to_link(link, DRAINED, now)
-            dirty, self._dirty = sorted(self._dirty), set()
-            for link in dirty:
-                out += self._to_physical(link, DRAINED, now)
-            self._dirty -= set(dirty)
+            dirty, self._dirty = self._dirty, set()
+            for link in sorted(dirty) if len(dirty) > 1 else dirty:
+                self._stepped.add(link)
+                actions = self.physical[link].handle(DRAINED, now)
+                if actions:
+                    out += self._of_physical(link, actions, now)
         out += self.neighbours.drain(now)
         return out
 

@@ -9,6 +9,7 @@ and the event heap, know no more than that.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from qstack.adjacency import (
@@ -22,7 +23,7 @@ from qstack.adjacency import (
     Shut,
 )
 from qstack.errors import RemoteProtocolError
-from qstack.machine import DRAINED, TICK, Arrived, Note, Transmit, Up, record
+from qstack.machine import DRAINED, TICK, Arrived, Note, Up, earliest, record
 from qstack.messages.control import Hello
 from qstack.messages.wire import KIND_OF, Layer
 from qstack.units import BootId, Duration, Instant, NodeName
@@ -43,6 +44,13 @@ ALLOWED: dict[tuple[str, str], frozenset[Layer]] = {
 """Which layers' messages a party of the first role takes from one of the second."""
 
 MAX_USERS = 64
+
+
+@cache
+def kinds_between(mine: str, theirs: str) -> frozenset[type[Any]]:
+    """Return the messages that a party of the first role takes from one of the second."""
+    layers = ALLOWED.get((mine, theirs), frozenset())
+    return frozenset(cls for cls, kind in KIND_OF.items() if kind.layer in layers)
 
 
 @record
@@ -90,25 +98,34 @@ class Neighbours:
         self._dirty: dict[NodeName, Adjacency] = {}
         self._stepped: dict[NodeName, Adjacency] = {}
         self._deadlines: dict[NodeName, Instant | None] = {}
+        self._first: Instant | None = None
+        self._accepts: dict[NodeName, frozenset[type[Any]]] = {}
         self.counters = {"strangers": 0, "misplaced": 0, "remote-errors": 0}
 
     @property
     def deadline(self) -> Instant | None:
         """The earliest deadline of any adjacency."""
-        for peer, adjacency in self._stepped.items():
-            self._deadlines[peer] = adjacency.deadline
-        self._stepped.clear()
-        # A plain loop: this is asked after every event of the process.
-        first = None
-        for deadline in self._deadlines.values():
-            if deadline is not None and (first is None or deadline < first):
-                first = deadline
-        return first
+        if self._stepped:
+            for peer, adjacency in self._stepped.items():
+                self._deadlines[peer] = adjacency.deadline
+            self._stepped.clear()
+            self._first = earliest(*self._deadlines.values())
+        return self._first
 
     def open(
-        self, peer: NodeName, role: str, port: str, *, initiate: bool, now: Instant
+        self,
+        peer: NodeName,
+        role: str,
+        port: str,
+        *,
+        initiate: bool,
+        now: Instant,
+        datasheets: tuple[tuple[str, str], ...] = (),
     ) -> list[Any]:
-        """Begin to talk with `peer`, which has this role, through the port of this name."""
+        """Begin to talk with `peer`, which has this role, through the port of this name.
+
+        `datasheets`, (device, text), are told to it with every greeting.
+        """
         identity, timing = self.identity, self.identity.timing
         parameters = AdjacencyParameters(
             name=identity.name,
@@ -122,19 +139,23 @@ class Neighbours:
             ack_delay_ns=timing.ack_delay_ns,
             hello_interval_ns=timing.hello_interval_ns,
             lab_per_wall=timing.lab_per_wall,
+            datasheets=datasheets,
         )
         adjacency = Adjacency(parameters, identity.boot)
         self._all[peer] = adjacency
         self._known[peer] = (role, port)
+        self._accepts[peer] = kinds_between(self.identity.role, role)
         return self._step(peer, adjacency, Open(), now)
 
     def close(self, peer: NodeName) -> None:
         """Forget a peer altogether."""
         self._all.pop(peer, None)
         self._known.pop(peer, None)
+        self._accepts.pop(peer, None)
         self._dirty.pop(peer, None)
         self._stepped.pop(peer, None)
         self._deadlines.pop(peer, None)
+        self._first = earliest(*self._deadlines.values())
         self._live.discard(peer)
 
     def is_up(self, peer: NodeName) -> bool:
@@ -146,7 +167,8 @@ class Neighbours:
         adjacency = self._all.get(peer)
         if adjacency is None:
             return [Note("post-to-nobody", (("peer", peer), ("kind", type(message).__name__)))]
-        return self._step(peer, adjacency, Post(message), now)
+        self._stepped[peer] = self._dirty[peer] = adjacency
+        return adjacency.handle(Post(message), now)  # at most a note
 
     def arrived(self, event: Arrived, now: Instant) -> list[Any]:
         """Take a datagram that came in by a port; strangers are counted and dropped.
@@ -199,10 +221,10 @@ class Neighbours:
     def drain(self, now: Instant) -> list[Any]:
         """Let out what was collected, bundled."""
         actions: list[Any] = []
-        while self._dirty:
-            peer, adjacency = self._dirty.popitem()
-            actions += self._step(peer, adjacency, DRAINED, now)
-            self._dirty.pop(peer, None)
+        for peer, adjacency in self._dirty.items():
+            self._stepped[peer] = adjacency
+            actions += adjacency.handle(DRAINED, now)  # nothing comes up by it
+        self._dirty.clear()
         return actions
 
     def report(self) -> dict[str, Any]:
@@ -224,10 +246,10 @@ class Neighbours:
         if not adjacency.quiet(now):
             self._dirty[peer] = adjacency
         for action in indicated:
-            if type(action) is Transmit or type(action) is Note:
-                actions.append(action)
-            elif type(action) is Up:
+            if type(action) is Up:
                 actions += self._up(peer, action.event, now)
+            else:
+                actions.append(action)
         return actions
 
     def _up(self, peer: NodeName, event: Any, now: Instant) -> list[Any]:
@@ -235,13 +257,12 @@ class Neighbours:
             return self._peer_changed(peer, event, now)
         if peer not in self._live:
             return []
-        role = self._known[peer][0]
-        layer = KIND_OF[type(event.message)].layer
-        if layer not in ALLOWED.get((self.identity.role, role), frozenset()):
+        message = event.message
+        if type(message) not in self._accepts[peer]:
             self.counters["misplaced"] += 1
-            return [Note("misplaced", (("peer", peer), ("kind", type(event.message).__name__)))]
+            return [Note("misplaced", (("peer", peer), ("kind", type(message).__name__)))]
         try:
-            return self._deliver(peer, role, event.message, now)
+            return self._deliver(peer, self._known[peer][0], message, now)
         except RemoteProtocolError as error:
             self.counters["remote-errors"] += 1
             return [Note("remote-error", (("peer", peer), ("reason", str(error))))]

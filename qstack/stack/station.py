@@ -8,6 +8,7 @@ from typing import Any
 from qstack.adjacency import PeerLost, PeerUp
 from qstack.errors import RemoteProtocolError
 from qstack.hal.commands import CommandIds
+from qstack.hal.plugins import Sheet
 from qstack.machine import (
     DRAINED,
     TICK,
@@ -33,11 +34,12 @@ from qstack.units import Instant, LinkName, NodeName
 
 @record
 class StationParameters:
-    """A station as its network file describes it; `hosts` as for an end node."""
+    """A station as its network file describes it; `hosts`, `sheets` as for an end node."""
 
     identity: Identity
     links: tuple[LinkParameters, ...]
     hosts: tuple[tuple[str, NodeName], ...]
+    sheets: tuple[tuple[str, Sheet], ...] = ()
 
 
 class StationNode:
@@ -50,7 +52,9 @@ class StationNode:
         self._commands = CommandIds()
         self.physical = Station(parameters.links, self._commands, self.boot)
         self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
-        self.devices = Devices(parameters.hosts, self.neighbours, self._to_physical)
+        self.devices = Devices(
+            parameters.hosts, self.neighbours, self._to_physical, parameters.sheets
+        )
         self._dirty = False
         self._asking: list[tuple[NodeName, int]] = []
         self._counting: set[int] = set()
@@ -129,7 +133,7 @@ class StationNode:
         reason = "" if type(event) is PeerUp else str(getattr(event, "reason", ""))
         out: list[Any] = []
         if peer in self.devices.hosts:
-            out += self.devices.host_changed(peer, up, reason, now)
+            out += self.devices.host_changed(event, now)
         if isinstance(event, PeerUp):
             out += self._to_physical(EndReachable(peer, event.boot), now)
         else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from qstack.application.machine import Application, FromUser, UserDown, UserUp
+from qstack.application.machine import MOST_ENDED, Application, FromUser, UserDown, UserUp
 from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
 from qstack.machine import Device, Down, Send
@@ -20,6 +20,7 @@ from qstack.messages.application import (
     Listen,
     Measured,
     MeasureQubit,
+    PairExpired,
     PairReady,
     RequestDone,
     StopListen,
@@ -154,6 +155,26 @@ def test_a_user_that_goes_leaves_nothing_behind(bench: Bench) -> None:
     fault = Faulted("alice/memory", device.command.command, "broken")
     assert bench.do(fault) == []
     assert bench.slots.free() == 4
+
+
+def test_a_pair_that_expires_after_its_request_ended_is_still_told_to_its_user(
+    bench: Bench,
+) -> None:
+    bench.do(UserUp("u"))
+    bench.do(UserUp("v"))
+    mine, theirs = bench.create("u"), bench.create("v")
+    for request in (mine, theirs):
+        bench.do(RequestDone(request, 1, 0))
+    expired = PairExpired(mine, INFO.pair, "lost")
+    assert bench.do(expired) == [Send("u", expired)]
+    bench.do(UserDown("u", "left"))
+    assert bench.do(expired) == []
+    also = PairExpired(theirs, INFO.pair, "lost")
+    assert bench.do(also) == [Send("v", also)]
+    # Remembered are the latest; the first of so many is forgotten.
+    for _ in range(MOST_ENDED):
+        bench.do(RequestDone(bench.create("v"), 1, 0))
+    assert bench.do(also) == []
 
 
 def test_a_pair_that_comes_after_its_user_went_is_freed(bench: Bench) -> None:

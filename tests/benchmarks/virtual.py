@@ -15,21 +15,27 @@ import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import attrs
 
+from qstack.machine import DRAINED, TICK, Transmit
+from qstack.messages.application import Status
 from qstack.messages.devices import EmitterHeralded
+from qstack.messages.wire import KIND_OF, Datagram, Frame, Header
 from qstack.sim.devices import TrappedIonParameters
+from qstack.sim.heap import EventHeap, Wire
 from qstack.sim.network import Surroundings
 from qstack.stack import Timing
 from qstack.testing import terms
-from qstack.units import SECOND
+from qstack.units import SECOND, Chance
 from tests.benchmarks.table import Figure
 from tests.sim.worlds import POLARISATION, Driver, driver_of
 from tests.whole.rig import Lab, Rig
 
 WORLD_RATIO = 1.5
 LIKELY, UNLIKELY = 0.5, 1e-6
+ENTRY_US = 7.0
 QUBITS = 4
 HEAP = "heap operations"
 
@@ -120,6 +126,32 @@ def _silent(surroundings: Surroundings) -> Surroundings:
     return Surroundings(surroundings.wire, surroundings.user_ns, surroundings.device_ns, timing)
 
 
+class _Echo:
+    """Answers whatever it hears when its inbox is drained: a host that costs next to nothing."""
+
+    deadline = None
+
+    def __init__(self, name: str, peer: str) -> None:
+        header = Header(1, name, peer, 1, 1, 1, 0, 0, 0, 0)
+        frame = Frame(KIND_OF[Status].number, "application", 1, False, Status(1, ""))
+        self._answer = [Transmit("peer", Datagram(header, (frame,)))]
+
+    def handle(self, event: Any, now: int) -> list[Any]:
+        return self._answer if event is DRAINED else []
+
+
+def heap_us(entries: int = 100_000) -> float:
+    """Return microseconds of processor time of the heap alone per entry, each of two steps."""
+    heap = EventHeap(Chance(1), Wire(1_000))
+    heap.add("alice", _Echo("alice", "bob"))
+    heap.add("bob", _Echo("bob", "alice"))
+    heap.post("alice", TICK)
+    with _undisturbed():
+        begun = time.process_time()
+        heap.run(1_000 * entries)
+        return (time.process_time() - begun) * 1e6 / heap.entries
+
+
 def figures(operation_us: float, pairs: int = 2_000, repetitions: int = 3) -> Iterator[Figure]:
     """Measure the world and the network; medians. `operation_us`: of the calibration."""
 
@@ -127,6 +159,10 @@ def figures(operation_us: float, pairs: int = 2_000, repetitions: int = 3) -> It
         return Figure(name, value, "us", ratio=value / operation_us, ratio_of=HEAP)
 
     tries = range(repetitions)
+    alone = statistics.median(heap_us() for _ in tries)
+    yield Figure(
+        "heap alone, per entry", alone, "us", ENTRY_US, ratio=alone / operation_us, ratio_of=HEAP
+    )
     likely, unlikely = (
         statistics.median(world_us(p, pairs, seed + 1) for seed in tries)
         for p in (LIKELY, UNLIKELY)

@@ -29,6 +29,7 @@ from qstack.messages.application import (
     Measured,
     MeasureQubit,
     OutcomeReady,
+    PairExpired,
     PairReady,
     RequestDone,
     RequestEnded,
@@ -40,6 +41,9 @@ from qstack.messages.common import Basis, PairId, PairInfo, Qubit, RequestId
 from qstack.stack.hosting import Neighbours
 from qstack.units import Chance, Instant
 from tests.drivers.hosts import LOOPBACK
+
+LATE = 99
+"""A request for so many pairs ends after two, of which one expires afterwards."""
 
 
 def terms(number: int) -> Terms:
@@ -63,6 +67,7 @@ class FakeNode:
         identity = identity_of(network, "alice", "node", Chance(1))
         self.name, self.boot = identity.name, identity.boot
         self.neighbours = Neighbours(identity, self._deliver, self._changed)
+        self.port: Port
         self.gone = trio.Event()
         self.freed = trio.Event()
 
@@ -107,7 +112,8 @@ class FakeNode:
                     )
                     for n in range(self.incoming)
                 ]
-                return [Answer(message.reference, None, ""), *kept]
+                answer = Answer(message.reference, None, "")
+                return [answer, *kept, *self._late(other, kept)]
             case MeasureQubit() if message.qubit.slot > 50:
                 return [Answer(message.reference, ErrorCode.CREATE, "not yours")]
             case MeasureQubit():
@@ -124,12 +130,28 @@ class FakeNode:
                 self.freed.set()
         return []
 
+    def _late(self, request: RequestId, kept: list[PairReady]) -> list[Any]:
+        """The request of another node ends, and then its first pair expires."""
+        if self.incoming != LATE:
+            return []
+        return [RequestDone(request, 2, 0), PairExpired(request, kept[0].info.pair, "lost")]
+
     def _create(self, message: CreateKeep | CreateMeasure) -> list[Any]:
         number = message.terms.number
         request = RequestId("alice", self.boot, message.reference)
         out: list[Any] = [Created(message.reference, request)]
         if number > 100:
             return [*out, RequestEnded(request, ErrorCode.UNSUPPORTED, "too many", 0)]
+        if number == LATE:
+            # Two pairs, of which the first expires in time and the second when all is over.
+            first, second = (
+                PairReady(request, "bob", 0, info(n), Qubit(n, 1), None, None, False)
+                for n in (0, 1)
+            )
+            in_time, late = (
+                PairExpired(request, each.info.pair, "lost") for each in (first, second)
+            )
+            return [*out, first, in_time, second, RequestDone(request, 2, 0), late]
         for n in range(number):
             if isinstance(message, CreateKeep):
                 out.append(PairReady(request, "bob", 0, info(n), Qubit(n, 1), None, None, False))
@@ -153,7 +175,8 @@ async def running(
     socket = UdpSocket(LOOPBACK, owner="alice", port_name="user")
     network = lab(format_address(socket.address))
     node = FakeNode(network, incoming)
-    pump = Pump(node, (Port("user", socket, {}, learns=True),), LabClock())
+    node.port = Port("user", socket, {}, learns=True)
+    pump = Pump(node, (node.port,), LabClock())
     scope = trio.CancelScope()
 
     async def live(task_status: trio.TaskStatus[None]) -> None:

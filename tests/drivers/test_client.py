@@ -16,12 +16,13 @@ from qstack.messages.application import (
     FreeQubit,
     Listen,
     OutcomeReady,
+    PairExpired,
     PairReady,
     StopListen,
 )
 from qstack.messages.common import PLAIN_Z, Basis, Qubit
 from qstack.messages.devices import Gate
-from tests.drivers.fake_node import info, lab, running, terms
+from tests.drivers.fake_node import LATE, info, lab, running, terms
 from tests.drivers.hosts import LOOPBACK
 
 LIMIT_S = 30
@@ -71,6 +72,31 @@ async def test_a_cancelled_request_ends_its_loop_with_other() -> None:
             with pytest.raises(RequestFailed) as caught:
                 await anext(aiter(request))
     assert caught.value.code is ErrorCode.OTHER
+
+
+async def test_a_pair_that_expires_after_its_loop_has_ended_reaches_the_program() -> None:
+    with trio.fail_after(LIMIT_S):
+        async with running() as (network, _, scope), connect(network, "alice") as (alice,):
+            request = await alice.create_keep(terms(LATE))
+            got = [delivery async for delivery in request]
+            assert [type(each) for each in got] == [PairReady, PairExpired, PairReady]
+            node: Node = alice
+            expired = await anext(node.expired)
+            assert (expired.request, expired.pair) == (request.id, info(1).pair)
+            scope.cancel()
+            with pytest.raises(Unreachable):
+                await anext(node.expired)
+            with pytest.raises(Unreachable):
+                await anext(node.expired)
+
+
+async def test_a_pair_for_a_listener_expires_in_its_loop_even_after_its_request_ended() -> None:
+    with trio.fail_after(LIMIT_S):
+        async with running(LATE) as (network, _, _), connect(network, "alice") as (alice,):
+            incoming = aiter(await alice.listen(7))
+            got = [await anext(incoming) for _ in range(LATE + 1)]
+            assert isinstance(got[-1], PairExpired)
+            assert got[-1].pair == info(0).pair
 
 
 async def test_calls_are_answered_each_with_its_own_answer() -> None:

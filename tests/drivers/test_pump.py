@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from qstack.codec import decode_body, decode_datagram
+from qstack.drivers.client import connect
 from qstack.drivers.devices import LocalDevices
 from qstack.drivers.pump import MAX_LEARNED, LabClock, Outside, Port, Pump
 from qstack.drivers.timer import KernelTimer, ScopeTimer, Timer
@@ -18,6 +19,7 @@ from qstack.drivers.udp import UdpSocket
 from qstack.machine import Arrived, Drained, FromDevice, Note, Tick
 from qstack.messages.control import Bye, KeepAlive
 from qstack.stack import FromNode, ToNode
+from tests.drivers.fake_node import running
 from tests.drivers.hosts import EchoHost, PureMemory, data, open_port
 
 LIMIT_S = 20
@@ -197,6 +199,40 @@ def test_a_client_that_comes_back_from_another_port_is_answered_there() -> None:
     assert port.admits("user", ("127.0.0.1", 2))
     assert port.address_of("user") == ("127.0.0.1", 2)
     port.socket.close()
+
+
+def test_a_flood_of_strangers_never_takes_the_address_of_who_has_an_adjacency() -> None:
+    port = open_port("user", learns=True)
+    live = {"user-a": ("127.0.0.1", 1), "user-b": ("127.0.0.1", 2)}
+    for name, address in live.items():
+        assert port.admits(name, address)
+    port.holds = live.__contains__
+    # The live ones stay silent all the while.
+    for number in range(3 * MAX_LEARNED):
+        assert port.admits(f"stranger-{number}", ("127.0.0.1", 1_000 + number))
+        assert not port.admits("user-a", ("127.0.0.1", 10_000 + number))
+    assert {name: port.address_of(name) for name in live} == live
+    assert len(port.learned) == MAX_LEARNED
+    # Of one whose adjacency has ended, the latest address counts again.
+    port.holds = {"user-b"}.__contains__
+    assert port.admits("user-a", ("127.0.0.1", 3))
+    # Where everybody has one, nobody new is taken.
+    port.holds = lambda name: True
+    assert not port.admits("late", ("127.0.0.1", 4))
+    assert len(port.learned) == MAX_LEARNED
+    port.socket.close()
+
+
+async def test_a_live_program_keeps_its_address_under_a_flood_of_strangers_names() -> None:
+    with trio.fail_after(LIMIT_S):
+        async with running() as (network, node, _), connect(network, "alice") as (alice,):
+            await alice.status()
+            (client,) = node.port.learned
+            for number in range(2 * MAX_LEARNED):
+                # Stepped at once, so that the program cannot speak up between two of them.
+                source = ("127.0.0.1", 1_000 + number)
+                assert node.port.admits(f"far-{number}", source)
+            assert client in node.port.learned
 
 
 def test_a_port_that_does_not_learn_takes_nobody_new() -> None:

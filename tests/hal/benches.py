@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from typing import Any
 
+import emulated_fpga
+from emulated_ends import EmulatedEmitter, EmulatedMemory
+
+from qstack.hal.coincidence import Scan
 from qstack.hal.contract import Bench, body_of
 from qstack.hal.middleware import FaultPlan, Faults
+from qstack.hal.pair_analyser import Correlation, PairAnalyser
+from qstack.hal.receivers import Channel
 from qstack.hal.replay import ReplayDetector
+from qstack.hal.served import Served
 from qstack.hal.server import Commanded
 from qstack.hal.software_station import SoftwareStation, Sorting
 from qstack.machine import TICK, Tick
-from qstack.messages.common import PLAIN_Z
+from qstack.messages.common import PLAIN_Z, Basis
 from qstack.messages.devices import (
     DetectorOpen,
     DeviceStatus,
@@ -50,15 +55,7 @@ WINDOW_PS = 1_000_000
 
 def example_module() -> Any:
     """The example of an out-of-process device, which belongs to no package."""
-    name = "emulated_fpga"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, EXAMPLE)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+    return emulated_fpga
 
 
 class InWorld:
@@ -231,6 +228,116 @@ def fpga(**behaviour: Any) -> Bench:
     return Bench("analyser", make, setup, (OPEN, brief), unready=unready)
 
 
+class OnBench:
+    """The emulated bench with both its emitters, of which one is stepped as if it stood alone."""
+
+    def __init__(self, *, clock: bool) -> None:
+        module = example_module()
+        behaviour = module.Behaviour(0.3, late_ns=5_000, restart_after=4, boot_ns=60_000)
+        fpga = module.EmulatedFpga("analyser", behaviour, Chance(3))
+        ends = [EmulatedEmitter(f"emitter-{end}", fpga.clocks) for end in "ab"]
+        fpga.lines.extend(ends)
+        owners = {"analyser": "station", "emitter-a": "alice", "emitter-b": "bob"}
+        self._server = Served({each.name: each for each in (fpga, *ends)}, owners)
+        for command in (CLOCK, OPEN, arm("emitter-b", 0), arm("emitter-b", 1)) if clock else ():
+            self._server.handle(Commanded(owners[command.device], command), 0)
+
+    @property
+    def deadline(self) -> Instant | None:
+        return self._server.deadline
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        wrapped = TICK if type(event) is Tick else Commanded("alice", event)
+        bodies = [body_of(up) for up in self._server.handle(wrapped, now)]
+        return [body for body in bodies if body.device == "emitter-a"]
+
+
+def bench_emitter() -> Bench:
+    name = "emitter-a"
+    brief = EmitterArm(name, 0, "link", 2, (), 0, False, 3)
+    examples = (arm(name, 0), arm(name, 1), brief)
+    late = arm(name, 0, exact=True, not_before=3)
+    return Bench(
+        name,
+        lambda: OnBench(clock=True),
+        (),
+        examples,
+        late=late,
+        unready=lambda: OnBench(clock=False),
+    )
+
+
+def bench_memory() -> Bench:
+    examples = (
+        MemoryInitialise("memory", 0, 1),
+        MemoryGate("memory", 0, Gate.H, 0, None, 0.0),
+        MemoryMove("memory", 0, 0, 2),
+        MemoryMeasure("memory", 0, 0, PLAIN_Z),
+    )
+    return Bench("memory", lambda: EmulatedMemory("memory", Chance(2)), (), examples)
+
+
+class OfPairs:
+    """One device of a source in the middle, stepped as if it stood alone."""
+
+    def __init__(self, device: str, before: tuple[Any, ...], *, over: bool = False) -> None:
+        a = tuple((place % 2, 300_000 * (place + 1)) for place in range(400))
+        b = tuple((channel, time + 7_000) for channel, time in a)
+        taggers = [
+            (f"tagger-{name}", ReplayDetector(f"tagger-{name}", tags, 20_000))
+            for name, tags in (("a", a), ("b", b))
+        ]
+        axes = (Channel(0, Basis.Z, 0), Channel(1, Basis.Z, 1))
+        analyser = PairAnalyser(
+            "analyser",
+            (("receiver-a", axes), ("receiver-b", axes)),
+            (taggers[0], taggers[1]),
+            Correlation(50, 0, Scan(100_000, 1_000), 500),
+        )
+        owners = {"analyser": "station", "receiver-a": "alice", "receiver-b": "bob"}
+        self._device, self._owner = device, owners[device]
+        made = {each.name: each for each in (analyser, *analyser.receivers)}
+        self._server = Served(made, owners)
+        for command in before:
+            self._server.handle(Commanded(owners[command.device], command), 0)
+        while over and (due := self._server.deadline) is not None and due < LONG:
+            self._server.handle(TICK, due)
+
+    @property
+    def deadline(self) -> Instant | None:
+        return self._server.deadline
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        wrapped = TICK if type(event) is Tick else Commanded(self._owner, event)
+        bodies = [body_of(up) for up in self._server.handle(wrapped, now)]
+        return [body for body in bodies if body.device == self._device]
+
+
+def pair_receiver() -> Bench:
+    before = (CLOCK, OPEN, measure("receiver-b", 1_000))
+    examples = (measure("receiver-a", 3), measure("receiver-a", 1_000))
+    return Bench(
+        "receiver-a",
+        lambda: OfPairs("receiver-a", before),
+        (),
+        examples,
+        late=measure("receiver-a", 3, exact=True),
+        late_ns=50_000,
+        unready=lambda: OfPairs("receiver-a", before, over=True),
+    )
+
+
+def pair_analyser() -> Bench:
+    before = (CLOCK, measure("receiver-a", 1_000), measure("receiver-b", 1_000))
+    brief = StationOpen("analyser", 0, "link", (), 0, 7, 2, WINDOW_PS, False)
+    return Bench(
+        "analyser",
+        lambda: OfPairs("analyser", before),
+        (StationClock("analyser", 0, "link", CYCLE),),
+        (OPEN, brief),
+    )
+
+
 def faulty(bench: Bench, plan: FaultPlan) -> Bench:
     """The device behind faults, which must leave the contract whole."""
 
@@ -252,10 +359,14 @@ DEVICES = {
     "sim.analyser": sim_analyser("polarisation"),
     "replay.detector": replay(),
     "software.station": software(),
+    "receiver of pairs": pair_receiver(),
+    "analyser of pairs": pair_analyser(),
     "emulated FPGA": fpga(),
     "emulated FPGA, late": fpga(late_ns=45_000),
     "emulated FPGA, lossy": fpga(drop_every=2),
     "emulated FPGA, restarting": fpga(restart_after=2, boot_ns=60_000),
+    "emulated emitter": bench_emitter(),
+    "emulated memory": bench_memory(),
     "replay.detector behind faults": faulty(replay(), FaultPlan(0.3, 9_000, 0.3, 0.3)),
 }
 """Every device by the name that a report shows."""

@@ -9,7 +9,8 @@ import pytest
 
 from qstack.drivers.devices import LocalDevices
 from qstack.errors import ConfigError
-from qstack.hal.contract import Session, ends
+from qstack.hal.commands import ends
+from qstack.hal.contract import Session
 from qstack.hal.middleware import FaultPlan, Faults, Recorder, differs
 from qstack.hal.replay import ReplayDetector
 from qstack.hal.served import Served

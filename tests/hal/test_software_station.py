@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qstack.errors import ConfigError
-from qstack.hal.replay import ReplayDetector
+from qstack.hal.replay import REPLAY, ReplayDetector, ReplayParameters
 from qstack.hal.software_station import (
     SOFTWARE,
     SoftwareStation,
@@ -273,48 +273,24 @@ def test_a_fault_of_the_detector_is_one_of_the_opening_and_it_can_be_opened_agai
     assert len(tagger.opened) == 2
 
 
-def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install a distribution whose one entry point is a detector of this package."""
-    info = folder / "lab_detectors-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-detectors\nVersion: 1.0\n")
-    text = "[qstack.detectors]\nlab.replay = qstack.hal.replay:REPLAY\n"
-    (info / "entry_points.txt").write_text(text)
-    monkeypatch.syspath_prepend(str(folder))
-
-
-def test_the_plugin_builds_a_station_around_any_installed_detector(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(tmp_path, monkeypatch)
+def test_the_plugin_builds_a_station_around_a_detector_of_its_node(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", t=np.array([at(2, 0, 9)], dtype=np.int64))
-    options = {"record": str(tmp_path / "r.npz"), "array": "t", "batch_ns": 1_000}
+    tags = ReplayParameters(str(tmp_path / "r.npz"), array="t", batch_ns=1_000)
     parameters = SoftwareStationParameters(
-        "single-click", "lab.replay", options, ((1, 2),), offset_ps=500_000, latency_ns=1_500
+        "single-click", "tagger", ((1, 2),), offset_ps=500_000, latency_ns=1_500
     )
     assert not SOFTWARE.sheet(parameters).trigger_lines  # type: ignore[union-attr]  # a station's
     assert SOFTWARE.build is not None
-    made = SOFTWARE.build("s", parameters)
+    assert REPLAY.build is not None
+    made = SOFTWARE.build("s", parameters, "node.tagger", REPLAY.build("node.tagger", tags))
     made.handle(StationClock("s", 1, "link", CYCLE_NS), 0)
     made.handle(opening(modes=1), 0)
     (clicks,) = [event for _, event in drain(made) if isinstance(event, StationClicks)]
     assert (clicks.cycle, clicks.tags_ps) == (2, (9,))
 
 
-def test_every_problem_of_the_parameters_is_named_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    install(tmp_path, monkeypatch)
-    wrong = SoftwareStationParameters(
-        "m", "lab.replay", {"record": "r", "rate": 0.0}, visibility=2.0, bits=((0, 99),), mode_ps=-1
-    )
+def test_every_problem_of_the_parameters_is_named_at_once() -> None:
+    wrong = SoftwareStationParameters("m", "tagger", visibility=2.0, bits=((0, 99),), mode_ps=-1)
     with pytest.raises(ConfigError) as error:
         SOFTWARE.sheet(wrong)
-    assert len(error.value.problems) == 5
-    unknown = SoftwareStationParameters("m", "lab.replay", {"record": "r", "colour": "red"})
-    with pytest.raises(ConfigError, match="colour"):
-        SOFTWARE.sheet(unknown)
-    with pytest.raises(ConfigError, match="simulated world"):
-        SOFTWARE.sheet(SoftwareStationParameters("m", "sim.threshold", {}))
-    with pytest.raises(ConfigError, match="no plugin"):
-        SOFTWARE.sheet(SoftwareStationParameters("m", "lab.none", {}))
+    assert len(error.value.problems) == 3

@@ -127,6 +127,7 @@ class End:
         self.seen = 0
         self.hears_station = True
         self.losses = 0
+        self.gap: list[tuple[int, int, RequestId]] = []
         self.ups: list[Any] = []
         self.log: list[Any] = []
         self.boot = boot
@@ -349,6 +350,11 @@ class Rig:
         def lost() -> None:
             if qubit is not None:
                 end.slots.release(qubit, "physical")
+            if end.hears_station and boot == self.station_boot:
+                end.seen = sequence
+                self.step(end, PairMissing(*head, "the station was lost"))
+            else:
+                end.gap.append(head)
 
         when = max(self.now + self.herald_ns(), self.fifo.get(("herald", end.name), 0))
         self.fifo["herald", end.name] = when
@@ -372,9 +378,14 @@ class Rig:
         self.step(end, StationDown(self.station_boot, "silent"))
 
     def find_station(self, name: str) -> None:
-        self.ends[name].hears_station = True
-        self.ends[name].seen = self.sequence
-        self.step(self.ends[name], StationUp(self.station_boot))
+        end = self.ends[name]
+        end.hears_station = True
+        self.step(end, StationUp(self.station_boot))
+        gap, end.gap = end.gap, []
+        for head in gap:
+            if head[1] == self.station_boot:
+                end.seen = head[0]
+                self.step(end, PairMissing(*head, "the station was lost"))
 
     def restart_station(self) -> None:
         old = self.station_boot

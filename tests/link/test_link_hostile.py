@@ -64,7 +64,7 @@ def messages(known: list[RequestId]) -> st.SearchStrategy[Any]:
         st.builds(LinkExpire, link, BOOTS, SMALL, SMALL, text),
         st.builds(LinkTest, link, BOOTS, SMALL, SMALL, SMALL),
         st.builds(LinkOutcome, link, BOOTS, SMALL, st.sampled_from(list(Basis)), SMALL),
-        st.builds(LinkClose, link, ids, BOOTS, SMALL, st.booleans()),
+        st.builds(LinkClose, link, ids, BOOTS, SMALL, st.booleans(), SMALL),
         st.builds(LinkStation, link, BOOTS, SMALL, st.booleans()),
         st.builds(LinkEstimate, link, SMALL, settings_, SMALL, st.tuples(tally, tally, tally)),
         st.builds(LinkEstimate, link, SMALL, settings_, SMALL, st.lists(tally).map(tuple)),

@@ -19,12 +19,8 @@ from qstack.machine import DRAINED, TICK, Device, Note, Send, Up
 from qstack.messages import devices as dev
 from qstack.messages.common import PLAIN_Z, Basis, PairKind, RequestId
 from qstack.messages.physical import Arm, ArmReply
-from qstack.physical.machine import (
-    NodePhysical,
-    SlotsChanged,
-    StationReachable,
-    StationUnreachable,
-)
+from qstack.physical.events import SlotsChanged
+from qstack.physical.machine import NodePhysical, StationReachable, StationUnreachable
 from qstack.physical.service import (
     EndParameters,
     KeptReady,

@@ -58,6 +58,25 @@ def test_ends_that_start_out_of_phase_meet_in_the_same_cycles(
         lab.rested()
 
 
+def test_a_restarted_station_is_not_aimed_at_by_the_clock_of_its_former_life() -> None:
+    """The former clock was 50 ms ahead: at that distance eight pairs would take a second."""
+    confirm_ns = 400_000
+    lab = lab_of(Faults(delay=(50_000, 50_000)), confirm_ns, 1)
+    lab.jobs, lab.done = [job(1, 4)], {name: [0] for name in NAMES}
+    lab.connect()
+    for name in NAMES:
+        lab.serve(name)
+    lab.run(lab.now + 50 * MS)
+    assert len(lab.sequences("alice")) == 4
+    lab.restart_station()
+    lab.jobs, lab.done = [job(2, 8)], {name: [0] for name in NAMES}
+    for name in NAMES:
+        lab.serve(name)
+    lab.run(lab.now + 100 * confirm_ns)
+    assert len(lab.sequences("alice")) == len(lab.sequences("bob")) == 12
+    lab.rested()
+
+
 def test_ends_with_unlike_ports_use_nested_grids() -> None:
     """The slow end's grid is coarser; nearly all of its attempts find the other end armed."""
     lab = lab_of(Faults(delay=(20_000, 20_000)), 400_000, 1)

@@ -273,7 +273,7 @@ def test_words_about_pairs_and_requests_that_are_not_there_change_nothing() -> N
             LinkTest("ab", 4_711, turn, 1, 5),
             LinkStation("ab", 4_711, 3, False),
             LinkAnswer("ab", NOBODY, None, ""),
-            LinkClose("ab", NOBODY, 4_711, 3, True),
+            LinkClose("ab", NOBODY, 4_711, 3, True, 0),
             LinkSetting("ab", version + 1, NOBODY, "alpha-0.1"),
             LinkCommit("ab", version + 1, 0, request("alice"), "alpha-0.1", 0.0, 1.0),
             LinkEstimate("ab", version + 1, "alpha-0.1", 1, ((1, 0.0, 0.0, 0.0),) * 3),

@@ -60,6 +60,12 @@ class Counts:
         odds.looked += 1
         self.masks[mask] = self.masks.get(mask, 0) + 1
 
+    def fold(self) -> None:
+        """Look at all that was made with odds that are used no more, and forget them."""
+        for odds in self.odds:
+            self._look(odds)
+        self.odds.clear()
+
     def singles(self) -> tuple[int, ...]:
         """Return in how many attempts each detector clicked."""
         for odds in self.odds:

@@ -82,12 +82,12 @@ class Heralding:
             joint = optics.joint(first, second, opening, attempt.begin, (axis_a, axis_b))
             drawn = joint.draw(self._chance)
             self._measured(attempt, pairing, (basis_a, basis_b), drawn)
-            times = self._times(drawn.clicks, opening)
+            times = self._times(drawn.clicks, attempt)
             self._clicks(attempt, drawn.clicks, self._tags(times, opening.window_ps))
             return
         pattern = table.draw(self._chance)
         clicks = pattern.clicks
-        times = self._times(clicks, attempt.opening)
+        times = self._times(clicks, attempt)
         terms = pattern.terms
         if self.optics.detuned:
             arms = (pairing.first, pairing.second)
@@ -114,7 +114,7 @@ class Heralding:
         optics, opening = self.optics, attempt.opening
         arms = (pairing.first, pairing.second)
         drawn = optics.whole(*arms, opening, attempt.begin).draw(self._chance)
-        times = self._times(drawn.clicks, opening)
+        times = self._times(drawn.clicks, attempt)
         seen, found = self._look(attempt, drawn.clicks, times)
         if seen not in self._bells:
             self.counts.miss(pairing.odds, seen)
@@ -135,7 +135,7 @@ class Heralding:
         mask = table.draw_mask(self._chance)
         shift = optics.stations_detectors
         counted = (1 << (shift or 4)) - 1
-        seen, _ = self._look(attempt, mask & counted, self._times(mask & counted, opening))
+        seen, _ = self._look(attempt, mask & counted, self._times(mask & counted, attempt))
         able = outcomes_of(mask & ~counted | seen, shift, tuple(self._bells) if shift else ())
         if not able:
             self.counts.miss(pairing.odds, seen)
@@ -143,7 +143,7 @@ class Heralding:
             return
         clicks, at_a, at_b = able[self._chance.below(len(able))]
         self._measured(attempt, pairing, (basis_a, basis_b), Joint(1.0, seen, clicks, at_a, at_b))
-        self._clicks(attempt, clicks, self._tags(self._times(clicks, opening), opening.window_ps))
+        self._clicks(attempt, clicks, self._tags(self._times(clicks, attempt), opening.window_ps))
 
     def _look(self, attempt: Attempt, clicks: int, times: list[float]) -> tuple[int, list[float]]:
         opening = attempt.opening
@@ -233,18 +233,39 @@ class Heralding:
 
     # --- time tags -----------------------------------------------------------------------
 
-    def _times(self, clicks: int, opening: Opening) -> list[float]:
+    def _times(self, clicks: int, attempt: Attempt) -> list[float]:
         """Draw the clicks' true times in the window, in picoseconds.
 
-        Exponential packets from the front of the window on, cut at its end.
+        Exponential packets from the front of the window on, or later by what their end is late,
+        cut at its end.
         """
-        lifetime, window = self.optics.lifetime_ps, opening.window_ps
+        lifetime, window = self.optics.lifetime_ps, attempt.opening.window_ps
         count = (clicks & self.optics.clicking).bit_count()
-        if not lifetime:
-            return [0.0] * count
-        reach = 1.0 - exp(-window / lifetime)
         uniform = self._chance.uniform
-        return [-lifetime * log1p(-reach * uniform()) for _ in range(count)]
+        late = self.optics.skews.late_ps(attempt.begin)
+        if late[0] <= 0 >= late[1]:
+            if not lifetime:
+                return [0.0] * count
+            reach = 1.0 - exp(-window / lifetime)
+            return [-lifetime * log1p(-reach * uniform()) for _ in range(count)]
+        times, fronts = [], self._fronts(late, window)
+        for place in range(count):
+            front = fronts[place % 2]
+            reach = 1.0 - exp(-(window - front) / lifetime) if lifetime else 0.0
+            times.append(front - lifetime * log1p(-reach * uniform()))
+        return times
+
+    def _fronts(
+        self, late: tuple[Picoseconds, Picoseconds], window: Picoseconds
+    ) -> tuple[Picoseconds, Picoseconds]:
+        """When in the window the packets of the first click and of the second begin.
+
+        Which end a photon came from is not known: either is as likely.
+        """
+        first, second = (min(max(each, 0), window) for each in late)
+        if first != second and self._chance.uniform() < 1 / 2:
+            return second, first
+        return first, second
 
     def _tags(self, times: list[float], window_ps: Picoseconds) -> tuple[Picoseconds, ...]:
         """Return what the tagger makes of these times."""

@@ -9,7 +9,7 @@ the source fires after its preparation, each receiver tells the station, the sta
 from __future__ import annotations
 
 from math import cos, pi, sin
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from qstack.errors import ConfigError
 from qstack.machine import record
@@ -48,13 +48,24 @@ from qstack.sim.world.parameters import (
 )
 from qstack.sim.world.recovery import Eyes, gap_ps, memory_of
 from qstack.sim.world.registers import Axis, Rotation, Terms, rotate
-from qstack.units import Chance, Duration, Instant, Picoseconds
+from qstack.sim.world.skews import Skews
+from qstack.units import Chance, Duration, Instant, NodeName, Picoseconds
 
 LOSS_STEP_DB = 0.02
 """Varying loss is rounded to this, so that tables can be kept."""
 
-Key: TypeAlias = tuple[Values, Values, Values, Picoseconds, tuple[float, float], tuple[Axis, ...]]
-"""What a table depends on: both settings, the station's, window, losses, axes."""
+KEPT_TABLES = 4096
+"""How many tables of a kind are kept before all are forgotten."""
+
+T = TypeVar("T")
+
+Moment: TypeAlias = tuple[tuple[float, float], tuple[Picoseconds, Picoseconds]]
+"""What varies by itself: the losses of both ends in dB, and by how much their photons are late."""
+
+Key: TypeAlias = tuple[Values, Values, Values, Picoseconds, Moment, tuple[Axis, ...]]
+"""What a table depends on: both settings, the station's, window, losses and lateness, axes."""
+
+_ALIGNED: Moment = (0.0, 0.0), (0, 0)
 
 _Z = (0.0, 0.0, 1.0)
 
@@ -96,7 +107,8 @@ class LinkOptics:
         self._constant_db: tuple[float, float] | None = None
         if all(end.wander is None for end in link.ends):
             self._constant_db = self._losses_db(0)
-        self.varies = self._constant_db is None
+        station = "" if self.source is not None else devices[link.analyser].owner
+        self.skews = Skews((link.ends[0].node, link.ends[1].node, station), self.lifetime_ps)
         self._odds: dict[Key, Odds] = {}
         self._whole: dict[Key, AttemptTable] = {}
         self._joint: dict[Key, JointTable] = {}
@@ -163,7 +175,7 @@ class LinkOptics:
                 found = Odds(attempt_table(*self._views(first, second, opening, key[4])))
             self._odds[key] = found
             self.counts.odds.append(found)
-        if self._constant_db is not None:
+        if not self.varies:
             self._last = (opening, first.values, second.values, found)
         return found
 
@@ -173,7 +185,7 @@ class LinkOptics:
         found = self._whole.get(key)
         if found is None:
             found = whole_table(*self._views(first, second, opening, key[4]))
-            self._whole[key] = found
+            _keep(self._whole, key, found)
         return found
 
     def joint(
@@ -190,25 +202,28 @@ class LinkOptics:
         else:
             detectors = (self.detectors[0], self.detectors[1])
             visibility = value(opening.values, "visibility", self.analyser.visibility)
+            losses, late = key[4]
+            window, apart = opening.window_ps, late[0] - late[1]
             view = PairView(
-                self.source, opening.values, detectors, key[4], opening.window_ps, visibility
+                self.source, opening.values, detectors, losses, window, visibility, apart
             )
             found = coincidence_table(view, *seen)
-        self._joint[key] = found
+        _keep(self._joint, key, found)
         return found
 
     def _key(
         self, first: Arm, second: Arm, opening: Opening, at: Instant, seen: tuple[Axis, ...] = ()
     ) -> Key:
-        losses = self._losses_db(at)
-        return (first.values, second.values, opening.values, opening.window_ps, losses, seen)
+        moment = self._losses_db(at), self.skews.late_ps(at)
+        return (first.values, second.values, opening.values, opening.window_ps, moment, seen)
 
     def _views(
-        self, first: Arm, second: Arm, opening: Opening, losses: tuple[float, float]
+        self, first: Arm, second: Arm, opening: Opening, moment: Moment
     ) -> tuple[ArmView, ArmView, StationView]:
+        losses, late = moment
         return (
-            ArmView(self.emitters[0], first.values, losses[0]),
-            ArmView(self.emitters[1], second.values, losses[1]),
+            ArmView(self.emitters[0], first.values, losses[0], late[0]),
+            ArmView(self.emitters[1], second.values, losses[1], late[1]),
             StationView(self.analyser, self.detectors[0], opening.window_ps, opening.values),
         )
 
@@ -216,12 +231,12 @@ class LinkOptics:
         self, terms: Terms, clicks: int, times: list[float], arms: tuple[Arm, Arm], opening: Opening
     ) -> Terms:
         """Turn the pair by the phase that the times of detuned photons imply (RZ on A)."""
-        optics = analyser_optics(*self._views(*arms, opening, (0.0, 0.0)))
+        optics = analyser_optics(*self._views(*arms, opening, _ALIGNED))
         whole = [round(time) for time in times]
         phase = phase_of(self.analyser.measurement, clicks, whole, optics)
         return rotate(terms, 0, _about_z(phase))
 
-    # --- losses --------------------------------------------------------------------------
+    # --- losses and timing ---------------------------------------------------------------
 
     def _losses_db(self, at: Instant) -> tuple[float, float]:
         if self._constant_db is not None:
@@ -238,16 +253,42 @@ class LinkOptics:
         steps = round(end.wander.loss_db(middle) / LOSS_STEP_DB)
         return end.fibre.loss_db + steps * LOSS_STEP_DB
 
-    def loss_changes(self, at: Instant) -> Instant | None:
-        """Return when the piece of constant loss that holds at `at` ends, None for never."""
-        if self._constant_db is not None:
-            return None
+    @property
+    def varies(self) -> bool:
+        """Whether losses or timing change by themselves."""
+        return self._constant_db is None or self.skews.drifting
+
+    def changes(self, at: Instant) -> Instant | None:
+        """Return when losses or timing are next other than at `at`, None for never."""
         ends = []
-        for end in self.link.ends:
-            if end.wander is not None and end.wander.sigma_db:
-                piece = max(1, end.wander.correlation_ns // 8)
-                ends.append(at - at % piece + piece)
+        if self._constant_db is None:
+            for end in self.link.ends:
+                if end.wander is not None and end.wander.sigma_db:
+                    piece = max(1, end.wander.correlation_ns // 8)
+                    ends.append(at - at % piece + piece)
+        if self.skews.drifting:
+            change = self.skews.changes(at)
+            if change is not None:
+                ends.append(change)
         return min(ends) if ends else None
+
+    def retime(self, node: NodeName, now: Instant, offset_ps: Picoseconds, drift_ppt: int) -> bool:
+        """Let a node's timing hardware be wrong from `now` on; returns whether the link cares."""
+        self._last = None
+        return self.skews.set(node, now, offset_ps, drift_ppt)
+
+    def tidy(self) -> None:
+        """Forget odds where there are too many; only while no pairing counts on any."""
+        if len(self._odds) >= KEPT_TABLES:
+            self.counts.fold()
+            self._odds.clear()
+            self._last = None
+
+
+def _keep(tables: dict[Key, T], key: Key, table: T) -> None:
+    if len(tables) >= KEPT_TABLES:
+        tables.clear()
+    tables[key] = table
 
 
 def _behind(measurement: str) -> int:

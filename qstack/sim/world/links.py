@@ -1,6 +1,6 @@
 """A link: its clock, who is armed, and the skip-ahead to the next success.
 
-Between two changes (an arm, an abort, an end, a piece of varying loss) all attempts are
+Between two changes (an arm, an abort, an end, a piece of varying loss or timing) all attempts are
 independent and alike, so the number of failures before the next success is geometric and one
 draw finds it, for each mode of the cycle. Cycles that have begun are decided; where a change
 means another probability, what was drawn for later cycles is thrown away and drawn anew, which
@@ -201,6 +201,7 @@ class Link:
         """Find who takes part from cycle `next` on, and draw what happens next."""
         self._settle()
         self._pairings, self._hit, self._stepwise = [], FOREVER, False
+        self.optics.tidy()
         clock = self.clock
         if clock is None:
             return
@@ -274,8 +275,8 @@ class Link:
         return True
 
     def _find_boundary(self, at: Instant, clock: Clock) -> None:
-        """Plan no further than the loss of the moment lasts."""
-        change = self.optics.loss_changes(at)
+        """Plan no further than loss and timing of the moment last."""
+        change = self.optics.changes(at)
         if change is not None:
             later = -(-(change - clock.epoch) // clock.cycle_ns)
             self._boundary = min(self._boundary, max(later, self.next + 1))

@@ -30,10 +30,10 @@ from qstack.sim.world import link_commands, memory_commands
 from qstack.sim.world.agenda import Report, Run, aged
 from qstack.sim.world.arms import Arm, Opening
 from qstack.sim.world.hall import WORKING, Hall, Refused
-from qstack.sim.world.parameters import Break, Mend, WorldParameters, check
+from qstack.sim.world.parameters import Break, Mend, Retime, WorldParameters, check
 from qstack.units import Chance, Instant, LinkName, NodeName
 
-WorldInput: TypeAlias = Commanded | Tick | OwnerGone | Break | Mend
+WorldInput: TypeAlias = Commanded | Tick | OwnerGone | Break | Mend | Retime
 
 
 class World:
@@ -72,6 +72,8 @@ class World:
                 self._break(event)
             case Mend():
                 self._state(event.device, DeviceStatus.READY, "mended")
+            case Retime():
+                self._retime(event)
             case _:
                 assert_never(event)
         if hall.agenda.first <= hall.now:
@@ -217,6 +219,13 @@ class World:
         self._hall.status[device] = status
         owner = self._hall.devices[device].owner
         self._hall.say(owner, DeviceState(device, status, reason, 0, 0))
+
+    def _retime(self, event: Retime) -> None:
+        hall = self._hall
+        for link in hall.links.values():
+            link.advance(hall.now)
+            if link.optics.retime(event.node, hall.now, event.offset_ps, event.drift_ppt):
+                link.replan()
 
     def _owner_gone(self, owner: NodeName) -> None:
         """End what a process had running, without a word, and lose its qubits."""

@@ -7,6 +7,7 @@ they are only brought into the form that a draw needs.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from itertools import product
 from typing import TypeAlias
@@ -28,8 +29,10 @@ from qstack.sim.devices import (
 from qstack.sim.heralding import (
     AnalyserOptics,
     ArmOptics,
+    captured,
     dark_probability,
     table_for,
+    visibility_with_delay,
 )
 from qstack.sim.states import Matrix
 from qstack.sim.world.axes import PAULIS
@@ -78,11 +81,15 @@ class AttemptTable:
 
 @record
 class ArmView:
-    """One end as the analyser sees it: emitter, its setting, and the loss on the way in dB."""
+    """One end as the analyser sees it: emitter, its setting, and the loss on the way in dB.
+
+    `late_ps`: how much later than the window expects them its photons come.
+    """
 
     emitter: EmitterParameters
     values: Values
     loss_db: float
+    late_ps: Picoseconds = 0
 
 
 @record
@@ -184,7 +191,7 @@ def arm_optics(arm: ArmView, station: StationView, dark: bool = False) -> ArmOpt
         case SpdcParameters():
             pass
     return ArmOptics(
-        efficiency=0.0 if dark else emitter.efficiency * reach * inside(emitter, window),
+        efficiency=0.0 if dark else emitter.efficiency * reach * _inside(arm, station),
         bright=value(arm.values, "alpha", alpha),
         double_excitation=double,
         noise_clicks_per_window=emitter.noise_hz * reach * window * 1e-12,
@@ -192,23 +199,41 @@ def arm_optics(arm: ArmView, station: StationView, dark: bool = False) -> ArmOpt
     )
 
 
-def inside(emitter: EmitterParameters, window_ps: Picoseconds) -> float:
+def _inside(arm: ArmView, station: StationView) -> float:
+    """The part of a packet that the window takes in.
+
+    An exponential packet should have its front at the beginning of the window; one without
+    length is blurred by the detector's jitter and should be in the middle.
+    """
+    window, late = station.window_ps, arm.late_ps
+    lifetime = arm.emitter.lifetime_ps
+    if lifetime <= 0:
+        return captured(window, station.detector.jitter_ps, late)
+    if late >= 0:
+        return packet(lifetime, max(window - late, 0))
+    return math.exp(late / lifetime) * packet(lifetime, window)
+
+
+def packet(lifetime_ps: Picoseconds, window_ps: Picoseconds) -> float:
     """The part of an exponential packet that a window from its front on takes in."""
-    if emitter.lifetime_ps <= 0:
-        return 1.0
-    return float(-np.expm1(-window_ps / emitter.lifetime_ps))
+    return float(-np.expm1(-window_ps / lifetime_ps)) if lifetime_ps > 0 else 1.0
 
 
 def analyser_optics(a: ArmView, b: ArmView, station: StationView) -> AnalyserOptics:
-    """Return the interferometer and its detectors, for these two emitters."""
+    """Return the interferometer and its detectors, for these two emitters.
+
+    The visibility is that of the setting, times the overlap of packets that come apart.
+    """
     analyser, detector = station.analyser, station.detector
+    aligned = value(station.values, "visibility", analyser.visibility)
+    lifetime = float(max(a.emitter.lifetime_ps, b.emitter.lifetime_ps))
     return AnalyserOptics(
-        visibility=value(station.values, "visibility", analyser.visibility),
+        visibility=visibility_with_delay(aligned, a.late_ps - b.late_ps, lifetime),
         dark_probability=dark_probability(detector.dark_hz, station.window_ps),
         number_resolving=isinstance(detector, NumberResolvingParameters),
         phase_sigma=analyser.phase_sigma,
         frequency_offset_hz=a.emitter.frequency_hz - b.emitter.frequency_hz,
-        lifetime_ps=float(max(a.emitter.lifetime_ps, b.emitter.lifetime_ps)),
+        lifetime_ps=lifetime,
     )
 
 

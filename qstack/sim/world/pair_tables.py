@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from itertools import product
 
@@ -16,6 +17,7 @@ from qstack.sim.heralding import (
     ClickTable,
     PairEnd,
     PairSource,
+    captured,
     dark_probability,
     pair_source,
     spdc_bsm,
@@ -26,7 +28,7 @@ from qstack.sim.world.optics import (
     Values,
     analyser_optics,
     arm_optics,
-    inside,
+    packet,
     value,
 )
 from qstack.sim.world.registers import Axis
@@ -38,6 +40,7 @@ class PairView:
     """Both receivers (detectors and loss), the source and its setting, and the window.
 
     `visibility`: of the polarisation of a single pair, between source and receivers.
+    `apart_ps`: by how much the clocks of the receivers differ.
     """
 
     source: SpdcParameters
@@ -46,6 +49,7 @@ class PairView:
     losses_db: tuple[float, float]
     window_ps: Picoseconds
     visibility: float = 1.0
+    apart_ps: Picoseconds = 0
 
 
 @record
@@ -102,11 +106,15 @@ def coincidence_table(view: PairView, axis_a: Axis, axis_b: Axis) -> JointTable:
     Its success probability does not depend on the axes, the outcomes do.
     """
     arms = []
+    jitter = math.hypot(*(detector.jitter_ps for detector in view.detectors))
+    # Half of what the coincidence window loses is taken as a loss of either arm.
+    part = math.sqrt(captured(view.window_ps, jitter, view.apart_ps))
     for detector, loss in zip(view.detectors, view.losses_db, strict=True):
         reach = transmission(loss) * detector.efficiency
-        reach *= inside(view.source, view.window_ps)
+        reach *= packet(view.source.lifetime_ps, view.window_ps)
         noise = view.source.noise_hz * reach * view.window_ps * 1e-12
-        arms.append(ArmOptics(view.source.efficiency * reach, noise_clicks_per_window=noise))
+        taken = view.source.efficiency * reach * part
+        arms.append(ArmOptics(taken, noise_clicks_per_window=noise))
     mean = value(view.values, "pair_mean", view.source.pair_mean)
     # The model has one dark probability; with unequal detectors the difference is stray light.
     darks = [dark_probability(d.dark_hz, view.window_ps) for d in view.detectors]

@@ -20,7 +20,7 @@ from qstack.sim.devices import (
     SpdcParameters,
     TrappedIonParameters,
 )
-from qstack.units import LinkName, NodeName
+from qstack.units import LinkName, NodeName, Picoseconds
 
 MIDPOINT_BSM = "midpoint-bsm"
 MIDPOINT_SOURCE = "midpoint-source"
@@ -91,6 +91,18 @@ class Mend:
     """Fault injection: a device is ready again."""
 
     device: str
+
+
+@record
+class Retime:
+    """From now on the hardware of `node` is `offset_ps` ahead of the network's timing.
+
+    It gains `drift_ppt` parts in 10**12 on top; negative numbers mean behind, and slower.
+    """
+
+    node: NodeName
+    offset_ps: Picoseconds
+    drift_ppt: int
 
 
 def parameters_of(devices: Mapping[str, WorldDevice], name: str, kind: type[T]) -> T:

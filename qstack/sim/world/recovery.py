@@ -5,9 +5,10 @@ prolong. With its afterpulse probability a click leaves a charge in a trap, whic
 after an exponential time and makes the detector click, if it is not blind, as any click does.
 Between the windows dark counts go on. All this is followed event by event, in picoseconds.
 
-What is simplified: light makes a detector click at most once in a window (the first instant
-decides), each mode of a cycle is seen by detectors of its own, and what another link of the
-same analyser left in them is forgotten while it is switched.
+What is simplified: light outside of a window makes no click, also where timing hardware that is
+wrong brings it there; inside it makes a detector click at most once (the first instant decides);
+each mode of a cycle is seen by detectors of its own, and what another link of the same analyser
+left in them is forgotten while it is switched.
 """
 
 from __future__ import annotations
