@@ -17,12 +17,14 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar, Union, get_args, get_ori
 import attrs
 import msgpack
 
+from qstack.codec.quick import Bounds, Field, reader, writer
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.messages import (  # noqa: F401  importing them registers their kinds
     application,
     control,
     devices,
     link,
+    network,
     physical,
 )
 from qstack.messages.wire import KIND_OF, KINDS, MAX_MESSAGE
@@ -34,6 +36,8 @@ MAX_ELEMENTS = 4_096
 """Elements of one array. Bounds what nested array heads can make a decoder reserve."""
 
 INT_MIN, INT_MAX = -(1 << 63), (1 << 64) - 1
+
+BOUNDS = Bounds(INT_MIN, INT_MAX, MAX_TEXT)
 
 LONG_TEXT = {("Status", "text"), ("Hello", "datasheets")}
 """(class, field) pairs whose text is bounded by the size of the message alone."""
@@ -185,10 +189,8 @@ def _compile(cls: type[Any]) -> Shape:
     hints = get_type_hints(cls)
     names = tuple(field.name for field in attrs.fields(cls))
     count = len(names)
-    inner = [
-        _shape(hints[name], MAX_MESSAGE if (cls.__name__, name) in LONG_TEXT else MAX_TEXT)
-        for name in names
-    ]
+    limits = [MAX_MESSAGE if (cls.__name__, name) in LONG_TEXT else MAX_TEXT for name in names]
+    inner = [_shape(hints[name], limit) for name, limit in zip(names, limits, strict=True)]
     values_of = _values_of(names)
     writers = [shape.write for shape in inner]
     readers = [shape.read for shape in inner]
@@ -204,7 +206,11 @@ def _compile(cls: type[Any]) -> Shape:
         # Not strict: a newer peer's trailing elements end here.
         return cls(*[convert(v) for convert, v in zip(readers, value, strict=False)])
 
-    return Shape(write, read)
+    fields = [
+        Field(name, hints[name], limit, *shape)
+        for name, limit, shape in zip(names, limits, inner, strict=True)
+    ]
+    return Shape(writer(cls, fields, BOUNDS, write), reader(cls, fields, BOUNDS, read))
 
 
 def _values_of(names: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:

@@ -47,6 +47,10 @@ from qstack.units import BootId, Duration, Instant, NodeName
 __all__ = ["EndReachable", "EndUnreachable", "FromEnd", "StationPhysical"]
 
 
+_HARMLESS = frozenset({Verdict.ACCEPT, Verdict.WAIT, Verdict.AHEAD})
+"""Between these an end with a herald line does nothing else: it is told with its next arm."""
+
+
 class StationPhysical:
     """One link at its heralding station. Machine; `boot` is the station's life.
 
@@ -314,8 +318,10 @@ class StationPhysical:
             verdict, why = end.verdict(other, state, reason)
             said = (verdict, self._first_cycle if state is LinkState.PAIRED else 0, why)
             if end.arm is not None and end.said != said:
+                before = None if end.said is None else end.said[0]
                 end.said = said
-                end.reply_due = True
+                if self._failures_matter or not (before in _HARMLESS and verdict in _HARMLESS):
+                    end.reply_due = True
         return actions
 
     def _open_analyser(self, want: Wanted, now: Instant) -> Device:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import calibration, live, startup, virtual
+from tests.benchmarks import calibration, live, peer, routing, startup, virtual
 from tests.benchmarks.table import ABSENT, Figure, plain, render
 
-PARTS = ("startup", "virtual", "live")
+PARTS = ("startup", "virtual", "routing", "live", "peer")
 
 
 def machine() -> dict[str, Any]:
@@ -36,6 +36,10 @@ def measured(part: str, operation_us: float) -> Iterator[Figure]:
         yield from virtual.figures(operation_us)
     elif part == "live":
         yield from live.figures()
+    elif part == "routing":
+        yield from routing.figures()
+    elif part == "peer":
+        yield from peer.figures()
     else:
         raise ValueError(f"there is no part {part!r}")
 
