@@ -152,7 +152,8 @@ def show_status(answers: dict[NodeName, dict[str, Any] | str]) -> None:
         for link, rooms in answer.get("links", {}).items():
             for room, fields in rooms.items():
                 if isinstance(fields, dict):
-                    links.add_row(name, link, room, _counters(fields))
+                    shown = _clicks(fields) if room == "analyser" else _counters(fields)
+                    links.add_row(name, link, room, shown)
         for peer, fields in answer.get("neighbours", {}).items():
             state = "up" if fields.get("up") else "no contact"
             trip = fields.get("rtt_ns")
@@ -173,6 +174,15 @@ def _counters(fields: dict[str, Any]) -> str:
         for key, value in fields.items()
         if isinstance(value, str | int | float) and value
     )
+
+
+def _clicks(fields: dict[str, Any]) -> str:
+    """Return what an analyser counted: attempts, clicks by detector, heralds by pattern."""
+    if not fields:
+        return "no counters"
+    singles = " ".join(map(str, fields.get("singles", ())))
+    heralds = ", ".join(f"{key}: {count}" for key, count in fields.get("heralds", {}).items())
+    return f"attempts {fields.get('attempts', 0)}, singles {singles}, heralds {heralds or 'none'}"
 
 
 # --- a link's budget ----------------------------------------------------------------------
