@@ -20,8 +20,8 @@ check: .venv/all-installed  ## style, types and who imports whom; seconds, no te
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/all-installed  ## speed, beside a calibration of this machine
-	$(BIN)/python -m tests.benchmarks
+bench: .venv/all-installed  ## speed, beside a calibration of this machine; one part: ONLY=peer
+	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
 
 docs: .venv/all-installed  ## the documentation, into docs/_build/html
 	$(BIN)/python docs/generate.py

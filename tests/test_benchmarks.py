@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
 
-from qstack.config import load
+from qstack.config import link_parameters, load
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import calibration, live, networks, programs, relay, virtual
+from tests.benchmarks import calibration, live, networks, peer, programs, relay, routing, virtual
 from tests.benchmarks.table import ABSENT, MET, MISSED, Figure, plain, render
 
 WITHIN_S = 20.0
@@ -105,3 +106,60 @@ def test_a_network_that_cannot_be_measured_gives_figures_without_values() -> Non
 def test_the_command_knows_its_parts() -> None:
     with pytest.raises(ValueError, match="no part"):
         list(command.measured("everything", 1.0))
+
+
+@pytest.mark.parametrize(
+    ("work", "probability"),
+    [
+        (peer.DOUBLE, (0.9 * 10**-0.01) ** 2 / 2),
+        (peer.SINGLE, (0.9 * 10**-0.01) ** 2 / 2),
+        (peer.RARE_DOUBLE, 1e-4),
+    ],
+)
+def test_both_sides_of_the_comparison_have_the_success_law_and_fidelity_of_the_work(
+    tmp_path: Path, work: peer.Work, probability: float
+) -> None:
+    patterns = setting_of(tmp_path, work).patterns
+    assert sum(each.share for each in patterns) == pytest.approx(probability, rel=1e-3)
+    assert [each.weights[each.bell] for each in patterns] == pytest.approx([0.95] * len(patterns))
+
+
+def test_the_single_click_beside_the_comparison_has_the_same_fidelity(tmp_path: Path) -> None:
+    for each in setting_of(tmp_path, peer.ONE_CLICK).patterns:
+        assert each.weights[each.bell] == pytest.approx(0.95, abs=1e-3)
+
+
+def setting_of(folder: Path, work: peer.Work) -> Any:
+    path = folder / "peer.toml"
+    path.write_text(peer.network_text(work), encoding="utf-8")
+    return link_parameters(load(str(path)), "alice-bob").settings[0]
+
+
+def test_our_side_of_the_comparison_delivers_what_it_is_asked_for() -> None:
+    pace = peer.own_pace(peer.DOUBLE, 20)
+    assert pace.pairs == 20
+    assert pace.per_s is not None
+    assert pace.per_s > 0
+
+
+def test_without_the_peer_our_side_is_measured_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peer, "environment", lambda: "no such release")
+    figures = list(peer.figures(peer.Asked(own=5, rounds=1)))
+    assert all(figure.value for figure in figures)
+    assert not any("SeQUeNCe" in figure.name for figure in figures)
+    assert "skipped, it cannot be had: no such release" in capsys.readouterr().err
+
+
+def test_a_peer_that_fails_gives_figures_without_values() -> None:
+    figures = list(peer.beside("work", 5.0, None, 25.0))
+    assert [figure.verdict for figure in figures] == [ABSENT] * 2
+    there = peer.best([None, peer.Pace(2, 2.0, 1), peer.Pace(4, 2.0, 1), peer.Pace(0, 2.0, 1)])
+    assert [each.value for each in peer.beside("work", 50.0, there, 25.0)] == [2, 25]
+
+
+def test_the_figures_of_routing_can_be_measured_on_a_small_network() -> None:
+    figures = list(routing.figures(40, 0.25))
+    assert all(figure.value is not None and figure.value > 0 for figure in figures)
+    assert figures[-1].target == routing.RATIO

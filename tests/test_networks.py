@@ -7,6 +7,7 @@ import tomllib
 from importlib import resources
 
 import pytest
+from qstack_nodes.command import main as qstack_command
 
 from qstack.config import NetworkFile, budget, host_and_port, link_parameters, load
 from qstack.errors import ConfigError
@@ -25,7 +26,8 @@ from qstack.sim.world.optics import (
 from qstack.sim.world.parameters import WorldLink, WorldParameters
 
 FOLDER = resources.files("qstack_nodes") / "networks"
-NAMES = ("ions_230m", "nv_lab", "source_in_the_middle", "two_nodes")
+GENERATED = ("chain3", "chain5", "grid9", "ring6", "star")
+NAMES = tuple(sorted((*GENERATED, "ions_230m", "nv_lab", "source_in_the_middle", "two_nodes")))
 MARKS = ("[R]", "[M]", "[fitted]", "[chosen]")
 
 
@@ -46,6 +48,17 @@ def points(name: str) -> dict[str, PointBudget]:
 def test_these_are_all_the_networks_that_are_shipped() -> None:
     files = sorted(f.name for f in FOLDER.iterdir() if f.name.endswith(".toml"))
     assert files == [f"{name}.toml" for name in NAMES]
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_a_generated_network_is_what_the_command_at_its_head_writes(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (FOLDER / f"{name}.toml").read_text("utf-8")
+    command = re.search(r"^# Written by: qstack (.*)$", text, re.MULTILINE)
+    assert command is not None
+    assert qstack_command(command[1].split()) == 0
+    assert capsys.readouterr().out == text
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -47,17 +47,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (
-        _add_up,
-        _add_node,
-        _add_pairs,
-        _add_status,
-        _add_sim,
-        _add_sweep,
-        _add_link,
-        _add_check,
-        _add_trace,
-    ):
+    adders = (_add_up, _add_node, _add_pairs, _add_status, _add_sim, _add_sweep, _add_link)
+    for add in (*adders, _add_check, _add_trace, _add_topology):
         add(verbs)
     return top
 
@@ -180,6 +171,13 @@ def _add_trace(verbs: Any) -> None:
     verb.add_argument("file", metavar="FILE")
 
 
+def _add_topology(verbs: Any) -> None:
+    from qstack_nodes.shaping import add_kinds  # noqa: PLC0415  read by this verb alone
+
+    verb = _verb(verbs, "topology", _topology, "write the network file of a chain, ring, grid ...")
+    add_kinds(verb, _topology)
+
+
 # --- verbs --------------------------------------------------------------------------------
 
 
@@ -256,6 +254,12 @@ def _link(given: argparse.Namespace) -> int:
     from qstack_nodes.looking import link_budget  # noqa: PLC0415  help must stay instant
 
     return link_budget(_network(given), given.a, given.b, as_json=given.json)
+
+
+def _topology(given: argparse.Namespace) -> int:
+    from qstack_nodes.shaping import write_topology  # noqa: PLC0415  help must stay instant
+
+    return write_topology(given)
 
 
 def _trace(given: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from qstack.messages import (  # noqa: F401  importing them registers their kind
     control,
     devices,
     link,
+    network,
     physical,
 )
 from qstack.messages.wire import KIND_OF, KINDS, MAX_MESSAGE

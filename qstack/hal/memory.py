@@ -18,7 +18,8 @@ class MemorySheet:
     through the communication qubits first. Coherence after t: ``exp(-(t / t2_ns) **
     exponent)``, with dynamical decoupling included. `equilibrium`: population of |1> to which
     the qubit relaxes. `attempt_dephasing`: probability of a phase flip of a stored qubit per
-    attempt on a communication qubit. `readout`: probabilities to read 0 and 1 right.
+    attempt on a communication qubit. Fidelities of gates and moves are averages over pure input
+    states, as randomised benchmarking gives them. `readout`: probabilities to read 0 and 1 right.
     `coupled`: slot pairs that a two-qubit gate or a move can join. `abort_ns`: the bounded
     latency of an abort, 0 where an abort ends what it aborts at once.
     """

@@ -12,7 +12,9 @@ It becomes an EmitterOutcome at each end and StationClicks at the station, if bo
 in that cycle and the analyser is open for it.
 
 Taggers are opened with the first opening of the analyser and stay open, so that the delay holds.
-What waited for the delay to be known is reported `pace_ns` apart, with its age.
+What waited for the delay to be known is reported `pace_ns` apart, with its age. The light does not
+wait for commands, so a command to measure begins with the first cycle of which nothing was reported
+yet, and between two commands coincidences wait, the first of them for at most `hold_ns`.
 """
 
 from __future__ import annotations
@@ -55,13 +57,15 @@ class Correlation:
 
     `learn`: tags of each end that the first scan for the delay takes. `lean_ps`: from the delay
     that a scan finds, which is where the peak is highest, to the middle of the window, whose
-    width the opening says. `pace_ns`: between reports of what had to wait.
+    width the opening says. `pace_ns`: between reports of what had to wait. `hold_ns`: how long
+    a coincidence waits for both ends to measure, while the analyser is open for it.
     """
 
     learn: int = 1_000
     lean_ps: Picoseconds = 0
     scan: Scan = Scan()
     pace_ns: Duration = 200_000
+    hold_ns: Duration = 20_000_000
 
 
 class PairAnalyser:
@@ -83,7 +87,9 @@ class PairAnalyser:
         self.crowded = self.unwanted = 0
         self.correlator: Correlator | None = None
         self._clocks: dict[LinkName, Cycles] = {}
-        one, other = (Receiver(each, channels, self._clocks) for each, channels in ends)
+        one, other = (
+            Receiver(each, channels, self._clocks, self._undecided) for each, channels in ends
+        )
         self.receivers = (one, other)
         self._taggers = taggers
         self._correlation = correlation
@@ -96,12 +102,16 @@ class PairAnalyser:
         self._open: tuple[StationOpen, int, int] | None = None
         self._waiting: deque[tuple[Match, int, int]] = deque()
         self._report_at: Instant = 0
+        self._held_since: Instant | None = None
+        self._decided: dict[LinkName, int] = {}
         self._last: tuple[LinkName, int, int] = ("", -1, 0)
 
     @property
     def deadline(self) -> Instant | None:
         """The taggers', when the next coincidence is to be reported, or the opening's end."""
         report = self._report_at if self._waiting else None
+        if report is not None and self._held_since is not None and not self._measured():
+            report = max(report, self._held_since + self._correlation.hold_ns)
         stop = None
         if self._open is not None and not self._waiting:
             # What still waits to be reported comes before the end.
@@ -140,6 +150,7 @@ class PairAnalyser:
         for receiver in self.receivers:
             receiver.clock_ended(command.link, now)
         self._clocks[command.link] = Cycles(now, command.cycle_ns)
+        self._decided.pop(command.link, None)
         return [*out, Completed(self.name, command.command)]
 
     def _start(self, command: StationOpen, now: Instant) -> list[Any]:
@@ -198,8 +209,9 @@ class PairAnalyser:
             deadline = tagger.deadline
             if deadline is not None and deadline <= now:
                 out += self._reported(side, tagger.handle(TICK, now), now)
-        while self._waiting and self._report_at <= now:
+        while self._waiting and self._report_at <= now and not self._holds(now):
             self._report_at = now + self._correlation.pace_ns
+            self._held_since = None
             out += self._decide(*self._waiting.popleft(), now)
         if self._open is not None:
             command, first, last = self._open
@@ -285,15 +297,47 @@ class PairAnalyser:
 
     # --- what is reported -----------------------------------------------------------------
 
+    def _place(self, match: Match, link: LinkName) -> tuple[int, Picoseconds]:
+        """The cycle of a coincidence, and its time in there."""
+        clock = self._clocks[link]
+        shift = (self._since - clock.began) * 1_000
+        return divmod(match.a_ps + shift, clock.cycle_ns * 1_000)
+
+    def _undecided(self, link: LinkName) -> int:
+        """The first cycle of which not everything was reported."""
+        if self._open is None or self._open[0].link != link:
+            return 0
+        return max(self._open[1], self._decided.get(link, 0))
+
+    def _measured(self) -> bool:
+        """Whether the oldest coincidence that waits is measured at both ends."""
+        match, channel_a, channel_b = self._waiting[0]
+        if self._open is None:
+            return False
+        link = self._open[0].link
+        cycle = self._place(match, link)[0]
+        one, other = self.receivers
+        return one.measures(link, cycle, channel_a) and other.measures(link, cycle, channel_b)
+
+    def _holds(self, now: Instant) -> bool:
+        """Whether the oldest coincidence shall wait for its ends, and note since when it does."""
+        if self._open is None or self._measured():
+            return False
+        command, first, last = self._open
+        if not first <= self._place(self._waiting[0][0], command.link)[0] < last:
+            return False
+        if self._held_since is None:
+            self._held_since = now
+        return now < self._held_since + self._correlation.hold_ns
+
     def _decide(self, match: Match, channel_a: int, channel_b: int, now: Instant) -> list[Any]:
         if self._open is None:
             self.unwanted += 1
             return []
         command, first, last = self._open
-        link, clock = command.link, self._clocks[command.link]
-        cycle_ps = clock.cycle_ns * 1_000
-        shift = (self._since - clock.began) * 1_000
-        cycle, inside = divmod(match.a_ps + shift, cycle_ps)
+        link, cycle_ps = command.link, self._clocks[command.link].cycle_ns * 1_000
+        cycle, inside = self._place(match, link)
+        self._decided[link] = cycle
         mode = inside * command.modes // cycle_ps
         one, other = self.receivers
         wanted = one.measures(link, cycle, channel_a) and other.measures(link, cycle, channel_b)

@@ -8,7 +8,7 @@ chooses, so a plan that asks for other axes is rejected. Which clicks were heral
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import attrs
@@ -76,12 +76,20 @@ def axes_of(plan: BasisPlan) -> frozenset[Basis] | None:
 
 
 class Receiver:
-    """The device that an end measures with; made by its analyser."""
+    """The device that an end measures with; made by its analyser.
+
+    `undecided` tells the first cycle of a link whose coincidences are still to be reported.
+    """
 
     def __init__(
-        self, name: str, channels: Iterable[Channel], clocks: dict[LinkName, Cycles]
+        self,
+        name: str,
+        channels: Iterable[Channel],
+        clocks: dict[LinkName, Cycles],
+        undecided: Callable[[LinkName], int],
     ) -> None:
         self.name = name
+        self._undecided = undecided
         self.trouble = ""
         self._channels = {each.channel: (each.basis, each.outcome) for each in channels}
         self._axes = frozenset(basis for basis, _ in self._channels.values())
@@ -158,8 +166,10 @@ class Receiver:
             named = ", ".join(sorted(basis.name for basis in self._axes))
             reason = f"its detectors measure {named}, each photon one of them, and nothing else"
         elif not reason and clock is not None:
-            first = max(command.not_before, (now - clock.began) // clock.cycle_ns + 1)
-            late = command.exact and first > command.not_before
+            begun = (now - clock.began) // clock.cycle_ns
+            late = command.exact and command.not_before <= begun
+            # What shines by itself was measured already: all that counts is what was not told yet.
+            first = max(command.not_before, self._undecided(command.link))
         if reason or late:
             return [Rejected(self.name, command.command, late, reason or "its cycle has begun")]
         self._running.append(_Measuring(command, first, command.pairs))

@@ -6,7 +6,7 @@ All maps here shrink them axis by axis:
 
 - coherence of one half after t: ``exp(-(t / T2) ** n)`` for X and Y;
 - populations of one half after t: ``exp(-t / T1)`` for Z;
-- a gate or a move of process fidelity f, taken as depolarising: ``(4 f - 1) / 3`` for all.
+- a gate or a move of average fidelity f, taken as depolarising: ``2 f - 1`` for all.
 
 Populations relax towards an equilibrium that the models do not state. With none preferred the
 Z correlator shrinks as said; towards a pole it may differ by the product of both ends'
@@ -59,9 +59,9 @@ def waiting(first: tuple[MemoryModel, Duration], second: tuple[MemoryModel, Dura
     return Shrink(phase, phase, one * two, (1 - one) * (1 - two))
 
 
-def depolarise(shrink: Shrink, process_fidelity: float) -> Shrink:
+def depolarise(shrink: Shrink, average_fidelity: float) -> Shrink:
     """Return `shrink` after one more imperfect operation on either half."""
-    factor = max(0.0, (4 * process_fidelity - 1) / 3)
+    factor = max(0.0, 2 * average_fidelity - 1)
     return Shrink(shrink.x * factor, shrink.y * factor, shrink.z * factor, shrink.doubt)
 
 

@@ -21,7 +21,8 @@ class MemoryModel:
     """What the stack believes of one end's memory; times in ns, 0 where there is no decay.
 
     Coherence after t: ``exp(-(t / t2_ns) ** exponent)``; populations relax with `t1_ns`.
-    `readout` are the probabilities to read 0 and 1 right.
+    `readout` are the probabilities to read 0 and 1 right. Fidelities are averages over pure
+    input states: a depolarising map of fidelity f keeps ``2 f - 1`` of a correlator.
     """
 
     t1_ns: Duration

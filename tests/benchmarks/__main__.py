@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import calibration, live, programs, startup, virtual
+from tests.benchmarks import calibration, live, peer, programs, routing, startup, virtual
 from tests.benchmarks.table import ABSENT, Figure, plain, render
 
-PARTS = ("startup", "virtual", "programs", "live")
+PARTS = ("startup", "virtual", "programs", "routing", "live", "peer")
 
 
 def machine() -> dict[str, Any]:
@@ -38,6 +38,10 @@ def measured(part: str, operation_us: float) -> Iterator[Figure]:
         yield from programs.figures(operation_us)
     elif part == "live":
         yield from live.figures()
+    elif part == "routing":
+        yield from routing.figures()
+    elif part == "peer":
+        yield from peer.figures()
     else:
         raise ValueError(f"there is no part {part!r}")
 

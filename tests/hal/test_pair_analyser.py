@@ -211,6 +211,32 @@ def test_a_command_ends_with_its_last_outcome_and_at_the_end_of_its_cycles() -> 
     assert bench.of(Rejected, "a")[-1].late
 
 
+def test_between_two_commands_a_coincidence_waits_but_not_for_ever() -> None:
+    a = stream()
+    bench = Bench(a, far(a))
+    bench.open()
+    bench.run(100_000_000)
+    before = len(bench.of(StationClicks))
+    for name in "ab":
+        bench.give(Abort(name, 4, 3))
+    # The next one, at 103 ms, is known when its batch ends, and waits: it is still there at 109.
+    bench.run(109_000_000)
+    assert len(bench.of(StationClicks)) == before
+    bench.give(EmitterMeasure("a", 5, "l", (), BOTH_AXES, 1_000, 0, False, LONG))
+    assert len(bench.of(StationClicks)) == before
+    bench.give(EmitterMeasure("b", 5, "l", (), BOTH_AXES, 1_000, 0, False, LONG))
+    bench.run(109_100_000)
+    (clicks,) = bench.of(StationClicks)[before:]
+    assert (clicks.cycle, clicks.age_ns) == (103, 6_000_000)
+    # Now for longer than the 20 ms that it is held: the first is given up, and then the next.
+    for name in "ab":
+        bench.give(Abort(name, 6, 5))
+    assert bench.analyser.unwanted == 0
+    bench.run(132_000_000)
+    assert bench.analyser.unwanted == 1
+    assert len(bench.of(StationClicks)) == before + 1
+
+
 def test_a_new_clock_ends_what_was_measured_by_the_former_one() -> None:
     a = stream()
     bench = Bench(a, far(a))

@@ -15,7 +15,8 @@ from qstack.hal.detector import DetectorSheet
 from qstack.hal.remote import differences, sheet_text
 from qstack.hal.served import Served
 from qstack.hal.station import StationSheet
-from qstack.machine import Note
+from qstack.machine import DRAINED, Note
+from qstack.messages.devices import DeviceState, DeviceStatus
 from qstack.sim.heap import EventHeap, Wire
 from qstack.stack import DeviceHost, StationNode, StationParameters
 from qstack.units import MILLISECOND, Chance
@@ -107,6 +108,22 @@ def test_a_device_that_is_not_what_the_file_says_is_not_used_and_the_reason_is_s
     assert floor.ends[0].got == []
     # It was not even asked to start its clock.
     assert floor.heap.frames.get("device:StationClock", 0) == 0
+
+
+def test_a_device_that_is_not_what_the_file_says_cannot_declare_itself_ready() -> None:
+    floor = Floor((other(visibility=0.5),))
+    ready = DeviceState("bsa", DeviceStatus.READY, "restarted", 0, 0)
+    host = floor.heap.host(FPGA)
+    floor.heap.watch = lambda name, event, now, actions: (
+        actions.extend(host.neighbours.post("station", ready, now))
+        if name == FPGA and event is DRAINED and now < 101 * MILLISECOND
+        else None
+    )
+    floor.heap.run(floor.heap.now + 100 * MILLISECOND)
+    assert floor.heap.frames["device:DeviceState"] > 0
+    assert floor.report["state"] == "closed"
+    # Nothing was even tried with it.
+    assert floor.report.get("faults", 0) == 0
 
 
 def test_a_process_that_comes_back_as_the_right_device_is_used_and_the_other_way_round() -> None:

@@ -1,0 +1,105 @@
+"""Node with node, for routes: what each advertises of itself and its links (link state)."""
+
+from __future__ import annotations
+
+from qstack.machine import record
+from qstack.messages.wire import Delivery, Layer, message, payload
+from qstack.units import BootId, Duration, LinkName, NodeName
+
+
+@payload
+class LinkOffer:
+    """A working point of a link, as the advertiser believes it to be.
+
+    `rate_hz`: kept pairs per second of lab time, if nothing else ran on the link. `weights`:
+    probabilities of the errors I, Z, X, Y relative to the announced Bell state, the mean over
+    click patterns, at delivery by the link. `fidelity_low`: lower bound of ``weights[0]``.
+    """
+
+    setting: str
+    rate_hz: float
+    weights: tuple[float, float, float, float]
+    fidelity_low: float
+
+
+@payload
+class LinkMetric:
+    """One end's view of a link. It exists for routes where both ends advertise it as up.
+
+    `peer` is the other end. `latency_ns`: one way, of control messages between the ends.
+    `reserved`: part of its time that circuits hold already, in [0, 1]. `windows`: when it works,
+    as (begins, lasts) in ns, counted from when the update was made; empty: always.
+    """
+
+    link: LinkName
+    peer: NodeName
+    up: bool
+    latency_ns: Duration
+    reserved: float
+    windows: tuple[tuple[Duration, Duration], ...]
+    offers: tuple[LinkOffer, ...]
+
+
+@payload
+class NodeMetric:
+    """What a node can do for pairs of others, and how well its qubits last.
+
+    `swaps`: it may stand between the ends of a circuit. `trust`: as the operator judged it;
+    routes may ask for a minimum. `draining`: it finishes what runs and takes nothing new.
+    `memories`: (communication, storage) qubits. `t1_ns`, `t2_ns`, `exponent`: fading, 0 for
+    never. `keep`: probability that a two-qubit gate does what it should, fully mixing both
+    qubits otherwise. `readout`: probability that an outcome is read right. `success`: of a whole
+    swap.
+    """
+
+    swaps: bool
+    trust: int
+    draining: bool
+    memories: tuple[int, int]
+    t1_ns: Duration
+    t2_ns: Duration
+    exponent: float
+    keep: float
+    readout: float
+    success: float
+
+
+@message(0x40, Layer.NETWORK, Delivery.RELIABLE, bulk=True)
+@record
+class RouteUpdate:
+    """All that `origin` advertises, passed on from node to node.
+
+    `sequence` grows with each update of the origin, also over its restarts: a node that hears of a
+    former life of its own goes on from there. `boot` is the life that it comes from. `age_ns`:
+    since the origin made it, as far as the sender knows; transit is not counted.
+    """
+
+    origin: NodeName
+    boot: BootId
+    sequence: int
+    age_ns: Duration
+    node: NodeMetric
+    links: tuple[LinkMetric, ...]
+
+
+@payload
+class RouteEntry:
+    """Which update of an origin the sender has."""
+
+    origin: NodeName
+    boot: BootId
+    sequence: int
+
+
+@message(0x41, Layer.NETWORK, Delivery.RELIABLE, bulk=True)
+@record
+class RouteDigest:
+    """Which updates the sender has, of all origins with names after `after` and up to `upto`.
+
+    An empty `upto` has no end. Sent when the adjacency comes up; what the sender lacks, or has
+    older, it is sent.
+    """
+
+    after: NodeName
+    upto: NodeName
+    entries: tuple[RouteEntry, ...]

@@ -1,0 +1,117 @@
+"""What a node says of its links: from what the stack believes of them to a link-state metric.
+
+Rates and weights are those of the datasheets' predictions, for one link alone and without
+requests of others. Test rounds and what has been measured since change them: whoever has
+better numbers advertises those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from qstack.bell import BellWeights
+from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric
+from qstack.network.budget import (
+    Storage,
+    correlators,
+    fading,
+    keep_of,
+    relative,
+    together,
+    weights_of,
+)
+from qstack.physical.service import LinkParameters, MemoryModel, Setting
+from qstack.units import SECOND, Duration, NodeName
+
+
+def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:
+    """Return every working point that keeps pairs, with rate and weights at delivery.
+
+    All modes attempt in every cycle; an end without a herald line makes one attempt a round
+    trip instead. Weights are the mean over click patterns, each relative to what it heralds,
+    faded at both ends for the photon's way there and the herald's back.
+    """
+    if not parameters.keep:
+        return ()
+    found = []
+    for setting in parameters.settings:
+        share = setting.success_probability
+        if share > 0:
+            weights = _at_delivery(parameters, setting)
+            low = max(0.0, weights[0] - max(p.spread for p in setting.patterns))
+            found.append(LinkOffer(setting.id, share * _attempts_hz(parameters), weights, low))
+    return tuple(found)
+
+
+def _attempts_hz(parameters: LinkParameters) -> float:
+    """Attempts per second of lab time."""
+    period = parameters.cycle_ns
+    if not all(end.herald_line for end in parameters.ends):
+        trip = 2 * max(end.delay_ns for end in parameters.ends)
+        period *= max(1, -(-trip // parameters.cycle_ns))
+    qubits = min(parameters.modes, *(len(end.communication) for end in parameters.ends))
+    return qubits * SECOND / period
+
+
+def _at_delivery(parameters: LinkParameters, setting: Setting) -> BellWeights:
+    share = setting.success_probability
+    total = [0.0] * 4
+    for pattern in setting.patterns:
+        for index, weight in enumerate(relative(pattern.weights, pattern.bell)):
+            total[index] += weight * pattern.share / share
+    age = 2 * max(end.delay_ns for end in parameters.ends)
+    waits = (fading(storage_of(end.model), age) for end in parameters.ends)
+    mean = total[0], total[1], total[2], total[3]
+    return weights_of(together(correlators(mean), *waits))
+
+
+def storage_of(model: MemoryModel) -> Storage:
+    """Return how a qubit of this memory fades."""
+    return Storage(model.t1_ns, model.t2_ns, model.exponent)
+
+
+def link_metric(
+    parameters: LinkParameters,
+    node: NodeName,
+    *,
+    up: bool,
+    latency_ns: Duration,
+    reserved: float = 0.0,
+) -> LinkMetric:
+    """Return what `node`, an end of the link, says of it."""
+    peer = parameters.other(node).node
+    return LinkMetric(parameters.name, peer, up, latency_ns, reserved, (), offers(parameters))
+
+
+def node_metric(
+    models: Sequence[MemoryModel],
+    memories: tuple[int, int],
+    two_qubit_fidelity: float,
+    *,
+    trust: int = 0,
+    draining: bool = False,
+) -> NodeMetric:
+    """Return what a node says of itself: of several memories the worst of each.
+
+    `models` of its ends of links; `memories`: (communication, storage) qubits. It swaps if it has
+    two links. `two_qubit_fidelity` is the datasheet's average gate fidelity.
+    """
+    readout = min((sum(model.readout) / 2 for model in models), default=1.0)
+    exponents = [model.exponent for model in models]
+    return NodeMetric(
+        swaps=len(models) > 1,
+        trust=trust,
+        draining=draining,
+        memories=memories,
+        t1_ns=_shortest(model.t1_ns for model in models),
+        t2_ns=_shortest(model.t2_ns for model in models),
+        exponent=min(exponents, default=1.0),
+        keep=keep_of(two_qubit_fidelity, 2),
+        readout=readout,
+        success=1.0,
+    )
+
+
+def _shortest(times: Iterable[Duration]) -> Duration:
+    """The shortest of times of which 0 means never."""
+    return min((time for time in times if time > 0), default=0)

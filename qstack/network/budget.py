@@ -1,0 +1,309 @@
+"""What becomes of a pair's Bell weights on its way: swaps, waits, cutoffs, and how long it takes.
+
+Weights here are *relative* to the Bell state that a pair is announced to be in: probabilities of
+the Pauli errors I, Z, X, Y, in the order of the Bell index, so that ``weights[0]`` is the
+fidelity. Every map but amplitude damping towards a pole is diagonal in the *correlators*
+along X, Y and Z, relative to that state too: (1, 1, 1) for a perfect pair, fidelity
+``(1 + x + y + z) / 4``. Swapping multiplies them, waiting and imperfect operations shrink them, so
+the order of swaps and waits does not matter.
+
+Sources: Briegel, Duer, Cirac and Zoller 1998 (swap with gate and readout); everything else is
+elementary probability. Oracles: cases O7 to O12 and O15 of the project's validation dossier.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from itertools import combinations
+from typing import TypeAlias
+
+from qstack.bell import BellIndex, BellWeights, permute, sign
+from qstack.errors import LocalProtocolError
+from qstack.machine import record
+from qstack.units import Duration
+
+Correlators: TypeAlias = tuple[float, float, float]
+"""Relative correlators along X, Y and Z."""
+
+PERFECT: Correlators = (1.0, 1.0, 1.0)
+
+_QUANTILES = 64
+"""Points of the mean over a waiting time where there is no closed form; error below 1e-3."""
+
+_EXPANDED = 12
+"""Up to so many links the waiting time for all is an exact sum; its terms double with each."""
+
+_TAIL = 1e-13
+"""Where a series of probabilities is cut."""
+
+
+@record
+class Operations:
+    """How well a node operates on two of its qubits.
+
+    `keep`: probability that a two-qubit gate does what it should; otherwise both qubits are left
+    fully mixed. `readout`: probability that an outcome is read right, the mean over 0 and 1,
+    which is exact here because outcomes are equally likely. `success`: of a whole swap.
+    """
+
+    keep: float = 1.0
+    readout: float = 1.0
+    success: float = 1.0
+
+
+IDEAL = Operations()
+
+
+@record
+class Storage:
+    """How a qubit fades: times in ns, 0 for never; as in ``physical.service.MemoryModel``.
+
+    Coherence after t: ``exp(-(t / t2_ns) ** exponent)``; populations relax with `t1_ns`.
+    """
+
+    t1_ns: Duration = 0
+    t2_ns: Duration = 0
+    exponent: float = 1.0
+
+
+ETERNAL = Storage()
+
+
+# --- frames -------------------------------------------------------------------------------
+
+
+def relative(weights: BellWeights, bell: BellIndex) -> BellWeights:
+    """Return weights by absolute index as errors relative to the announced `bell`, or back."""
+    return permute(weights, bell)
+
+
+def correlators(weights: BellWeights) -> Correlators:
+    """Return the relative correlators of relative weights."""
+    i, z, x, y = weights
+    return i - z + x - y, i - z - x + y, i + z - x - y
+
+
+def weights_of(values: Correlators) -> BellWeights:
+    """Return the relative weights of relative correlators."""
+    x, y, z = values
+    return (
+        (1 + x + y + z) / 4,
+        (1 - x - y + z) / 4,
+        (1 + x - y - z) / 4,
+        (1 - x + y - z) / 4,
+    )
+
+
+def fidelity(values: Correlators) -> float:
+    """Return the fidelity to the announced state."""
+    return (1 + sum(values)) / 4
+
+
+def together(*factors: Correlators) -> Correlators:
+    """Return the product, axis by axis: pairs that are swapped, and all that fades them."""
+    x = y = z = 1.0
+    for each in factors:
+        x, y, z = x * each[0], y * each[1], z * each[2]
+    return x, y, z
+
+
+# --- swapping -----------------------------------------------------------------------------
+
+
+def swap_factor(operations: Operations) -> Correlators:
+    """Return what an imperfect Bell measurement does to the correlators of the swapped pair.
+
+    The mixing gate shrinks all by `keep`. A wrong first bit is a Z error and a wrong second bit
+    an X error: each flips with ``1 - readout``, so X and Z shrink by ``2 r - 1``, Y by its square.
+    """
+    bit = 2 * operations.readout - 1
+    return operations.keep * bit, operations.keep * bit * bit, operations.keep * bit
+
+
+def swap(first: BellWeights, second: BellWeights, operations: Operations = IDEAL) -> BellWeights:
+    """Return the weights after a Bell measurement on one half of each, relative to the result."""
+    both = correlators(first), correlators(second)
+    return weights_of(together(*both, swap_factor(operations)))
+
+
+# --- waiting ------------------------------------------------------------------------------
+
+
+def coherence(storage: Storage, age_ns: float) -> float:
+    """Return the factor of a qubit's X and Y after this age, since its initialisation."""
+    if storage.t2_ns <= 0 or age_ns <= 0:
+        return 1.0
+    return math.exp(-((age_ns / storage.t2_ns) ** storage.exponent))
+
+
+def population(storage: Storage, age_ns: float) -> float:
+    """Return the factor of a qubit's Z after this age."""
+    if storage.t1_ns <= 0 or age_ns <= 0:
+        return 1.0
+    return math.exp(-age_ns / storage.t1_ns)
+
+
+def fading(storage: Storage, age_ns: float) -> Correlators:
+    """Return what the wait of one half does; populations relax to equally many of both.
+
+    A stretched exponential does not compose: ask once, with the whole age.
+    """
+    phase = coherence(storage, age_ns)
+    return phase, phase, population(storage, age_ns)
+
+
+def relax(
+    weights: BellWeights,
+    bell: BellIndex,
+    first: tuple[Storage, float],
+    second: tuple[Storage, float],
+    pole: float = 1.0,
+) -> BellWeights:
+    """Return the relative weights after both halves waited, relaxing towards one pole.
+
+    Each half as (storage, age in ns). `pole` is the product of both equilibria of Z: 1 where
+    both decay to the same state, 0 where none is preferred (then this is `fading` of both). The
+    state is twirled: coherences between Bell states, which damping makes, are left out. Phi
+    and Psi differ: ``ZZ`` goes to ``(1 - gA)(1 - gB) ZZ + gA gB pole``.
+    """
+    x, y, z = correlators(weights)
+    phase = coherence(*first) * coherence(*second)
+    one, two = population(*first), population(*second)
+    gain = (1 - one) * (1 - two) * pole * sign(bell, "Z")
+    return weights_of((x * phase, y * phase, z * one * two + gain))
+
+
+def mean_fading(storage: Storage, rate_hz: float, cutoff_ns: Duration = 0) -> Correlators:
+    """Return the mean of :func:`fading` over the wait for something that comes at this rate.
+
+    The wait is exponential; with a cutoff (0: none) it is one that ended in time.
+    """
+    phase = _mean(storage.t2_ns, storage.exponent, rate_hz, cutoff_ns)
+    return phase, phase, _mean(storage.t1_ns, 1.0, rate_hz, cutoff_ns)
+
+
+def _mean(time_ns: Duration, exponent: float, rate_hz: float, cutoff_ns: Duration) -> float:
+    """The mean of ``exp(-(t / time) ** exponent)``."""
+    if time_ns <= 0:
+        return 1.0
+    if rate_hz <= 0:
+        return 0.0
+    rate = rate_hz * 1e-9
+    kept = -math.expm1(-rate * cutoff_ns) if cutoff_ns else 1.0
+    if exponent == 1.0:
+        decay = 1 / time_ns
+        ended = -math.expm1(-(rate + decay) * cutoff_ns) if cutoff_ns else 1.0
+        return rate / (rate + decay) * ended / kept
+    places = ((index + 0.5) / _QUANTILES * kept for index in range(_QUANTILES))
+    waits = (-math.log1p(-place) / rate for place in places)
+    return sum(math.exp(-((wait / time_ns) ** exponent)) for wait in waits) / _QUANTILES
+
+
+# --- how long it takes --------------------------------------------------------------------
+
+
+def meeting_rate(first_hz: float, second_hz: float, cutoff_ns: Duration = 0) -> float:
+    """Return how often two kinds of pairs meet, each made until there is one, all at once.
+
+    The first waits for the second; one that waited longer than the cutoff (0: none) is
+    discarded and both are made anew. Exponential waits: without a cutoff the inverse of the mean of
+    the later, ``1/a + 1/b - 1/(a+b)``.
+    """
+    if first_hz <= 0 or second_hz <= 0:
+        return 0.0
+    total = first_hz + second_hz
+    kept, spent = 0.0, 1 / total
+    for mine, other in ((first_hz, second_hz), (second_hz, first_hz)):
+        in_time = -math.expm1(-other * cutoff_ns * 1e-9) if cutoff_ns else 1.0
+        kept += mine / total * in_time
+        spent += mine / total * in_time / other
+    return kept / spent
+
+
+def one_after_the_other(*rates_hz: float) -> float:
+    """Return the rate of things that are made in turn: the inverse of the sum of mean times."""
+    return 1 / sum(1 / rate for rate in rates_hz) if all(rates_hz) else 0.0
+
+
+def slots_for_all(probabilities: Sequence[float]) -> float:
+    """Return the mean number of slots until each of several trials has succeeded once.
+
+    One attempt of each per slot, all at once, no cutoff: the mean of the largest of geometric
+    times. LocalProtocolError for a probability outside (0, 1].
+    """
+    if not all(0 < p <= 1 for p in probabilities):
+        raise LocalProtocolError(f"no probabilities of success: {probabilities}")
+    if len(probabilities) <= _EXPANDED:
+        total = 0.0
+        for count in range(1, len(probabilities) + 1):
+            for some in combinations(probabilities, count):
+                none = reduce(lambda product, p: product * (1 - p), some, 1.0)
+                total += (-1) ** (count + 1) / (1 - none)
+        return total
+    return _series(probabilities)
+
+
+def _series(probabilities: Iterable[float]) -> float:
+    """The sum over t of P(not all have succeeded after t slots)."""
+    failures = [1 - p for p in probabilities]
+    still = [1.0] * len(failures)
+    total = 0.0
+    while (missing := -math.expm1(sum(map(_log_of_success, still)))) > _TAIL:
+        total += missing
+        still = [left * failure for left, failure in zip(still, failures, strict=True)]
+    return total
+
+
+def _log_of_success(failure: float) -> float:
+    return math.log1p(-failure) if failure < 1 else -math.inf
+
+
+def power_of_wait(probability: float, factor: float) -> float:
+    """Return the mean of ``factor ** |d|``, d the slots that the first of two pairs waits."""
+    fail = 1 - probability
+    return probability / (2 - probability) * (1 + fail * factor) / (1 - fail * factor)
+
+
+def slots_with_cutoff(probability: float, cutoff: int) -> float:
+    """Return the mean slots until two pairs are there, the older discarded after `cutoff` more."""
+    p, q = probability, 1 - probability
+    any_one = 1 - q * q
+    both = p * p / any_one
+    kept = both + (1 - both) * (1 - q**cutoff)
+    waits = sum(d * p * q ** (d - 1) for d in range(1, cutoff + 1)) + cutoff * q**cutoff
+    return (1 / any_one + (1 - both) * waits) / kept
+
+
+# --- chains -------------------------------------------------------------------------------
+
+
+def chain(elementary: Sequence[BellWeights], operations: Sequence[Operations] = ()) -> BellWeights:
+    """Return the weights of pairs swapped in a row, without waits.
+
+    `operations` of the nodes between; ideal ones where none are given. LocalProtocolError where
+    their number does not fit.
+    """
+    between = operations or (IDEAL,) * (len(elementary) - 1)
+    if not elementary or len(between) != len(elementary) - 1:
+        raise LocalProtocolError(f"{len(elementary)} links have not {len(between)} nodes between")
+    factors = [correlators(each) for each in elementary]
+    factors += [swap_factor(each) for each in between]
+    return weights_of(together(*factors))
+
+
+def keep_of(fidelity_average: float, qubits: int) -> float:
+    """Return the probability that a depolarising gate of this average fidelity is right.
+
+    A datasheet's `gate_fidelity` and `two_qubit_fidelity` are averages over input states:
+    ``F = keep + (1 - keep) / 2**qubits``.
+    """
+    dimension = 1 << qubits
+    return max(0.0, (fidelity_average * dimension - 1) / (dimension - 1))
+
+
+def werner_after(fidelities: Iterable[float]) -> float:
+    """Return the fidelity of Werner pairs after ideal swaps: ``w = (4 F - 1) / 3`` multiplies."""
+    total = math.prod((4 * each - 1) / 3 for each in fidelities)
+    return (1 + 3 * total) / 4

@@ -1,0 +1,251 @@
+"""Better pairs from several worse ones: what each round keeps, how often, and which to choose.
+
+One round takes two pairs between the same nodes. At both ends a CNOT from the kept half to the
+spent half, then the spent half is read; the pair is kept where the outcomes agree. Weights are
+relative to the announced states (:mod:`qstack.network.budget`), in which that circuit takes the
+errors (x, z) of the kept and (x', z') of the spent pair to (x, z ^ z') and the parity to x ^ x'.
+Gates and readout are imperfect as in :class:`~qstack.network.budget.Operations`: a gate that fails
+leaves the kept half mixed and the parity random, a readout error turns the parity.
+
+Sources: Bennett et al. 1996 (BBPSSW), Deutsch et al. 1996 (DEJMPS), Campbell and Benjamin 2008
+(extreme photon loss). Oracles: cases O13 and O14 and section 6 of the validation dossier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import IntEnum
+from typing import TypeAlias
+
+from qstack.bell import BellWeights, werner
+from qstack.machine import record
+from qstack.network.budget import IDEAL, Operations
+
+Ends: TypeAlias = tuple[Operations, Operations]
+
+IDEAL_ENDS: Ends = (IDEAL, IDEAL)
+
+MOST_NESTED, MOST_PUMPED = 6, 16
+"""Rounds that a plan may have: more never pay with gates that anybody has."""
+
+ENOUGH = 1e-9
+"""Fidelities closer than this are taken as equal."""
+
+
+@record
+class Round:
+    """What one round gives: how often the pair is kept, and its weights then."""
+
+    probability: float
+    weights: BellWeights
+
+
+Circuit: TypeAlias = Callable[[BellWeights, BellWeights, Ends], Round]
+
+
+class Method(IntEnum):
+    """How rounds follow each other."""
+
+    NONE = 0
+    NESTED_DEJMPS = 1
+    """Two equal pairs, each already purified, in each round."""
+    PUMPED_DEJMPS = 2
+    """One pair, again and again with a fresh elementary one."""
+    NESTED_BBPSSW = 3
+    PUMPED_BBPSSW = 4
+
+
+@record
+class Plan:
+    """How to reach a fidelity: the rounds, what comes out, and what it costs.
+
+    `pairs`: mean number of elementary pairs per delivered one. `kept`: probability that all
+    rounds succeed at the first try. `memories` that each end needs at once.
+    """
+
+    method: Method
+    rounds: int
+    weights: BellWeights
+    pairs: float
+    kept: float
+    memories: int
+
+    @property
+    def fidelity(self) -> float:
+        """The fidelity that it delivers."""
+        return self.weights[0]
+
+
+# --- circuits -----------------------------------------------------------------------------
+
+
+def parity_round(kept: BellWeights, spent: BellWeights, ends: Ends = IDEAL_ENDS) -> Round:
+    """Return what the plain circuit gives: bilateral CNOT, equal outcomes."""
+    equal, unequal = [0.0] * 4, [0.0] * 4
+    for mine, weight in enumerate(kept):
+        for other, probability in enumerate(spent):
+            result = mine ^ (other & 1)
+            (unequal if (mine ^ other) & 2 else equal)[result] += weight * probability
+    right, gates = _parity_right(ends), ends[0].keep * ends[1].keep
+    lost = (1 - gates) / 8
+    raw = [
+        gates * (right * good + (1 - right) * bad) + lost
+        for good, bad in zip(equal, unequal, strict=True)
+    ]
+    return _normalised(raw)
+
+
+def dejmps(kept: BellWeights, spent: BellWeights, ends: Ends = IDEAL_ENDS) -> Round:
+    """Return a DEJMPS round: rotations of pi/2 about X, opposite at the ends, then the circuit."""
+    return parity_round(_rotated(kept), _rotated(spent), ends)
+
+
+def bbpssw(kept: BellWeights, spent: BellWeights, ends: Ends = IDEAL_ENDS) -> Round:
+    """Return a BBPSSW round: both pairs and what comes out are twirled to Werner form."""
+    round_ = parity_round(werner(kept[0]), werner(spent[0]), ends)
+    return Round(round_.probability, werner(round_.weights[0]))
+
+
+def extreme_photon_loss(
+    kept: BellWeights,
+    spent: BellWeights,
+    dark: tuple[float, float],
+    ends: Ends = IDEAL_ENDS,
+) -> Round:
+    """Return a round on two pairs that one click heralded: keep only where both read 1.
+
+    The errors of such a pair are both ends bright, |11>, which two pairs cannot share: with
+    t the spent and k the kept bits, both outcomes 1 means that t is the opposite of k. Weights
+    are relative to Psi: index 0 and 1 the announced Psi and its phase error, 2 and 3 the even
+    states. `dark` is the part of the whole of each pair that is |00>; the rest of the even
+    weight is |11>. There is no coherence between the two, nor in what is kept of it. An unknown
+    optical phase cancels if it is the same for both pairs. A gate that fails is taken to make
+    outcomes random, which is exact where |00> and |11> are equally likely.
+    """
+    odd, odd_spent = kept[0] + kept[1], spent[0] + spent[1]
+    low, low_spent = dark
+    high, high_spent = kept[2] + kept[3] - low, spent[2] + spent[3] - low_spent
+    same = (kept[0] * spent[0] + kept[1] * spent[1]) / 2
+    flipped = (kept[0] * spent[1] + kept[1] * spent[0]) / 2
+    opposite = (low * high_spent + high * low_spent) / 2
+    equal = (low * low_spent + high * high_spent) / 2
+    # Unequal outcomes tell which of 01 and 10 the kept pair is: no coherence is left.
+    spoiled, even_left = odd * (low_spent + high_spent) / 2, (low + high) * odd_spent / 2
+    rights = ends[0].readout, ends[1].readout
+    both = rights[0] * rights[1]
+    neither = (1 - rights[0]) * (1 - rights[1])
+    # Outcomes 01 and 10 are equally likely, so one misreading of each end weighs half.
+    one = (rights[0] * (1 - rights[1]) + rights[1] * (1 - rights[0])) / 2
+    gates = ends[0].keep * ends[1].keep
+    lost = (1 - gates) / 16
+    raw = [
+        gates * ((both + neither) * same + one * spoiled) + lost,
+        gates * ((both + neither) * flipped + one * spoiled) + lost,
+    ]
+    raw += [gates * (both * opposite + neither * equal + one * even_left) + lost] * 2
+    return _normalised(raw)
+
+
+def _rotated(weights: BellWeights) -> BellWeights:
+    """The errors after the rotations of DEJMPS: Z and Y change places."""
+    return weights[0], weights[3], weights[2], weights[1]
+
+
+def _parity_right(ends: Ends) -> float:
+    first, second = ends[0].readout, ends[1].readout
+    return first * second + (1 - first) * (1 - second)
+
+
+def _normalised(raw: list[float]) -> Round:
+    total = sum(raw)
+    if total <= 0:
+        return Round(0.0, (0.25, 0.25, 0.25, 0.25))
+    first, second, third, fourth = (each / total for each in raw)
+    return Round(total, (first, second, third, fourth))
+
+
+# --- many rounds --------------------------------------------------------------------------
+
+
+def nested(
+    elementary: BellWeights, circuit: Circuit, ends: Ends = IDEAL_ENDS
+) -> Iterator[tuple[Round, float]]:
+    """Yield, round after round, what comes of pairing equals, and elementary pairs per result."""
+    weights, pairs = elementary, 1.0
+    while True:
+        result = circuit(weights, weights, ends)
+        if result.probability <= 0:
+            return
+        weights, pairs = result.weights, 2 * pairs / result.probability
+        yield result, pairs
+
+
+def pumped(
+    elementary: BellWeights, circuit: Circuit, ends: Ends = IDEAL_ENDS
+) -> Iterator[tuple[Round, float]]:
+    """Yield, round after round, what comes of one pair pumped with fresh ones, and its pairs.
+
+    A round that fails begins again from nothing.
+    """
+    weights, pairs = elementary, 1.0
+    while True:
+        result = circuit(weights, elementary, ends)
+        if result.probability <= 0:
+            return
+        weights, pairs = result.weights, (pairs + 1) / result.probability
+        yield result, pairs
+
+
+_WAYS: dict[Method, tuple[Callable[..., Iterator[tuple[Round, float]]], Circuit, int]] = {
+    Method.NESTED_DEJMPS: (nested, dejmps, MOST_NESTED),
+    Method.PUMPED_DEJMPS: (pumped, dejmps, MOST_PUMPED),
+    Method.NESTED_BBPSSW: (nested, bbpssw, MOST_NESTED),
+    Method.PUMPED_BBPSSW: (pumped, bbpssw, MOST_PUMPED),
+}
+
+METHODS = tuple(_WAYS)
+
+
+def plans(
+    elementary: BellWeights,
+    ends: Ends,
+    memories: int,
+    methods: tuple[Method, ...] = METHODS,
+) -> Iterator[Plan]:
+    """Yield every plan that so many memories at each end allow; that without rounds first.
+
+    Pumping needs two memories. Nesting n rounds needs n + 1: the halves of each level are
+    made one after the other, and one waits at each level.
+    """
+    yield Plan(Method.NONE, 0, elementary, 1.0, 1.0, 1)
+    for method in methods:
+        way, circuit, most = _WAYS[method]
+        kept = 1.0
+        for number, (result, pairs) in enumerate(way(elementary, circuit, ends), 1):
+            needs = number + 1 if way is nested else 2
+            if number > most or needs > memories:
+                break
+            kept = result.probability * (kept * kept if way is nested else kept)
+            yield Plan(method, number, result.weights, pairs, kept, needs)
+
+
+def plan(
+    elementary: BellWeights,
+    fidelity_min: float,
+    ends: Ends,
+    memories: int,
+    methods: tuple[Method, ...] = METHODS,
+) -> tuple[Plan | None, float]:
+    """Return the cheapest plan that reaches a fidelity, None if none does, and the best there is.
+
+    Cheapest: fewest elementary pairs, then fewest rounds, then the order of `methods`.
+    """
+    found: Plan | None = None
+    limit = 0.0
+    for each in plans(elementary, ends, memories, methods):
+        limit = max(limit, each.fidelity)
+        if each.fidelity + ENOUGH < fidelity_min:
+            continue
+        if found is None or (each.pairs, each.rounds) < (found.pairs, found.rounds):
+            found = each
+    return found, limit

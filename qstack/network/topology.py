@@ -1,0 +1,105 @@
+"""What routes are made from: the database of link state as a graph of usable links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from qstack.bell import BellWeights
+from qstack.machine import record
+from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric, RouteUpdate
+from qstack.network.budget import Correlators, Operations, Storage, correlators, swap_factor
+from qstack.units import Duration, LinkName, NodeName
+
+
+@record
+class Site:
+    """A node as routes see it. `swapping` is the factor of its swap on a pair's correlators."""
+
+    name: NodeName
+    swaps: bool
+    trust: int
+    single: bool
+    storage: Storage
+    swapping: Correlators
+    success: float
+
+
+@record
+class Choice:
+    """A link at one of its working points, seen from the node that leaves by it."""
+
+    to: NodeName
+    link: LinkName
+    setting: str
+    rate_hz: float
+    weights: BellWeights
+    factors: Correlators
+    latency_ns: Duration
+
+
+@record
+class Graph:
+    """Sites by name, and the choices that leave each, in the order of names."""
+
+    sites: Mapping[NodeName, Site]
+    choices: Mapping[NodeName, tuple[Choice, ...]]
+
+
+def graph_of(database: Mapping[NodeName, RouteUpdate]) -> Graph:
+    """Return the graph of a database.
+
+    A link is used where both its ends advertise it as up and neither is draining, at the working
+    points that both offer. Of each number the worse of the two views is taken: the lower rate,
+    the weights of lower fidelity, the longer latency. Reserved time is taken off the rate.
+    """
+    sites = {name: _site(name, database[name].node) for name in sorted(database)}
+    choices: dict[NodeName, tuple[Choice, ...]] = {}
+    for name in sites:
+        found = [
+            choice
+            for mine in sorted(database[name].links, key=lambda metric: metric.link)
+            for choice in _choices(database, name, mine)
+        ]
+        choices[name] = tuple(found)
+    return Graph(sites, choices)
+
+
+def _site(name: NodeName, metric: NodeMetric) -> Site:
+    return Site(
+        name=name,
+        swaps=metric.swaps,
+        trust=metric.trust,
+        single=metric.memories[0] < 2,
+        storage=Storage(metric.t1_ns, metric.t2_ns, metric.exponent),
+        swapping=swap_factor(Operations(metric.keep, metric.readout)),
+        success=metric.success,
+    )
+
+
+def _choices(
+    database: Mapping[NodeName, RouteUpdate], name: NodeName, mine: LinkMetric
+) -> Iterator[Choice]:
+    other = database.get(mine.peer)
+    if other is None or not mine.up or database[name].node.draining or other.node.draining:
+        return
+    views = [metric for metric in other.links if metric.link == mine.link and metric.peer == name]
+    if not views or not views[0].up:
+        return
+    theirs = views[0]
+    free = 1 - max(mine.reserved, theirs.reserved)
+    offers = {offer.setting: offer for offer in theirs.offers}
+    for offer in sorted(mine.offers, key=lambda each: each.setting):
+        twin = offers.get(offer.setting)
+        rate = 0.0 if twin is None else free * min(offer.rate_hz, twin.rate_hz)
+        if twin is None or rate <= 0:
+            continue
+        weights = _worse(offer, twin)
+        latency = max(mine.latency_ns, theirs.latency_ns)
+        # Where errors are likelier than not, more of them would help: no pair worth having.
+        factors = correlators(weights)
+        if min(factors) > 0:
+            yield Choice(mine.peer, mine.link, offer.setting, rate, weights, factors, latency)
+
+
+def _worse(one: LinkOffer, other: LinkOffer) -> BellWeights:
+    return min(one.weights, other.weights, key=lambda weights: (weights[0], weights))

@@ -1,0 +1,317 @@
+"""Path choice against every route of small graphs and the exact front of larger ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import attrs
+import pytest
+
+from qstack.bell import werner
+from qstack.errors import LocalProtocolError
+from qstack.messages.network import LinkOffer, RouteUpdate
+from qstack.network.budget import ETERNAL, Operations, Storage, meeting_rate, swap_factor
+from qstack.network.routing import Hop, Query, Route, best_fidelity, front, route
+from qstack.network.topology import Graph, Site, graph_of
+from tests.network.flood_lab import link_metric, node_metric
+from tests.network.route_oracle import (
+    best_rate,
+    every_route,
+    exact_front,
+    random_graph,
+)
+
+FIDELITIES = (0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def nodes(found: Route | None) -> tuple[str, ...]:
+    assert found is not None
+    return found.nodes
+
+
+def database(*links: tuple[str, str, LinkOffer], **changes: Any) -> dict[str, RouteUpdate]:
+    """Nodes by the names in `links`; `changes` by node name are changes of its metric."""
+    names = sorted({name for one, other, _ in links for name in (one, other)})
+    found = {}
+    for name in names:
+        metrics: dict[str, list[LinkOffer]] = {}
+        for one, other, offer in links:
+            if name in (one, other):
+                metrics.setdefault(other if name == one else one, []).append(offer)
+        mine = tuple(
+            link_metric("-".join(sorted((name, peer))), peer, *offers)
+            for peer, offers in metrics.items()
+        )
+        found[name] = RouteUpdate(name, 1, 1, 0, node_metric(**changes.get(name, {})), mine)
+    return found
+
+
+def offer(rate_hz: float, pure: float, setting: str = "only") -> LinkOffer:
+    return LinkOffer(setting, rate_hz, werner(pure), pure)
+
+
+DIAMOND = (
+    ("alice", "fast", offer(100, 0.85)),
+    ("fast", "bob", offer(100, 0.85)),
+    ("alice", "pure", offer(30, 0.99)),
+    ("pure", "bob", offer(30, 0.99)),
+)
+
+
+# --- against oracles --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_on_six_nodes_the_best_of_all_routes_is_chosen(seed: int) -> None:
+    graph = random_graph(6, 0.7, seed)
+    for trust in (0, 1):
+        query = Query("n0000", "n0001", 0.0, trust)
+        every = every_route(graph, query)
+        for fidelity_min in (0.0, *FIDELITIES):
+            asked = Query("n0000", "n0001", fidelity_min, trust)
+            found = route(graph, asked)
+            rate = 0.0 if found is None else found.rate_hz
+            assert rate == pytest.approx(best_rate(every, fidelity_min), rel=1e-12)
+            if found is not None:
+                same = [
+                    f for f in every if f[2] == (*found.nodes, *(h.setting for h in found.hops))
+                ]
+                assert found.fidelity == pytest.approx(same[0][1], abs=1e-12)
+        most = max((pure for _, pure, _ in every), default=0.0)
+        assert best_fidelity(graph, query) == pytest.approx(most, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_with_sixteen_labels_a_node_thirty_nodes_get_the_best_of_the_exact_front(
+    seed: int,
+) -> None:
+    graph = random_graph(30, 0.28, seed)
+    query = Query("n0000", "n0001")
+    exact = exact_front(graph, query)
+    for fidelity_min in FIDELITIES:
+        found = route(graph, Query("n0000", "n0001", fidelity_min))
+        rate = 0.0 if found is None else found.rate_hz
+        assert rate == pytest.approx(best_rate(exact, fidelity_min), rel=1e-12)
+    most = max((pure for _, pure, _ in exact), default=0.0)
+    assert best_fidelity(graph, query) == pytest.approx(most, abs=1e-12)
+
+
+def test_the_exact_front_finds_what_all_routes_give() -> None:
+    for seed in range(10):
+        graph = random_graph(6, 0.7, seed)
+        query = Query("n0000", "n0001")
+        every, exact = every_route(graph, query), exact_front(graph, query)
+        for fidelity_min in FIDELITIES:
+            assert best_rate(exact, fidelity_min) == best_rate(every, fidelity_min)
+
+
+@pytest.mark.parametrize("seed", [3, 6, 9])
+def test_a_front_has_each_route_that_is_purer_than_all_faster_ones(seed: int) -> None:
+    graph = random_graph(6, 0.7, seed)
+    every = sorted(every_route(graph, Query("n0000", "n0001")), reverse=True)
+    expected, most = [], 0.0
+    for rate, pure, _ in every:
+        if pure > most:
+            expected.append((rate, pure))
+            most = pure
+    found = front(graph, Query("n0000", "n0001"))
+    assert len(found) > 1
+    for each, (rate, pure) in zip(found, expected, strict=True):
+        assert (each.rate_hz, each.fidelity) == pytest.approx((rate, pure), rel=1e-9)
+
+
+# --- what counts ------------------------------------------------------------------------
+
+
+def test_more_fidelity_is_bought_with_rate() -> None:
+    graph = graph_of(database(*DIAMOND))
+    assert nodes(route(graph, Query("alice", "bob"))) == ("alice", "fast", "bob")
+    pure = route(graph, Query("alice", "bob", 0.9))
+    assert nodes(pure) == ("alice", "pure", "bob")
+    assert pure is not None
+    assert pure.fidelity == pytest.approx(0.99**2 + 0.01**2 / 3)
+    assert pure.rate_hz == pytest.approx(30 / 1.5)
+    assert route(graph, Query("alice", "bob", 0.99)) is None
+    assert best_fidelity(graph, Query("alice", "bob", 0.99)) == pytest.approx(pure.fidelity)
+
+
+def test_the_route_goes_around_nodes_that_are_trusted_too_little() -> None:
+    graph = graph_of(database(*DIAMOND, fast={"trust": 1}, pure={"trust": 2}))
+    assert nodes(route(graph, Query("alice", "bob", 0.0, 1)))[1] == "fast"
+    assert nodes(route(graph, Query("alice", "bob", 0.0, 2)))[1] == "pure"
+    assert route(graph, Query("alice", "bob", 0.0, 3)) is None
+
+
+def test_nodes_that_do_not_swap_or_are_draining_are_gone_around() -> None:
+    for change in ({"swaps": False}, {"draining": True}):
+        graph = graph_of(database(*DIAMOND, fast=change))
+        assert nodes(route(graph, Query("alice", "bob")))[1] == "pure"
+
+
+def test_an_end_that_is_draining_has_no_routes() -> None:
+    for name in ("alice", "bob"):
+        graph = graph_of(database(*DIAMOND, **{name: {"draining": True}}))
+        assert route(graph, Query("alice", "bob")) is None
+
+
+@pytest.mark.parametrize(("node", "peer"), [("fast", "bob"), ("bob", "fast")])
+def test_a_link_counts_only_where_both_ends_say_that_it_is_up(node: str, peer: str) -> None:
+    updates = database(*DIAMOND)
+    whole: Any = updates[node]
+    down = tuple(attrs.evolve(link, up=link.peer != peer) for link in whole.links)
+    updates[node] = attrs.evolve(whole, links=down)
+    assert nodes(route(graph_of(updates), Query("alice", "bob")))[1] == "pure"
+    del updates["pure"]
+    assert route(graph_of(updates), Query("alice", "bob")) is None
+
+
+def test_a_slower_way_that_is_shorter_in_time_is_kept_for_the_ageing_of_the_ends() -> None:
+    links = (
+        ("alice", "far", offer(1e9, 0.99)),
+        ("far", "hub", offer(1e9, 0.99)),
+        ("alice", "near", offer(1e8, 0.99)),
+        ("near", "hub", offer(1e8, 0.99)),
+        ("hub", "bob", offer(1e9, 0.99)),
+    )
+    updates = database(*links)
+    for name, update in updates.items():
+        whole: Any = update
+        latency_ns = 40_000_000 if name == "far" else 1_000
+        late = tuple(attrs.evolve(link, latency_ns=latency_ns) for link in whole.links)
+        updates[name] = attrs.evolve(whole, node=node_metric(t2_ns=100_000_000), links=late)
+    graph = graph_of(updates)
+    assert nodes(route(graph, Query("alice", "bob", 0.5)))[1] == "far"
+    assert nodes(route(graph, Query("alice", "bob", 0.9)))[1] == "near"
+
+
+def test_of_two_views_of_a_link_the_worse_one_counts() -> None:
+    updates = database(("alice", "bob", offer(50, 0.9)))
+    whole: Any = updates["bob"]
+    link: Any = whole.links[0]
+    view = attrs.evolve(link, offers=(offer(40, 0.8),), reserved=0.25, latency_ns=7)
+    updates["bob"] = attrs.evolve(whole, links=(view,))
+    found = route(graph_of(updates), Query("alice", "bob"))
+    assert found is not None
+    assert found.hops == (Hop("alice-bob", "only", "bob"),)
+    assert (found.rate_hz, found.latency_ns) == (30.0, 7)
+    assert found.fidelity == pytest.approx(0.8)
+
+
+def test_what_only_one_end_offers_or_is_reserved_is_no_choice() -> None:
+    updates = database(("alice", "bob", offer(50, 0.9)), ("alice", "bob", offer(9, 0.95, "fine")))
+    whole: Any = updates["bob"]
+    link: Any = whole.links[0]
+    updates["bob"] = attrs.evolve(whole, links=(attrs.evolve(link, offers=link.offers[1:]),))
+    graph = graph_of(updates)
+    assert [choice.setting for choice in graph.choices["alice"]] == ["fine"]
+    updates["bob"] = attrs.evolve(whole, links=(attrs.evolve(link, reserved=1.0),))
+    assert graph_of(updates).choices["alice"] == ()
+
+
+def test_a_node_with_one_qubit_makes_its_pairs_one_after_the_other() -> None:
+    links = (("alice", "hub", offer(60, 0.95)), ("hub", "bob", offer(30, 0.95)))
+    both = route(graph_of(database(*links)), Query("alice", "bob"))
+    turns = route(graph_of(database(*links, hub={"memories": (1, 1)})), Query("alice", "bob"))
+    assert both is not None
+    assert turns is not None
+    assert both.rate_hz == pytest.approx(1 / (1 / 60 + 1 / 30 - 1 / 90))
+    assert turns.rate_hz == pytest.approx(20)
+
+
+def chain_graph(storage: Storage, rates: tuple[float, ...], latency_ns: int = 0) -> Graph:
+    links = [(f"n{i}", f"n{i + 1}", offer(rate, 1.0)) for i, rate in enumerate(rates)]
+    updates = database(*links)
+    memory = {"t1_ns": storage.t1_ns, "t2_ns": storage.t2_ns, "exponent": storage.exponent}
+    for name, update in updates.items():
+        whole: Any = update
+        far = tuple(attrs.evolve(link, latency_ns=latency_ns) for link in whole.links)
+        updates[name] = attrs.evolve(whole, node=node_metric(**memory), links=far)
+    return graph_of(updates)
+
+
+def test_a_wait_is_never_promised_to_be_shorter_than_it_is() -> None:
+    rates, t2_s = (10.0, 25.0), 0.1
+    graph = chain_graph(Storage(0, round(t2_s * 1e9)), rates)
+    found = route(graph, Query("n0", "n2"))
+    assert found is not None
+    # Two halves fade while the first waits for the second: exact mean over exponential times.
+    a, b = rates
+    fade = 2 / t2_s
+    exact = a / (a + b) * b / (b + fade) + b / (a + b) * a / (a + fade)
+    assert found.fidelity <= (1 + exact) / 2
+    # Both halves wait for the slower, each on its own mean.
+    assert found.fidelity == pytest.approx((1 + (10 / (10 + 1 / t2_s)) ** 2) / 2)
+
+
+def test_a_cutoff_buys_fidelity_with_rate() -> None:
+    graph = chain_graph(Storage(0, 100_000_000), (20.0, 20.0))
+    free = route(graph, Query("n0", "n2"))
+    short = route(graph, Query("n0", "n2", cutoff_ns=10_000_000))
+    assert free is not None
+    assert short is not None
+    assert short.fidelity > free.fidelity
+    assert short.rate_hz == pytest.approx(meeting_rate(20, 20, 10_000_000))
+    assert short.rate_hz < free.rate_hz
+
+
+def test_both_ends_age_while_the_last_word_travels_unless_there_is_no_swap() -> None:
+    storage, latency_ns = Storage(0, 100_000_000), 3_000_000
+    one = route(chain_graph(storage, (1e12,), latency_ns), Query("n0", "n1"))
+    two = route(chain_graph(storage, (1e12, 1e12), latency_ns), Query("n0", "n2"))
+    assert one is not None
+    assert two is not None
+    assert one.fidelity == pytest.approx(1.0)
+    assert two.latency_ns == 2 * latency_ns
+    assert two.fidelity == pytest.approx((1 + math.exp(-2 * 6 / 100)) / 2, abs=1e-6)
+
+
+def test_a_swap_that_fails_at_times_lowers_the_rate_alone() -> None:
+    links = (("alice", "hub", offer(60, 0.95)), ("hub", "bob", offer(60, 0.95)))
+    found = route(graph_of(database(*links, hub={"success": 0.5})), Query("alice", "bob"))
+    assert found is not None
+    assert found.rate_hz == pytest.approx(60 / 1.5 / 2)
+    assert found.fidelity == pytest.approx(0.95**2 + 0.05**2 / 3)
+
+
+# --- the same everywhere ----------------------------------------------------------------
+
+
+def test_equal_routes_are_chosen_alike_whatever_the_order_they_were_learned_in() -> None:
+    links = [(a, b, offer(50, 0.95)) for a in ("alice", "bob") for b in ("m1", "m2", "m3")]
+    updates = database(*links)
+    found = {
+        nodes(route(graph_of(dict(order)), Query("alice", "bob")))
+        for order in (updates.items(), reversed(updates.items()))
+    }
+    assert found == {("alice", "m1", "bob")}
+
+
+def test_of_equal_rates_the_purer_route_is_chosen_and_then_the_shorter() -> None:
+    links = [
+        ("alice", "a", offer(50, 0.9)),
+        ("a", "bob", offer(50, 0.9)),
+        ("alice", "b", offer(50, 0.95)),
+        ("b", "bob", offer(50, 0.95)),
+    ]
+    assert nodes(route(graph_of(database(*links)), Query("alice", "bob"))) == ("alice", "b", "bob")
+
+
+def test_no_route_is_longer_than_asked_for() -> None:
+    graph = chain_graph(ETERNAL, (50.0, 50.0, 50.0))
+    assert route(graph, Query("n0", "n3", most_hops=2)) is None
+    assert route(graph, Query("n0", "n3", most_hops=3)) is not None
+
+
+def test_unknown_ends_and_a_route_to_oneself_are_the_callers_mistake() -> None:
+    graph = graph_of(database(*DIAMOND))
+    for query, reason in ((Query("alice", "zoe"), "zoe"), (Query("alice", "alice"), "itself")):
+        with pytest.raises(LocalProtocolError, match=reason):
+            route(graph, query)
+
+
+def test_a_site_is_made_of_what_its_node_advertises() -> None:
+    changes = {"memories": (1, 2), "keep": 0.98, "readout": 0.99, "success": 0.5, "trust": 4}
+    graph = graph_of(database(("a", "b", offer(1, 0.9)), a={**changes, "t1_ns": 9, "t2_ns": 8}))
+    swapping = swap_factor(Operations(0.98, 0.99))
+    assert graph.sites["a"] == Site("a", True, 4, True, Storage(9, 8, 1.0), swapping, 0.5)
