@@ -47,18 +47,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    for add in (
-        _add_up,
-        _add_node,
-        _add_pairs,
-        _add_status,
-        _add_sim,
-        _add_sweep,
-        _add_link,
-        _add_check,
-        _add_trace,
-        _add_topology,
-    ):
+    adders = (_add_up, _add_node, _add_pairs, _add_status, _add_sim, _add_sweep, _add_link)
+    for add in (*adders, _add_check, _add_trace, _add_topology):
         add(verbs)
     return top
 

@@ -134,6 +134,7 @@ class HeapClock(trio.abc.Clock):
             self._heap.now = max(self._heap.now, limit)
         if until is not None and self._heap.now >= until:
             self._reached = deadline
+            self._quiet = False
             self._woken_at = until
             return 0.0
         return self._looked() if self._heap.now >= self._look_at else 0.0
@@ -158,6 +159,7 @@ class HeapClock(trio.abc.Clock):
         self._look_at = self._heap.now + self._watch.quiet_ns
         waited = self._heap.now - self._woken_at
         if self._runner.deadlines.next_deadline() != inf:
+            self._quiet = False
             return 0.0
         busy = self._watch.busy()
         # Quiet now and at the look before: what came last has had all this time to stir others.
