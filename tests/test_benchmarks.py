@@ -11,7 +11,7 @@ import trio
 
 from qstack.config import link_parameters, load
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import calibration, live, networks, peer, relay, routing, virtual
+from tests.benchmarks import calibration, live, networks, peer, programs, relay, routing, virtual
 from tests.benchmarks.table import ABSENT, MET, MISSED, Figure, plain, render
 
 WITHIN_S = 20.0
@@ -91,6 +91,11 @@ def test_every_virtual_figure_can_be_measured_with_few_pairs() -> None:
     figures = list(virtual.figures(calibration.heap_operation_us(1_000), 8, 1))
     assert len(figures) == 12
     assert all(figure.value is not None and figure.value > 0 for figure in figures)
+
+
+def test_every_figure_of_programs_can_be_measured_with_few_wake_ups() -> None:
+    figures = list(programs.figures(calibration.heap_operation_us(1_000), 500, 1))
+    assert [figure.value is not None for figure in figures] == [True] * 3
 
 
 def test_a_network_that_cannot_be_measured_gives_figures_without_values() -> None:

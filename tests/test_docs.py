@@ -3,7 +3,8 @@
 A fenced block is run when the line before it is ``<!-- tested -->``. In a ``python`` block the
 code runs as a program and what it prints must be the ``output`` block that follows, if one
 does. In a ``console`` block each line that begins with ``$ `` is a command, and the lines
-below it are its output, where a line of ``...`` stands for anything.
+below it are its output, where a line of ``...`` stands for anything. A block after
+``<!-- file NAME -->`` is a file that all snippets of its page find in their folder.
 """
 
 from __future__ import annotations
@@ -34,22 +35,28 @@ BLOCK = re.compile(
     r"(?:\n*```output\n(?P<output>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
 )
+FILE = re.compile(r"^<!-- file (?P<name>[\w.-]+) -->\n+```\w+\n(?P<body>.*?)^```\n", re.M | re.S)
 
 
 @record
 class Snippet:
-    """A block that is run: where it stands, its language, its text, what it must print."""
+    """A block that is run: where it stands, its language, its text, what it must print.
+
+    `files`: names and texts of what its page puts beside it.
+    """
 
     place: str
     language: str
     body: str
     output: str | None
+    files: tuple[tuple[str, str], ...] = ()
 
 
 def snippets(place: str, text: str) -> Iterator[Snippet]:
+    files = tuple((found["name"], found["body"]) for found in FILE.finditer(text))
     for found in BLOCK.finditer(text):
         line = text.count("\n", 0, found.start()) + 1
-        yield Snippet(f"{place}:{line}", found["language"], found["body"], found["output"])
+        yield Snippet(f"{place}:{line}", found["language"], found["body"], found["output"], files)
 
 
 def run(command: str | list[str], folder: Path) -> str:
@@ -78,6 +85,8 @@ def same(wanted: str, printed: str) -> bool:
 
 
 def expect_snippet_holds(snippet: Snippet, folder: Path) -> None:
+    for name, text in snippet.files:
+        (folder / name).write_text(text)
     if snippet.language == "python":
         printed = run([sys.executable, "-c", snippet.body], folder)
         assert snippet.output is None or same(snippet.output, printed), printed
@@ -132,6 +141,15 @@ def test_a_snippet_that_holds_passes_and_dots_stand_for_lines(tmp_path: Path) ->
     (snippet,) = snippets("planted.md", text)
     expect_snippet_holds(snippet, tmp_path)
     assert not same("a\n...\nd", "a\nb\nc")
+
+
+def test_a_file_of_a_page_is_there_for_its_snippets(tmp_path: Path) -> None:
+    text = (
+        "<!-- file grid.toml -->\n```toml\na = 1\n```\n"
+        "<!-- tested -->\n```console\n$ cat grid.toml\na = 1\n```\n"
+    )
+    (snippet,) = snippets("planted.md", text)
+    expect_snippet_holds(snippet, tmp_path)
 
 
 def test_an_unmarked_block_is_not_run_but_the_pages_have_marked_ones() -> None:

@@ -13,16 +13,11 @@ from qstack.config import NetworkFile, budget, host_and_port, link_parameters, l
 from qstack.errors import ConfigError
 from qstack.hal.plugins import Plugin
 from qstack.link.budget import PointBudget
-from qstack.physical.service import LinkParameters
+from qstack.physical.service import LinkParameters, Setting
 from qstack.sim import devices as simulated
 from qstack.sim.from_file import world_parameters
-from qstack.sim.world.optics import (
-    ArmView,
-    PairView,
-    StationView,
-    attempt_table,
-    coincidence_table,
-)
+from qstack.sim.world.optics import ArmView, StationView, attempt_table
+from qstack.sim.world.pair_tables import PairView, coincidence_table
 from qstack.sim.world.parameters import WorldLink, WorldParameters
 
 FOLDER = resources.files("qstack_nodes") / "networks"
@@ -183,13 +178,13 @@ def view_of(link: LinkParameters, world: WorldParameters, setting: int) -> list[
     return arms
 
 
-def station_view(world: WorldParameters, link: WorldLink, window_ps: int) -> StationView:
+def station_view(world: WorldParameters, link: WorldLink, setting: Setting) -> StationView:
     devices = dict(world.devices)
     analyser = devices[link.analyser].parameters
     assert isinstance(analyser, simulated.AnalyserParameters)
     detector = devices[analyser.detector].parameters
     assert isinstance(detector, simulated.DetectorParameters)
-    return StationView(analyser, detector, window_ps)
+    return StationView(analyser, detector, setting.window_ps, setting.station_values)
 
 
 @pytest.mark.parametrize(
@@ -200,24 +195,23 @@ def station_view(world: WorldParameters, link: WorldLink, window_ps: int) -> Sta
         ("two_nodes", 2),
         ("nv_lab", 0),
         ("nv_lab", 1),
+        ("ions_230m", 0),
+        ("ions_230m", 1),
         ("ions_230m", 2),
     ],
 )
 def test_what_the_stack_expects_is_what_the_world_does(name: str, setting: int) -> None:
-    """Success within 0.1 %, fidelity within 0.001, from closed forms against mode algebra.
-
-    Of the ions the narrow window only: its visibility is that of the analyser.
-    """
+    """Success within 0.1 %, fidelity within 0.001, from closed forms against mode algebra."""
     network = shipped(name)
     world = world_parameters(network)
     link = link_parameters(network, network.links[0].name)
     expected = link.settings[setting]
-    station = station_view(world, world.links[0], expected.window_ps)
+    station = station_view(world, world.links[0], expected)
     first, second = view_of(link, world, setting)
     table = attempt_table(first, second, station)
     assert expected.success_probability == pytest.approx(table.success, rel=1e-3)
     priors = {pattern.clicks: pattern for pattern in expected.patterns}
-    for accepted in table.accepted:
+    for accepted in table.patterns:
         prior = priors[accepted.clicks]
         # Pauli codes Z=1, X=2, Y=3, two bits a qubit: XX, YY and ZZ say the fidelity to Psi+-.
         zz, xx, yy = (accepted.terms.get(code | code << 2, 0.0) for code in (1, 2, 3))
@@ -248,9 +242,9 @@ def test_coincidences_of_the_source_are_those_of_the_world(setting: int) -> None
     table = coincidence_table(view, (0.0, 0.0, 1.0), (0.0, 0.0, 1.0))
     assert expected.success_probability == pytest.approx(table.success, rel=1e-3)
     wrong, before = 0.0, 0.0
-    for cumulative, _, at_a, at_b in table.draws:
-        wrong += (cumulative - before) * (at_a != at_b)
-        before = cumulative
+    for drawn in table.draws:
+        wrong += (drawn.cumulative - before) * (drawn.at_a != drawn.at_b)
+        before = drawn.cumulative
     prior = expected.patterns[0]
     assert prior.weights[2] + prior.weights[3] == pytest.approx(wrong, abs=1e-3)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from qstack.config import NetworkFile, link_parameters, load
+from qstack.config import NetworkFile, load, predicted_rate_hz, readouts
 from qstack.drivers.client import connect
 from qstack.drivers.live import LiveNode, Unreachable
 from qstack.drivers.places import WORLD, address_of
@@ -19,7 +19,6 @@ from qstack.drivers.udp import format_address
 from qstack.machine import record
 from qstack.messages.common import PairKind
 from qstack.programs.pairs import PairRecord, PairsOptions, PairsReport, measure_pairs
-from qstack.programs.tomography import PERFECT, Readout
 from qstack.units import SECOND, NodeName
 from qstack_nodes import report
 
@@ -52,7 +51,11 @@ class PairsArguments:
 
 def pairs(arguments: PairsArguments) -> int:
     """Deliver and measure pairs; print the report; return the exit code."""
-    found = trio.run(deliver, load(arguments.network), arguments)
+    return conclude(trio.run(deliver, load(arguments.network), arguments), arguments)
+
+
+def conclude(found: PairsReport, arguments: PairsArguments) -> int:
+    """Print what came of a run, live or in virtual time; return the exit code."""
     if arguments.json:
         print(json.dumps({"summary": report.pairs_summary(found)}), flush=True)
     else:
@@ -67,7 +70,7 @@ async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsRepor
     """Ask a running network for pairs, show the progress, and return what came of it."""
     ends = (arguments.a, arguments.b)
     async with connect(network, *ends, timeout_s=CONNECT_S) as (a, b), watched(network, a, b):
-        with _watcher(arguments) as on_pair:
+        with watcher(arguments) as on_pair:
             options = PairsOptions(
                 count=arguments.count,
                 now=a.now,
@@ -75,7 +78,9 @@ async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsRepor
                 fidelity_min=arguments.fidelity_min,
                 timeout_ns=round(arguments.timeout_s * SECOND),
                 per_request=arguments.per_request,
-                predicted_rate_hz=predicted_rate_hz(network, arguments),
+                predicted_rate_hz=predicted_rate_hz(
+                    network, arguments.a, arguments.b, arguments.fidelity_min
+                ),
                 readouts=readouts(network, arguments.a, arguments.b),
                 on_pair=on_pair,
             )
@@ -124,7 +129,8 @@ def _parties(network: NetworkFile, a: NodeName, b: NodeName) -> set[NodeName]:
     return set()
 
 
-def _watcher(arguments: PairsArguments) -> AbstractContextManager[report.OnPair]:
+def watcher(arguments: PairsArguments) -> AbstractContextManager[report.OnPair]:
+    """Return what shows every pair as it comes: as a JSON line, or as progress."""
     if arguments.json:
         return report.json_lines(_print_pair)
     return report.progress(f"pairs {arguments.a} - {arguments.b}", arguments.count)
@@ -132,37 +138,6 @@ def _watcher(arguments: PairsArguments) -> AbstractContextManager[report.OnPair]
 
 def _print_pair(item: PairRecord) -> None:
     print(json.dumps(report.pair_fields(item)), flush=True)
-
-
-def predicted_rate_hz(network: NetworkFile, arguments: PairsArguments) -> float:
-    """Return the rate of heralds of the fastest working point that meets the fidelity.
-
-    As if a memory were always free: an upper bound for what is kept. 0 without a common link.
-    """
-    rates = [0.0]
-    for link in network.links:
-        if {arm.node for arm in link.arms} != {arguments.a, arguments.b}:
-            continue
-        parameters = link_parameters(network, link.name)
-        for setting in parameters.settings:
-            success = setting.success_probability
-            good = sum(p.share * p.weights[p.bell] for p in setting.patterns)
-            if success > 0 and good / success >= arguments.fidelity_min:
-                rates.append(success * parameters.modes * 1e9 / parameters.cycle_ns)
-    return max(rates)
-
-
-def readouts(network: NetworkFile, a: NodeName, b: NodeName) -> tuple[Readout, Readout]:
-    """Return the readout probabilities that the datasheets state for a's and b's memories.
-
-    Perfect ones where two nodes share no link that can keep a qubit.
-    """
-    for link in network.links:
-        if {arm.node for arm in link.arms} == {a, b}:
-            parameters = link_parameters(network, link.name)
-            if parameters.keep:
-                return parameters.end(a).model.readout, parameters.end(b).model.readout
-    return PERFECT, PERFECT
 
 
 # --- status -------------------------------------------------------------------------------

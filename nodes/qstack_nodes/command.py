@@ -10,9 +10,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from qstack.errors import ConfigError, QstackError, RequestFailed
+
+T = TypeVar("T")
 
 DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
@@ -45,8 +47,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    adders = (_add_up, _add_node, _add_pairs, _add_status, _add_link, _add_check, _add_trace)
-    for add in (*adders, _add_topology):
+    adders = (_add_up, _add_node, _add_pairs, _add_status, _add_sim, _add_sweep, _add_link)
+    for add in (*adders, _add_check, _add_trace, _add_topology):
         add(verbs)
     return top
 
@@ -84,9 +86,17 @@ def _add_node(verbs: Any) -> None:
     verb.add_argument("--verbose", action="store_true", help="write notes to standard error")
 
 
+PAIRS_HELP = "deliver pairs between two nodes, measure them, compare with the prediction"
+
+
 def _add_pairs(verbs: Any) -> None:
-    summary = "deliver pairs between two nodes, measure them, compare with the prediction"
-    verb = _verb(verbs, "pairs", _pairs, summary)
+    verb = _verb(verbs, "pairs", _pairs, PAIRS_HELP)
+    _pairs_arguments(verb)
+    verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
+
+
+def _pairs_arguments(verb: argparse.ArgumentParser) -> None:
+    """Add what `pairs` is asked with, live and in virtual time."""
     verb.add_argument("a", metavar="A", help="the node that asks")
     verb.add_argument("b", metavar="B", help="the node at the other end")
     verb.add_argument("--count", type=_positive, required=True, metavar="N")
@@ -99,7 +109,33 @@ def _add_pairs(verbs: Any) -> None:
         "--per-request", type=_positive, default=0, metavar="K", help="pairs in one request"
     )
     verb.add_argument("--json", action="store_true", help="one JSON object per pair, then summary")
-    verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
+
+
+def _add_sim(verbs: Any) -> None:
+    verb = _verb(verbs, "sim", _sim_pairs, "run a network in virtual time, in one process")
+    verb.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
+    verb.add_argument(
+        "--seed", type=_seed, metavar="S", help="what all chance follows from; default: the file's"
+    )
+    inner = verb.add_subparsers(title="verbs", metavar="VERB", required=True)
+    _pairs_arguments(_verb(inner, "pairs", _sim_pairs, PAIRS_HELP))
+
+
+def _add_sweep(verbs: Any) -> None:
+    summary = "run a grid of parameters times seeds in virtual time, on all cores or a cluster"
+    verb = _verb(verbs, "sweep", _sweep, summary)
+    verb.add_argument("file", metavar="FILE", help="a sweep file; how to write one: docs/how-to")
+    verb.add_argument(
+        "--out", metavar="FOLDER", help="where results go; default: FILE without its ending"
+    )
+    verb.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a dask cluster, as tcp://host:8786"
+    )
+    verb.add_argument(
+        "--workers", type=_positive, metavar="N", help="processes here; default: one for each core"
+    )
+    verb.add_argument("--no-plot", action="store_true", help="results and tables only")
+    verb.add_argument("--json", action="store_true", help="one JSON object per point, then summary")
 
 
 def _add_status(verbs: Any) -> None:
@@ -162,16 +198,41 @@ def _node(given: argparse.Namespace) -> int:
 def _pairs(given: argparse.Namespace) -> int:
     from qstack_nodes.asking import PairsArguments, pairs  # noqa: PLC0415  help stays instant
 
-    return pairs(
-        PairsArguments(
-            network=_network(given),
-            a=given.a,
-            b=given.b,
-            count=given.count,
-            kind=given.kind,
-            fidelity_min=given.fidelity_min,
-            timeout_s=given.timeout,
-            per_request=given.per_request,
+    return pairs(_wanted(given, PairsArguments, _network(given)))
+
+
+def _sim_pairs(given: argparse.Namespace) -> int:
+    from qstack_nodes.asking import PairsArguments  # noqa: PLC0415  help must stay instant
+    from qstack_nodes.simulating import sim_pairs  # noqa: PLC0415  help must stay instant
+
+    return sim_pairs(_wanted(given, PairsArguments, given.network), given.seed)
+
+
+def _wanted(given: argparse.Namespace, arguments: Callable[..., T], network: str) -> T:
+    """Return the arguments of `pairs`, of a record that is not loaded before a verb runs."""
+    return arguments(
+        network=network,
+        a=given.a,
+        b=given.b,
+        count=given.count,
+        kind=given.kind,
+        fidelity_min=given.fidelity_min,
+        timeout_s=given.timeout,
+        per_request=given.per_request,
+        json=given.json,
+    )
+
+
+def _sweep(given: argparse.Namespace) -> int:
+    from qstack_nodes.sweep import SweepOptions, sweep  # noqa: PLC0415  help must stay instant
+
+    return sweep(
+        SweepOptions(
+            file=given.file,
+            out=given.out,
+            scheduler=given.scheduler,
+            workers=given.workers,
+            plot=not given.no_plot,
             json=given.json,
         )
     )
@@ -234,6 +295,12 @@ def _network(given: argparse.Namespace) -> str:
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
     return int(text)
 
 

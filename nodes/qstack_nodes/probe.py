@@ -3,7 +3,8 @@
 Each process of the network is one of: *running* (its user port answers, or its neighbours
 reach it), *ready to start* (its ports are free here), *blocked* (something else has a port),
 *elsewhere* and out of reach. When nothing runs, free ports are all that is wanted; when some of
-it runs, those that do not are named with the likely cause.
+it runs, those that do not are named with the likely cause. Links that the simulated world has to
+run attempt by attempt, which costs processor time, are named with the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from qstack.drivers.places import WORLD, address_of
 from qstack.drivers.serving import DONE, UNREACHABLE
 from qstack.drivers.udp import Address, PortUnavailable, UdpSocket, format_address, resolve
 from qstack.machine import record
-from qstack.units import NodeName
+from qstack.units import LinkName, NodeName
 from qstack_nodes.asking import ask_all
 
 RUNNING, FREE, BLOCKED, AWAY, UNKNOWN = "running", "free", "blocked", "away", "unknown"
@@ -40,6 +41,7 @@ def check(network_name: str, *, as_json: bool) -> int:
     """Print what is found and return the exit code; ConfigError for a wrong file."""
     network = load(network_name)
     findings = trio.run(examine, network)
+    stepwise = steps_of(network)
     bad = [finding for finding in findings if finding.advice]
     for finding in findings:
         if as_json:
@@ -48,11 +50,26 @@ def check(network_name: str, *, as_json: bool) -> int:
         else:
             line = f"{finding.name} at {finding.where}: {finding.state}"
             print(f"{line}: {finding.advice}" if finding.advice else line)
+    for link, reason in stepwise:
+        if as_json:
+            print(json.dumps({"link": link, "attempt_by_attempt": reason}))
+        else:
+            print(f"link {link} runs attempt by attempt in the simulated world: {reason}")
     if as_json:
-        print(json.dumps({"summary": {"processes": len(findings), "wrong": len(bad)}}))
+        counted = {"processes": len(findings), "wrong": len(bad), "stepwise": len(stepwise)}
+        print(json.dumps({"summary": counted}))
     elif not bad:
         print(f"{network.file}: no errors")
     return UNREACHABLE if bad else DONE
+
+
+def steps_of(network: NetworkFile) -> tuple[tuple[LinkName, str], ...]:
+    """Return the links that the simulated world cannot skip ahead on, with the reason."""
+    if not network.simulated():
+        return ()
+    from qstack.sim.from_file import attempt_by_attempt  # noqa: PLC0415  numpy, and for it alone
+
+    return attempt_by_attempt(network)
 
 
 async def examine(network: NetworkFile) -> list[Finding]:

@@ -27,8 +27,11 @@ def json_lines(write: OnPair) -> Iterator[OnPair]:
 
 
 @contextmanager
-def progress(title: str, count: int) -> Iterator[OnPair]:
-    """Show a progress bar on standard error while the block lasts, if that is a terminal."""
+def progress(title: str, count: int, done: int = 0) -> Iterator[Callable[[Any], None]]:
+    """Show a progress bar on standard error while the block lasts, if that is a terminal.
+
+    What is yielded advances it by one, whatever it is called with.
+    """
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),
@@ -39,9 +42,9 @@ def progress(title: str, count: int) -> Iterator[OnPair]:
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task(title, total=count)
+        task = bar.add_task(title, total=count, completed=done)
 
-        def advance(_: PairRecord) -> None:
+        def advance(_: Any) -> None:
             bar.advance(task)
 
         yield advance
@@ -149,7 +152,8 @@ def show_status(answers: dict[NodeName, dict[str, Any] | str]) -> None:
         for link, rooms in answer.get("links", {}).items():
             for room, fields in rooms.items():
                 if isinstance(fields, dict):
-                    links.add_row(name, link, room, _counters(fields))
+                    shown = _clicks(fields) if room == "analyser" else _counters(fields)
+                    links.add_row(name, link, room, shown)
         for peer, fields in answer.get("neighbours", {}).items():
             state = "up" if fields.get("up") else "no contact"
             trip = fields.get("rtt_ns")
@@ -170,6 +174,15 @@ def _counters(fields: dict[str, Any]) -> str:
         for key, value in fields.items()
         if isinstance(value, str | int | float) and value
     )
+
+
+def _clicks(fields: dict[str, Any]) -> str:
+    """Return what an analyser counted: attempts, clicks by detector, heralds by pattern."""
+    if not fields:
+        return "no counters"
+    singles = " ".join(map(str, fields.get("singles", ())))
+    heralds = ", ".join(f"{key}: {count}" for key, count in fields.get("heralds", {}).items())
+    return f"attempts {fields.get('attempts', 0)}, singles {singles}, heralds {heralds or 'none'}"
 
 
 # --- a link's budget ----------------------------------------------------------------------

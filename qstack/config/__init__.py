@@ -9,12 +9,13 @@ what its ends and its station are given, with the working points predicted from 
 datasheets by :mod:`qstack.link.budget`; :func:`budget` shows how.
 
 Rooms: `records` (what a file is), `structure` (one table to one record), `read` (a whole
-file), `hosts` (processes that serve devices), `checks` (what must hold between its parts),
-`links` (predictions).
+file), `changes` (values by dotted key), `hosts` (processes that serve devices), `checks` (what
+must hold between its parts), `links` and `expectations` (predictions).
 """
 
+from qstack.config.expectations import common_links, predicted_rate_hz, readouts
 from qstack.config.links import budget, link_parameters
-from qstack.config.read import load
+from qstack.config.read import load, parse, read_text
 from qstack.config.records import (
     ArmFile,
     Control,
@@ -46,7 +47,12 @@ __all__ = [
     "SettingFile",
     "WorldFile",
     "budget",
+    "common_links",
     "host_and_port",
     "link_parameters",
     "load",
+    "parse",
+    "predicted_rate_hz",
+    "read_text",
+    "readouts",
 ]

@@ -119,7 +119,8 @@ def check_sheet(sheet: Sheet, path: str, problems: Problems) -> None:
                 problems.add(f"{path}.pair_mean", f"{sheet.pair_mean} is more than {MOST_PAIRS:g}")
         case DetectorSheet():
             _probabilities(sheet, ("efficiency", "afterpulse"), path, problems)
-            _not_negative(sheet, ("dark_hz", "jitter_ps", "dead_ns", "abort_ns"), path, problems)
+            times = ("dead_ns", "afterpulse_ns", "abort_ns")
+            _not_negative(sheet, ("dark_hz", "jitter_ps", *times), path, problems)
         case StationSheet():
             _probabilities(sheet, ("visibility",), path, problems)
             _not_negative(sheet, ("switch_ns", "abort_ns"), path, problems)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from qstack.config import changes as changed
 from qstack.config.checks import check_addresses, check_inner, check_names, check_sheet
 from qstack.config.hosts import check_served, read_hosts
 from qstack.config.link_tables import Pace, read_links
@@ -74,7 +75,22 @@ def load(
     `networks` is the folder that bare names are looked up in, by default that of the package
     `qstack_nodes`; `find` (group, name) finds a plugin. ConfigError with every problem found.
     """
-    file, text = _text(name_or_path, networks)
+    file, text = read_text(name_or_path, networks)
+    return parse(text, file, find=find)
+
+
+def parse(
+    text: str,
+    file: str,
+    *,
+    changes: Mapping[str, Any] | None = None,
+    find: Find = plugins.find,
+) -> NetworkFile:
+    """Return the network of a text; `file` is how errors call it.
+
+    `changes` are made before anything is judged: values by dotted key, see
+    :mod:`qstack.config.changes`. ConfigError with every problem found.
+    """
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -82,13 +98,15 @@ def load(
     except RecursionError:
         raise ConfigError([f"{file}: not TOML: nested too deeply"]) from None
     problems = Problems(file)
+    changed.apply(data, changes or {}, problems)
     network = _network(data, problems, find)
     if problems.lines or network is None:
         raise ConfigError(problems.lines)
     return network
 
 
-def _text(name_or_path: str | Path, networks: Traversable | None) -> tuple[str, str]:
+def read_text(name_or_path: str | Path, networks: Traversable | None = None) -> tuple[str, str]:
+    """Return the name and the text of a file, or of a shipped network; ConfigError without one."""
     path = Path(name_or_path)
     bare = isinstance(name_or_path, str) and NAME.fullmatch(name_or_path) is not None
     if bare and not path.is_file():

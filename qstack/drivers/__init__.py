@@ -14,7 +14,7 @@ datagrams, and contains no protocol logic.
 `trace`        the record of all that entered and left a host; `replay` steps it again
 `serving`      a process from its first breath to its orderly end: readiness, signals
 `client`       reaching the nodes of a running network; `live` is the live
-               :class:`qstack.application.service.Node`
+               :class:`qstack.application.service.Node`, `deliveries` what it waits for
 `timer`        one wake-up, on time
 =============  ==========================================================================
 """

@@ -1,19 +1,22 @@
-"""A program's view of one node of a running network; made by :mod:`qstack.drivers.client`."""
+"""A program's view of one node of a running network.
+
+Made by :mod:`qstack.drivers.client` over the node's user port, and by :mod:`qstack.sim.bridge`
+over a heap in virtual time: it is the same class, so a program cannot tell the difference.
+"""
 
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any, Protocol
 
 import attrs
 import trio
 
 from qstack.application.service import Delivery
 from qstack.bell import BellIndex
-from qstack.drivers.pump import Pump
-from qstack.errors import QstackError, RemoteProtocolError, RequestFailed
+from qstack.drivers.deliveries import Queue, Reply
+from qstack.errors import LocalProtocolError, QstackError, RequestFailed
 from qstack.messages.application import (
     Answer,
     ApplyGate,
@@ -41,12 +44,6 @@ from qstack.messages.devices import Gate
 from qstack.stack import ToNode
 from qstack.units import Instant, NodeName
 
-T = TypeVar("T")
-
-_TURN = 32
-"""After this many deliveries in a row without waiting, other tasks get a turn."""
-
-
 MOST_EXPIRED = 1_024
 """So many late expiries wait for the program, and so many ended requests are remembered."""
 
@@ -55,81 +52,28 @@ class Unreachable(QstackError):
     """A node does not answer; the message says who, where, and what to do."""
 
 
-class _Queue:
-    """Deliveries in order, then their end: normal (None) or an error."""
+class Clock(Protocol):
+    """What tells lab time."""
 
-    def __init__(self, most: int | None = None) -> None:
-        self._items: deque[Delivery] = deque(maxlen=most)
-        self._more = trio.Event()
-        self._ended = False
-        self._error: QstackError | None = None
-        self._taken = 0
-
-    def put(self, item: Delivery) -> None:
-        self._items.append(item)
-        self._more.set()
-
-    def end(self, error: QstackError | None = None) -> None:
-        if not self._ended:
-            self._ended, self._error = True, error
-        self._more.set()
-
-    def drop_qubits(self) -> list[Qubit]:
-        """Empty the queue and return the qubits that were waiting in it."""
-        qubits = [item.qubit for item in self._items if isinstance(item, PairReady)]
-        self._items.clear()
-        return qubits
-
-    async def get(self) -> Delivery:
-        """Return the next delivery; StopAsyncIteration, or the error, at the end.
-
-        What is there already is given out without a turn of the scheduler, so that the
-        program's answers to one datagram leave in one datagram.
-        """
-        while not self._items:
-            self._taken = 0
-            if self._ended:
-                if self._error is not None:
-                    raise self._error
-                raise StopAsyncIteration
-            self._more = trio.Event()
-            await self._more.wait()
-        self._taken += 1
-        if self._taken % _TURN == 0:
-            await trio.lowlevel.checkpoint()
-        else:
-            await trio.lowlevel.checkpoint_if_cancelled()
-        return self._items.popleft()
+    def now(self) -> Instant:
+        """Return the present instant of lab time."""
 
 
-class _Reply:
-    """The answer to one call."""
+class Line(Protocol):
+    """What carries a program's messages to its nodes: a pump, or a heap."""
 
-    def __init__(self) -> None:
-        self._there = trio.Event()
-        self._message: Any = None
+    @property
+    def clock(self) -> Clock:
+        """The lab time of whoever is at this end."""
 
-    def give(self, message: Any) -> None:
-        self._message = message
-        self._there.set()
-
-    async def wait(self, kind: type[T]) -> T:
-        """Return the answer, which is of this kind unless the call was refused."""
-        await self._there.wait()
-        message = self._message
-        if isinstance(message, QstackError):
-            raise message
-        if isinstance(message, Answer) and message.code is not None:
-            raise RequestFailed(message.code, message.reason)
-        if not isinstance(message, kind):
-            raise RemoteProtocolError(f"{type(message).__name__} answers no such call")
-        return message
+    def post(self, event: Any) -> None:
+        """Give the user host an event of the program."""
 
 
 class LiveRequest:
     """See :class:`qstack.application.service.Request`."""
 
-    def __init__(self, node: LiveNode, identity: RequestId, queue: _Queue) -> None:
+    def __init__(self, node: LiveNode, identity: RequestId, queue: Queue) -> None:
         self._node = node
         self._identity = identity
         self._queue = queue
@@ -155,7 +99,7 @@ class LiveRequest:
 class LiveIncoming:
     """See :class:`qstack.application.service.Incoming`."""
 
-    def __init__(self, node: LiveNode, purpose: int, queue: _Queue) -> None:
+    def __init__(self, node: LiveNode, purpose: int, queue: Queue) -> None:
         self._node = node
         self._purpose = purpose
         self._queue = queue
@@ -175,7 +119,7 @@ class LiveIncoming:
 class _Expired:
     """Iterates over what expired too late for the iteration that delivered it."""
 
-    def __init__(self, queue: _Queue) -> None:
+    def __init__(self, queue: Queue) -> None:
         self._queue = queue
 
     def __aiter__(self) -> AsyncIterator[PairExpired]:
@@ -194,23 +138,24 @@ class _Books:
     `purposes` also holds the last requests that have ended, for pairs that expire later.
     """
 
-    calls: dict[int, _Reply] = attrs.field(factory=dict)
-    creating: dict[int, _Queue] = attrs.field(factory=dict)
-    requests: dict[RequestId, _Queue] = attrs.field(factory=dict)
-    incoming: dict[int, _Queue] = attrs.field(factory=dict)
+    calls: dict[int, Reply] = attrs.field(factory=dict)
+    creating: dict[int, Queue] = attrs.field(factory=dict)
+    requests: dict[RequestId, Queue] = attrs.field(factory=dict)
+    incoming: dict[int, Queue] = attrs.field(factory=dict)
     purposes: dict[RequestId, int] = attrs.field(factory=dict)
-    expired: _Queue = attrs.field(factory=lambda: _Queue(MOST_EXPIRED))
+    expired: Queue = attrs.field(factory=lambda: Queue("the next late expiry", MOST_EXPIRED))
 
 
 class LiveNode:
     """A :class:`qstack.application.service.Node` of a running network. Made by connect()."""
 
-    def __init__(self, name: NodeName, pump: Pump) -> None:
+    def __init__(self, name: NodeName, line: Line) -> None:
         self._name = name
-        self._pump = pump
+        self._line = line
         self._last = 0
         self._books = _Books()
         self._lost: Unreachable | None = None
+        self._spent: dict[int, int] = {}  # per slot, the last generation that was used up
 
     @property
     def name(self) -> str:
@@ -219,7 +164,7 @@ class LiveNode:
 
     def now(self) -> Instant:
         """The present instant of this program's lab time."""
-        return self._pump.clock.now()
+        return self._line.clock.now()
 
     # --- the service ----------------------------------------------------------------------
 
@@ -247,28 +192,36 @@ class LiveNode:
 
     async def listen(self, purpose: int) -> LiveIncoming:
         """Take what others ask for with this purpose."""
-        queue = self._books.incoming.setdefault(purpose, _Queue())
+        title = f"the next delivery for purpose {purpose}"
+        queue = self._books.incoming.setdefault(purpose, Queue(title))
         reference, reply = self.call()
         self.tell(Listen(reference, purpose))
         await reply.wait(Answer)
         return LiveIncoming(self, purpose, queue)
 
     async def measure(self, qubit: Qubit, plan: BasisPlan) -> Measured:
-        """Measure a qubit of mine; it is freed."""
+        """Measure a qubit of mine; it is freed. LocalProtocolError if it is used up already."""
+        self._check_unspent(qubit)
         reference, reply = self.call()
         self.tell(MeasureQubit(reference, qubit, plan))
-        return await reply.wait(Measured)
+        measured = await reply.wait(Measured)
+        self._spent[qubit.slot] = qubit.generation
+        return measured
 
     async def gate(
         self, gate: Gate, qubit: Qubit, other: Qubit | None = None, angle: float = 0.0
     ) -> None:
-        """Apply a gate to qubits of mine."""
+        """Apply a gate to qubits of mine. LocalProtocolError if one is used up already."""
+        for each in (qubit,) if other is None else (qubit, other):
+            self._check_unspent(each)
         reference, reply = self.call()
         self.tell(ApplyGate(reference, gate, qubit, other, angle))
         await reply.wait(Answer)
 
     async def free(self, qubit: Qubit) -> None:
-        """Give a qubit back."""
+        """Give a qubit back. LocalProtocolError if it is used up already."""
+        self._check_unspent(qubit)
+        self._spent[qubit.slot] = qubit.generation
         self.tell(FreeQubit(qubit))
         # No turn of the scheduler: what is freed in a row leaves in one datagram.
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -288,17 +241,17 @@ class LiveNode:
 
     # --- calls ----------------------------------------------------------------------------
 
-    def call(self) -> tuple[int, _Reply]:
+    def call(self) -> tuple[int, Reply]:
         """Return a fresh reference and the reply that will be given to it."""
         self._check()
         self._last += 1
-        reply = self._books.calls[self._last] = _Reply()
+        reply = self._books.calls[self._last] = Reply()
         return self._last, reply
 
     def tell(self, message: Any) -> None:
         """Send a message to the node."""
         self._check()
-        self._pump.post(ToNode(self._name, message))
+        self._line.post(ToNode(self._name, message))
 
     async def stop_listening(self, purpose: int) -> None:
         """Refuse later requests with this purpose."""
@@ -309,16 +262,41 @@ class LiveNode:
         for qubit in () if queue is None else queue.drop_qubits():
             self.tell(FreeQubit(qubit))
 
-    async def _create(self, reference: int, reply: _Reply, message: Any) -> LiveRequest:
+    async def _create(self, reference: int, reply: Reply, message: Any) -> LiveRequest:
         # Made before the node can answer: a delivery may come in the datagram of Created.
-        queue = self._books.creating[reference] = _Queue()
+        terms = message.terms
+        title = f"the next of {terms.number} pairs with {terms.remote}"
+        queue = self._books.creating[reference] = Queue(title)
         self.tell(message)
         created = await reply.wait(Created)
         return LiveRequest(self, created.request, queue)
 
+    def waiting(self) -> list[str]:
+        """Return what tasks of the program wait for at this node, in words."""
+        books = self._books
+        found = [
+            f"the answer to a call ({reply.kind.__name__})"
+            for reply in books.calls.values()
+            if reply.kind is not None
+        ]
+        queues = [*books.requests.values(), *books.incoming.values(), books.expired]
+        return found + [f"{each.title}, after {each.given}" for each in queues if each.awaited]
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the node was lost; every call then raises :class:`Unreachable`."""
+        return self._lost is not None
+
     def _check(self) -> None:
         if self._lost is not None:
             raise self._lost
+
+    def _check_unspent(self, qubit: Qubit) -> None:
+        if self._spent.get(qubit.slot, -1) >= qubit.generation:
+            raise LocalProtocolError(
+                f"{self._name}: {qubit} was measured or freed already; a delivered half is used "
+                "up once"
+            )
 
     # --- what the node says ---------------------------------------------------------------
 

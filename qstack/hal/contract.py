@@ -43,6 +43,7 @@ from qstack.messages.devices import (
     MemoryMove,
     Rejected,
     StationClock,
+    StationCount,
     StationOpen,
 )
 from qstack.units import Duration, Instant
@@ -185,6 +186,7 @@ def foreign(bench: Bench) -> list[Any]:
         MemoryMove(name, 0, 0, 1),
         MemoryInitialise(name, 0, 0),
         DetectorOpen(name, 0, 1),
+        StationCount(name, 0, "nowhere"),
     )
     known = {type(command) for command in (*bench.setup, *bench.examples, bench.late)}
     return [command for command in every if type(command) not in known]

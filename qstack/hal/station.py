@@ -1,7 +1,8 @@
 """Stations: a whole analyser with its logic, as an FPGA gives it.
 
-Commands: StationClock, StationOpen, Abort. Events: StationClicks and the general terminal
-events. A bare detector becomes a station through the software coincidence logic.
+Commands: StationClock, StationOpen, StationCount, Abort. Events: StationClicks, StationCounts and
+the general terminal events. A bare detector becomes a station through the software coincidence
+logic.
 """
 
 from __future__ import annotations

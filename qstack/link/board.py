@@ -98,6 +98,8 @@ class Board:
         after = request.state
         if type(event) is Counted:
             self.progress[request.wanted.id] = request.counted
+            # Heralds of one that is served no more may make it one that nothing may interrupt.
+            self._stirred = self._stirred or request is not self._serving
             return
         if type(event) is not Reported or after is not before:
             self.progress[request.wanted.id] = request.counted

@@ -192,6 +192,16 @@ class DetectorOpen:
     duration_ns: Duration
 
 
+@message(0xAA, Layer.DEVICE, Delivery.RELIABLE, stream="device")
+@record
+class StationCount:
+    """Ask an analyser what it has counted on a link. Ends in StationCounts."""
+
+    device: str
+    command: int
+    link: LinkName
+
+
 # --- events -----------------------------------------------------------------------------
 
 
@@ -350,3 +360,21 @@ class Tags:
     device: str
     command: int
     tags: tuple[tuple[int, Picoseconds], ...]
+
+
+@message(0xCD, Layer.DEVICE, Delivery.RELIABLE, stream="device")
+@record
+class StationCounts:
+    """Terminal: what was counted on a link since the device began.
+
+    `attempts`: those that were looked at, in which both ends fired. `singles`: in how many of
+    them each detector clicked, by the bits of a pattern. `heralds`: (pattern, how many) of those
+    that were reported as heralds. Each attempt counts once, also where its report is still due.
+    """
+
+    device: str
+    command: int
+    link: LinkName
+    attempts: int
+    singles: tuple[int, ...]
+    heralds: tuple[tuple[int, int], ...]

@@ -98,7 +98,8 @@ class PairsReport:
     and Z, as if every pair were Phi+, corrected for readout; `fidelity_raw` is not. Rates are
     pairs per second of lab time, the first OK not counted. `latency_ns`: quantiles of request to
     OK, and `interval_ns` those of OK to OK, at :data:`QUANTILES`. `error` is empty where all
-    requests were fulfilled.
+    requests were fulfilled, else `failure` is what ended the run. `records` are the complete pairs
+    that are not void, `latencies` and `intervals` all times that the quantiles are of.
     """
 
     wanted: int
@@ -119,6 +120,10 @@ class PairsReport:
     interval_ns: tuple[Duration, ...]
     elapsed_ns: Duration
     error: str
+    failure: RequestFailed | None = None
+    records: tuple[PairRecord, ...] = ()
+    latencies: tuple[Duration, ...] = ()
+    intervals: tuple[Duration, ...] = ()
 
 
 @attrs.define
@@ -203,7 +208,7 @@ async def measure_pairs(a: Node, b: Node, options: PairsOptions) -> PairsReport:
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_receive, b, 1, incoming, tally, nursery)
-            error = await _ask(a, b.name, tally, nursery)
+            failure = await _ask(a, b.name, tally, nursery)
             await _settle(tally)
             await incoming.close()
             nursery.cancel_scope.cancel()
@@ -213,10 +218,10 @@ async def measure_pairs(a: Node, b: Node, options: PairsOptions) -> PairsReport:
         while isinstance(cause, BaseExceptionGroup):
             cause = cause.exceptions[0]
         raise cause from None
-    return _report(tally, error)
+    return _report(tally, failure)
 
 
-async def _ask(a: Node, remote: str, tally: _Tally, nursery: trio.Nursery) -> str:
+async def _ask(a: Node, remote: str, tally: _Tally, nursery: trio.Nursery) -> RequestFailed | None:
     """Make all requests, one after the other; return the error that ended them, or none."""
     options = tally.options
     left = options.count
@@ -226,8 +231,8 @@ async def _ask(a: Node, remote: str, tally: _Tally, nursery: trio.Nursery) -> st
             await _one_request(a, remote, number, tally, nursery)
             left -= number
     except RequestFailed as failure:
-        return str(failure)
-    return ""
+        return failure
+    return None
 
 
 async def _one_request(
@@ -320,7 +325,7 @@ def quantiles(values: list[int], at: tuple[float, ...] = QUANTILES) -> tuple[int
     )
 
 
-def _report(tally: _Tally, error: str) -> PairsReport:
+def _report(tally: _Tally, failure: RequestFailed | None) -> PairsReport:
     options = tally.options
     measured = [(item.info.bell, item.axes, item.outcomes) for item in tally.complete]
     raw = correlators(measured)
@@ -333,6 +338,7 @@ def _report(tally: _Tally, error: str) -> PairsReport:
     for item in tally.complete:
         bells[NAMES[item.info.bell]] += 1
     mean = partial(_mean, infos)
+    intervals = [late - early for early, late in pairwise(oks)]
     return PairsReport(
         wanted=options.count,
         delivered=(tally.delivered[0], tally.delivered[1]),
@@ -351,9 +357,13 @@ def _report(tally: _Tally, error: str) -> PairsReport:
         rate_hz=(len(oks) - 1) * 1e9 / span if span > 0 else None,
         predicted_rate_hz=options.predicted_rate_hz or None,
         latency_ns=quantiles(tally.latencies),
-        interval_ns=quantiles([late - early for early, late in pairwise(oks)]),
+        interval_ns=quantiles(intervals),
         elapsed_ns=options.now() - tally.begun,
-        error=error,
+        error="" if failure is None else str(failure),
+        failure=failure,
+        records=tuple(tally.complete),
+        latencies=tuple(tally.latencies),
+        intervals=tuple(intervals),
     )
 
 

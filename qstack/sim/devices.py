@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from qstack.bell import PHI_PLUS
+from qstack.bell import PHI_PLUS, BellIndex
 from qstack.errors import ConfigError
 from qstack.hal.detector import DetectorSheet
 from qstack.hal.emitter import EmitterSheet
@@ -115,8 +115,9 @@ class SpdcParameters:
 class DetectorParameters:
     """A single-photon detector, as in DetectorSheet.
 
-    The world takes attempts as independent: `dead_ns` must be shorter than a cycle, and
-    `afterpulse` is for the datasheet alone.
+    An afterpulse comes at an exponential time of mean `afterpulse_ns` after its click; inside
+    the dead time it is lost. A link whose detectors remember a cycle in the next runs attempt
+    by attempt, which `qstack check` says.
     """
 
     efficiency: float
@@ -124,6 +125,7 @@ class DetectorParameters:
     jitter_ps: Picoseconds = 0
     dead_ns: Duration = 0
     afterpulse: float = 0.0
+    afterpulse_ns: Duration = 0
 
 
 @record
@@ -162,9 +164,10 @@ class AnalyserParameters:
     """A whole heralding station: interferometer, detectors and logic.
 
     `measurement` and `visibility` as in StationSheet. `patterns`: what heralds, as (click mask,
-    Bell index); empty for all that the measurement can herald. `phase_sigma`: radians, of the
-    interferometer. `detector`: the name of its detectors' device (all alike). `latency_ns`:
-    from a click to its report.
+    Bell index); empty for all that the measurement can herald. Other Bell states than those of
+    plain optics are heralded where B's photon is turned on its way, see :meth:`turn`.
+    `phase_sigma`: radians, of the interferometer. `detector`: the name of its detectors' device
+    (all alike). `latency_ns`: from a click to its report.
     """
 
     measurement: str
@@ -183,6 +186,19 @@ class AnalyserParameters:
         if self.measurement == PAIR_SOURCE:
             return ((COINCIDENCE, PHI_PLUS),)
         return tuple(sorted(HERALDS.get(self.measurement, {}).items()))
+
+    def turn(self) -> BellIndex:
+        """Return the Pauli on B's side by which the patterns differ from those of plain optics.
+
+        Half-wave plates before the splitter are Paulis on the polarisation. With one photon Z is
+        a phase of pi, and X means that B's other level is the bright one. One
+        Pauli for all patterns: ConfigError where they differ by more than one.
+        """
+        plain = HERALDS.get(self.measurement, {})
+        turns = {bell ^ plain.get(clicks, bell) for clicks, bell in self.patterns}
+        if len(turns) > 1:
+            raise ConfigError(["analyser: no optics gives these patterns these Bell states"])
+        return turns.pop() if turns else 0
 
 
 EmitterParameters: TypeAlias = (
@@ -228,6 +244,8 @@ def detector_sheet(parameters: DetectorParameters) -> DetectorSheet:
     check_probabilities(
         "detector", efficiency=parameters.efficiency, afterpulse=parameters.afterpulse
     )
+    if parameters.afterpulse and parameters.afterpulse_ns <= 0:
+        raise ConfigError(["detector: afterpulse needs its mean time, afterpulse_ns"])
     return DetectorSheet(
         parameters.efficiency,
         parameters.dark_hz,
@@ -235,6 +253,7 @@ def detector_sheet(parameters: DetectorParameters) -> DetectorSheet:
         parameters.dead_ns,
         parameters.afterpulse,
         isinstance(parameters, NumberResolvingParameters),
+        parameters.afterpulse_ns,
     )
 
 
@@ -293,6 +312,7 @@ def station_sheet(parameters: AnalyserParameters) -> StationSheet:
             [f"analyser: measurement {parameters.measurement!r} is none of {', '.join(known)}"]
         )
     check_probabilities("analyser", visibility=parameters.visibility)
+    parameters.turn()
     return StationSheet(
         parameters.measurement,
         parameters.visibility,

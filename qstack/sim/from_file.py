@@ -15,6 +15,7 @@ from qstack.config import ArmFile, DeviceFile, LinkFile, NetworkFile, NodeFile
 from qstack.errors import ConfigError
 from qstack.sim.channels import Fibre
 from qstack.sim.devices import AnalyserParameters
+from qstack.sim.world.link_optics import LinkOptics
 from qstack.sim.world.parameters import (
     WorldDevice,
     WorldEnd,
@@ -22,6 +23,7 @@ from qstack.sim.world.parameters import (
     WorldParameters,
     check,
 )
+from qstack.units import Chance, LinkName
 
 
 def world_parameters(network: NetworkFile) -> WorldParameters:
@@ -94,3 +96,27 @@ def _end(node: NodeFile, arm: ArmFile) -> WorldEnd:
         memory=node.device(arm.memory).name if arm.memory else "",
         fibre=Fibre(arm.km, arm.db_per_km, arm.extra_db, arm.metres_per_second),
     )
+
+
+def attempt_by_attempt(network: NetworkFile) -> tuple[tuple[LinkName, str], ...]:
+    """Return each simulated link that cannot skip ahead to its successes, with the reason.
+
+    Such links cost processor time for every attempt. ConfigError as for `world_parameters`.
+    """
+    world = world_parameters(network)
+    devices = dict(world.devices)
+    found = []
+    for link in world.links:
+        file = network.link(link.name)
+        optics = LinkOptics(link, devices, Chance(0))
+        reasons = [
+            f"{end.emitter} has no herald line"
+            for end, emitter in zip(link.ends, optics.emitters, strict=False)
+            if not emitter.herald_line
+        ]
+        for setting in file.settings:
+            reason = optics.remembers(file.cycle_ns, setting.window_ps)
+            reasons += [f"in setting {setting.id} {reason}"] if reason else []
+        if reasons:
+            found.append((link.name, "; ".join(reasons)))
+    return tuple(found)

@@ -127,6 +127,12 @@ class EventHeap:
         if self._world.machine is not None:
             self._push(self.now, self._world, OwnerGone(name))
 
+    def stop(self, name: NodeName, reason: str) -> None:
+        """End a host on purpose: it says goodbye to its peers before it goes."""
+        target = self._targets[name]
+        self._carry_out(target, target.machine.stop(reason, self._local(target)))
+        self.remove(name)
+
     def host(self, name: NodeName) -> Any:
         """Return the machine of this name; KeyError where no such host lives."""
         if not self.lives(name):
@@ -201,6 +207,14 @@ class EventHeap:
     def next_at(self) -> Instant | None:
         """The instant of the next entry, None where the heap is empty."""
         return self._heap[0][0] if self._heap else None
+
+    @property
+    def awaits(self) -> bool:
+        """Whether anything is on the heap but wake-ups and datagrams: events yet to come."""
+        return any(
+            event is not _WAKE and event is not DRAINED and type(event) is not Arrived
+            for _, _, _, _, event in self._heap
+        )
 
     def run(
         self,

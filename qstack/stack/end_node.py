@@ -102,12 +102,17 @@ class EndNode:
     @property
     def deadline(self) -> Instant | None:
         """When this node wants a TICK."""
+        return earliest(self.neighbours.deadline, self.work_deadline)
+
+    @property
+    def work_deadline(self) -> Instant | None:
+        """When the layers above the adjacencies want one; None if only peers can rouse them."""
         for link in self._stepped:
             self._deadlines[link] = earliest(self.physical[link].deadline, self.link[link].deadline)
         if self._stepped:
             self._stepped.clear()
             self._first = earliest(*self._deadlines.values())
-        return earliest(self.neighbours.deadline, self._first)
+        return self._first
 
     def start(self, now: Instant) -> list[Any]:
         """Call the neighbours. Once, before any event."""

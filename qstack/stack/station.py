@@ -23,12 +23,13 @@ from qstack.machine import (
     record,
 )
 from qstack.messages.application import AskStatus, Status
+from qstack.messages.devices import StationCount, StationCounts
 from qstack.physical.events import EndReachable, EndUnreachable, FromEnd
 from qstack.physical.service import LinkParameters
 from qstack.physical.sharing import Station
 from qstack.stack.devices import Devices
 from qstack.stack.hosting import Identity, Neighbours
-from qstack.units import Instant, NodeName
+from qstack.units import Instant, LinkName, NodeName
 
 
 @record
@@ -48,18 +49,26 @@ class StationNode:
         self.parameters = parameters
         self.name = parameters.identity.name
         self.boot = parameters.identity.boot
-        commands = CommandIds()
-        self.physical = Station(parameters.links, commands, self.boot)
+        self._commands = CommandIds()
+        self.physical = Station(parameters.links, self._commands, self.boot)
         self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
         self.devices = Devices(
             parameters.hosts, self.neighbours, self._to_physical, parameters.sheets
         )
         self._dirty = False
+        self._asking: list[tuple[NodeName, int]] = []
+        self._counting: set[int] = set()
+        self._counted: dict[LinkName, dict[str, Any]] = {}
 
     @property
     def deadline(self) -> Instant | None:
         """When this station wants a TICK."""
-        return earliest(self.neighbours.deadline, self.physical.deadline)
+        return earliest(self.neighbours.deadline, self.work_deadline)
+
+    @property
+    def work_deadline(self) -> Instant | None:
+        """When the layers above the adjacencies want one; None if only peers can rouse them."""
+        return self.physical.deadline
 
     def start(self, now: Instant) -> list[Any]:
         """Call the ends and the devices' hosts. Once, before any event."""
@@ -120,8 +129,8 @@ class StationNode:
         if role == "user":
             if type(message) is not AskStatus:
                 raise RemoteProtocolError(f"a station has no {type(message).__name__}")
-            status = Status(message.reference, json.dumps(self.status(now)))
-            return self.neighbours.post(peer, status, now)
+            self._asking.append((peer, message.reference))
+            return self._count(now)
         return self._to_physical(FromEnd(peer, message), now)
 
     def _peer_changed(self, event: PeerUp | PeerLost, now: Instant) -> list[Any]:
@@ -138,6 +147,47 @@ class StationNode:
         out.append(Note(state, (("peer", peer), ("reason", reason))))
         return out
 
+    # --- status --------------------------------------------------------------------------
+
+    def _count(self, now: Instant) -> list[Any]:
+        """Ask the analysers for their counters; whoever asked is answered with the last of them.
+
+        Questions that come meanwhile share the answer.
+        """
+        if self._counting:
+            return []
+        questions: list[Device] = []
+        for link in self.parameters.links:
+            question = StationCount(link.analyser, self._commands.next(), link.name)
+            self._counting.add(question.command)
+            questions.append(Device(link.analyser, question))
+        out: list[Any] = []
+        for action in questions:
+            out += self.devices.command(action, self._take_counts, now)
+        return out + self._answer(now)
+
+    def _take_counts(self, event: Any, now: Instant) -> list[Any]:
+        """Take the end of a question: counters, or none from a device that has or gives none."""
+        self._counting.discard(event.command)
+        if type(event) is StationCounts:
+            self._counted[event.link] = {
+                "attempts": event.attempts,
+                "singles": list(event.singles),
+                "heralds": {f"{clicks:#b}": count for clicks, count in event.heralds},
+            }
+        return self._answer(now)
+
+    def _answer(self, now: Instant) -> list[Any]:
+        """Answer who asked, once no analyser is left to be heard."""
+        if self._counting:
+            return []
+        asking, self._asking = self._asking, []
+        out: list[Any] = []
+        for peer, reference in asking:
+            status = Status(reference, json.dumps(self.status(now)))
+            out += self.neighbours.post(peer, status, now)
+        return out
+
     def status(self, now: Instant) -> dict[str, Any]:
         """What this station knows and has counted, in JSON's types."""
         return {
@@ -145,7 +195,10 @@ class StationNode:
             "kind": "station",
             "boot": f"{self.boot:016x}",
             "now_ns": now,
-            "links": {name: {"physical": r} for name, r in self.physical.report().items()},
+            "links": {
+                name: {"physical": report, "analyser": self._counted.get(name, {})}
+                for name, report in self.physical.report().items()
+            },
             "neighbours": self.neighbours.report(),
             "refused": dict(self.neighbours.counters),
         }

@@ -11,7 +11,7 @@ from qstack.application.service import Node
 from qstack.drivers.client import connect
 from qstack.drivers.live import Unreachable
 from qstack.drivers.udp import UdpSocket, format_address
-from qstack.errors import ConfigError, ErrorCode, RequestFailed
+from qstack.errors import ConfigError, ErrorCode, LocalProtocolError, RequestFailed
 from qstack.messages.application import (
     FreeQubit,
     Listen,
@@ -103,14 +103,31 @@ async def test_calls_are_answered_each_with_its_own_answer() -> None:
     with trio.fail_after(LIMIT_S):
         async with running() as (network, _, _), connect(network, "alice") as (alice,):
             node: Node = alice
-            measured = await node.measure(Qubit(3, 1), PLAIN_Z)
             await node.gate(Gate.H, Qubit(3, 1))
+            measured = await node.measure(Qubit(3, 1), PLAIN_Z)
             with pytest.raises(RequestFailed, match="not yours"):
                 await node.measure(Qubit(51, 1), PLAIN_Z)
             status = await node.status()
     assert (measured.qubit, measured.basis, measured.outcome) == (Qubit(3, 1), Basis.Z, 1)
     assert status["node"] == "alice"
     assert len(status["long"]) == 3_000
+
+
+async def test_a_qubit_that_is_used_up_is_refused_before_anything_is_sent() -> None:
+    spent, fresh = Qubit(3, 1), Qubit(3, 2)
+    with trio.fail_after(LIMIT_S):
+        async with running() as (network, fake, _), connect(network, "alice") as (alice,):
+            await alice.measure(spent, PLAIN_Z)
+            told = len(fake.told)
+            for use in (
+                alice.measure(spent, PLAIN_Z),
+                alice.free(spent),
+                alice.gate(Gate.H, spent),
+            ):
+                with pytest.raises(LocalProtocolError, match=r"alice.*slot=3.*already"):
+                    await use
+            assert len(fake.told) == told
+            await alice.measure(fresh, PLAIN_Z)
 
 
 async def test_what_others_ask_for_comes_to_the_listener_until_it_closes() -> None:

@@ -11,7 +11,7 @@ import pytest
 from qstack_nodes.command import DONE, FAILED, UNREACHABLE, USAGE, main
 
 HEAVY = ("trio", "numpy", "rich", "msgpack", "attrs", "cattrs")
-VERBS = ("up", "node", "pairs", "status", "link", "check", "trace", "replay")
+VERBS = ("up", "node", "pairs", "status", "sim", "sweep", "link", "check", "trace", "replay")
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -380,10 +380,10 @@ def ours_pairs_are_told_as_they_become_ready() -> tuple[Patch, ...]:
 @bug
 def ours_heralds_overtake_the_light() -> tuple[Patch, ...]:
     """The herald line of an end answers as soon as the photon has left."""
-    find = Heralding._find_timing
+    begin = Heralding.__init__
 
-    def early(self: Heralding) -> Any:
-        timing = find(self)
-        return changed(timing, heralded=timing.emitted)
+    def early(self: Heralding, *given: Any) -> None:
+        begin(self, *given)
+        self.timing = changed(self.timing, heralded=self.timing.emitted)
 
-    return ((Heralding, "_find_timing", early),)
+    return ((Heralding, "__init__", early),)

@@ -7,14 +7,16 @@ reports device events. Rooms:
 - :mod:`~.machine`: the machine itself; :mod:`~.hall`: what all commands share;
   :mod:`~.link_commands` and :mod:`~.memory_commands`: what each command does; :mod:`~.agenda`;
 - :mod:`~.links`: cycles, arms and the geometric skip-ahead, so that a pair costs the same
-  whatever its probability; :mod:`~.heralds`: what a success leaves; :mod:`~.optics`: tables;
+  whatever its probability; :mod:`~.heralds`: what an attempt leaves; :mod:`~.link_optics`: timing,
+  losses and tables, from :mod:`~.optics` and :mod:`~.pair_tables`;
 - :mod:`~.skews`: hardware that is ahead of the network's timing, or behind it;
+- :mod:`~.recovery`: detectors that remember; :mod:`~.counting`: attempts, singles, heralds;
 - :mod:`~.memories`: slots, decay, gates, readout; :mod:`~.registers`: joint states;
 - :mod:`~.peek`: for checkers of global truth alone.
 
-Attempts are taken as independent. Where hardware is not (dead time or afterpulsing longer than
-a cycle, a charge state that stays lost), this world is an approximation; lost charge enters as
-an independent probability per attempt.
+Attempts are independent, and skipped ahead, unless detectors carry a dead time or afterpulses
+from one window into the next: then the link goes attempt by attempt. A charge state that stays lost
+is an approximation here: it enters as an independent probability per attempt.
 """
 
 from qstack.sim.world.machine import World, WorldInput

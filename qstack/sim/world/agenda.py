@@ -5,8 +5,15 @@ from __future__ import annotations
 import heapq
 from typing import Any, Protocol
 
+from qstack.errors import LocalProtocolError
 from qstack.machine import record
-from qstack.units import Instant, NodeName
+from qstack.messages.devices import (
+    EmitterFired,
+    EmitterHeralded,
+    EmitterOutcome,
+    StationClicks,
+)
+from qstack.units import Duration, Instant, NodeName
 
 NEVER: Instant = 1 << 200
 """An instant that never comes."""
@@ -41,6 +48,25 @@ class Report:
     since: Instant | None
 
 
+def aged(body: Any, age_ns: Duration) -> Any:
+    """Return a report that leaves late with the age that it then has."""
+    match body:
+        case EmitterHeralded():
+            told = (body.device, body.command, body.slot, body.cycle, body.mode, age_ns)
+            return EmitterHeralded(*told)
+        case EmitterFired():
+            told = (body.device, body.command, body.slot, body.cycle, body.mode, age_ns)
+            return EmitterFired(*told)
+        case EmitterOutcome():
+            where = (body.device, body.command, body.cycle, body.mode)
+            return EmitterOutcome(*where, body.basis, body.outcome, age_ns, body.last)
+        case StationClicks():
+            cycle = (body.device, body.command, body.link, body.cycle)
+            return StationClicks(*cycle, body.mode, body.clicks, body.tags_ps, age_ns)
+        case _:
+            raise LocalProtocolError(f"{type(body).__name__} has no age")
+
+
 class Waker(Protocol):
     """Something that wants to be woken at `wake` (None: not at all), and knows to be late."""
 
@@ -62,22 +88,31 @@ class Agenda:
         self._order = 0
         self._limit = 64
 
-    def report(self, at: Instant, report: Report) -> None:
+    def report(self, at: Instant, item: Report | Waker) -> None:
         """Send a report at an instant."""
-        self._push(at, report)
+        self._order += 1
+        heap = self._heap
+        heapq.heappush(heap, (at, self._order, item))
+        self.first = min(self.first, at)
+        if len(heap) > self._limit:
+            self._heap = [entry for entry in heap if not self._stale(entry)]
+            heapq.heapify(self._heap)
+            self._limit = 2 * len(self._heap) + 64
 
     def wake(self, waker: Waker) -> None:
         """Wake a waker when it now says; what it said before is forgotten."""
         if waker.wake is not None:
-            self._push(waker.wake, waker)
+            self.report(waker.wake, waker)
 
     def due(self, now: Instant) -> tuple[Instant, Report | Waker] | None:
         """Take the next entry that is due at `now`; None where there is none."""
         heap = self._heap
         while heap and heap[0][0] <= now:
-            entry = heapq.heappop(heap)
-            if not self._stale(entry):
-                return entry[0], entry[2]
+            at, _, item = heapq.heappop(heap)
+            # As in `_stale`; here once for every report.
+            if item.run.alive if type(item) is Report else item.wake == at:  # type: ignore[union-attr]  # the other kind
+                self.first = heap[0][0] if heap else NEVER
+                return at, item
         self.first = heap[0][0] if heap else NEVER
         return None
 
@@ -86,19 +121,11 @@ class Agenda:
         """The instant of the first entry."""
         heap = self._heap
         while heap:
+            at = heap[0][0]
             if not self._stale(heap[0]):
-                return heap[0][0]
+                return at
             heapq.heappop(heap)
         return None
-
-    def _push(self, at: Instant, item: Report | Waker) -> None:
-        self._order += 1
-        heapq.heappush(self._heap, (at, self._order, item))
-        self.first = min(self.first, at)
-        if len(self._heap) > self._limit:
-            self._heap = [entry for entry in self._heap if not self._stale(entry)]
-            heapq.heapify(self._heap)
-            self._limit = 2 * len(self._heap) + 64
 
     @staticmethod
     def _stale(entry: tuple[Instant, int, Report | Waker]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from qstack.messages.common import BasisPlan
 from qstack.sim.world.agenda import Run
@@ -20,8 +20,26 @@ class Attempting(Protocol):
     def replan(self) -> None:
         """Draw anew what happens next."""
 
-    def forget(self, run: Arm | Opening) -> None:
-        """The command has ended."""
+    def forget(self, opening: Opening) -> None:
+        """The opening has ended."""
+
+
+class Place:
+    """An end of a link, as arms need it: the link, its end's memory, and what is possible there.
+
+    `keeps`: a qubit can be kept; `herald_line`: its emitter knows of a success by itself.
+    """
+
+    __slots__ = ("end", "herald_line", "keeps", "link", "memory")
+
+    def __init__(
+        self, link: Any, end: int, memory: Memory, *, keeps: bool, herald_line: bool
+    ) -> None:
+        self.link = link
+        self.end = end
+        self.memory = memory
+        self.keeps = keeps
+        self.herald_line = herald_line
 
 
 class Arm(Run):
@@ -48,12 +66,17 @@ class Arm(Run):
     )
 
     def __init__(
-        self, owner: NodeName, device: str, command: int, memory: Memory, values: Values
+        self, owner: NodeName, device: str, command: int, place: Place, values: Values
     ) -> None:
-        super().__init__(owner, device, command)
-        self.memory = memory
+        # Run's own fields are set here: arms are made for every pair.
+        self.owner = owner
+        self.device = device
+        self.command = command
+        self.alive = True
+        self.memory = place.memory
+        self.end = place.end
+        self.link = place.link
         self.values = values
-        self.end = 0
         self.slot = -1
         self.plan: BasisPlan | None = None
         self.left = 1
@@ -63,7 +86,6 @@ class Arm(Run):
         self.attempts = 0
         self.flying = False
         self.line: list[Arm] = []
-        self.link: Attempting | None = None
 
     def leave(self) -> None:
         """Take no more part in cycles."""
@@ -73,12 +95,11 @@ class Arm(Run):
 
     def release(self) -> None:
         """End: leave the queue and the slot."""
-        super().release()
+        self.alive = False
         self.leave()
-        if self.link is not None:
-            self.link.forget(self)
-        if self.memory.armed.get(self.slot) is self:
-            del self.memory.armed[self.slot]
+        armed = self.memory.armed
+        if armed.get(self.slot) is self:
+            del armed[self.slot]
 
     def lose(self) -> None:
         """Lose the qubit that the arm holds, where it ends without a result."""
@@ -108,6 +129,7 @@ class Clock(Run):
 class Opening(Run):
     """An open analyser: cycles `start` to `stop` - 1 of `clock`, `modes` attempts of each.
 
+    `remembers`: its detectors carry something from one window into the next.
     What it saw is reported as long as the clock lives, even after it was closed or replaced.
     """
 
@@ -116,6 +138,7 @@ class Opening(Run):
         "clock",
         "link",
         "modes",
+        "remembers",
         "report_failures",
         "start",
         "stop",
@@ -140,6 +163,7 @@ class Opening(Run):
         self.stop = 0
         self.modes = 0
         self.report_failures = False
+        self.remembers = False
         self.attempts = 0
 
     def release(self) -> None:

@@ -7,12 +7,18 @@ from typing import Any
 from qstack.hal.server import Reported
 from qstack.machine import Up
 from qstack.messages.devices import DeviceStatus
-from qstack.sim.devices import MemoryParameters
+from qstack.sim.devices import (
+    ColourCentreParameters,
+    MemoryParameters,
+    TrappedIonParameters,
+)
 from qstack.sim.world.agenda import Agenda, Report, Run
+from qstack.sim.world.arms import Place
 from qstack.sim.world.heralds import Heralding
+from qstack.sim.world.link_optics import LinkOptics
 from qstack.sim.world.links import Link
 from qstack.sim.world.memories import Memory
-from qstack.sim.world.parameters import WorldEnd, WorldLink, WorldParameters
+from qstack.sim.world.parameters import EMITTERS, WorldEnd, WorldLink, WorldParameters
 from qstack.units import Chance, Instant, LinkName, NodeName
 
 WORKING = (DeviceStatus.READY, DeviceStatus.DEGRADED)
@@ -57,7 +63,7 @@ class Hall:
         self.links: dict[LinkName, Link] = {}
         self.memories: dict[str, Memory] = {}
         self.served: dict[str, LinkName] = {}
-        self.benches: dict[tuple[LinkName, int], Memory] = {}
+        self.places: dict[tuple[str, LinkName], Place] = {}
         self._chance = chance
         self._beside: dict[str, list[Link]] = {}
         for name, device in self.devices.items():
@@ -65,11 +71,6 @@ class Hall:
                 self.memories[name] = self._memory(name, device.parameters)
         for link in parameters.links:
             self._add_link(link)
-
-    def memory_of(self, link: LinkName, end: int) -> Memory:
-        """The memory of an end; where there is none, an ideal bench without slots."""
-        named = self.links[link].parameters.ends[end].memory
-        return self.memories[named] if named else self.benches[link, end]
 
     def start(self, run: Run) -> None:
         """Note that a command runs."""
@@ -104,14 +105,22 @@ class Hall:
 
     def _add_link(self, parameters: WorldLink) -> None:
         chance = self._chance.fork(f"link {parameters.name}")
-        heralding = Heralding(parameters, self.devices, self.agenda, chance.fork("heralds"))
+        optics = LinkOptics(parameters, self.devices, chance)
+        heralding = Heralding(optics, self.agenda, chance.fork("heralds"))
         link = self.links[parameters.name] = Link(heralding, self.agenda, chance)
         for index, end in enumerate(parameters.ends):
             if end.memory:
+                memory = self.memories[end.memory]
                 self._beside[end.memory].append(link)
             else:
-                bench = self._memory(self._bench_name(parameters, end), MemoryParameters(0))
-                self.benches[parameters.name, index] = bench
+                # Who keeps nothing measures on an ideal bench without slots.
+                memory = self._memory(self._bench_name(parameters, end), MemoryParameters(0))
+            emitter = self.devices[end.emitter].parameters
+            spins = isinstance(emitter, ColourCentreParameters | TrappedIonParameters)
+            line = isinstance(emitter, EMITTERS) and emitter.herald_line
+            keeps = spins and bool(end.memory)
+            place = Place(link, index, memory, keeps=keeps, herald_line=line)
+            self.places[end.emitter, parameters.name] = place
 
     @staticmethod
     def _bench_name(link: WorldLink, end: WorldEnd) -> str:

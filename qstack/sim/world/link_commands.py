@@ -8,48 +8,52 @@ from qstack.messages.devices import (
     EmitterArm,
     EmitterMeasure,
     StationClock,
+    StationCount,
+    StationCounts,
     StationOpen,
 )
-from qstack.sim.devices import AnalyserParameters, QuantumDotParameters, SpdcParameters
+from qstack.sim.devices import AnalyserParameters
 from qstack.sim.world.arms import Arm, Clock, Opening
 from qstack.sim.world.hall import WORKING, Hall, Refused
 from qstack.sim.world.links import FOREVER, Link
-from qstack.sim.world.parameters import EMITTERS, MIDPOINT_SOURCE, parameters_of
+from qstack.sim.world.parameters import parameters_of
 from qstack.units import LinkName, NodeName
 
 
 def arm(hall: Hall, owner: NodeName, command: EmitterArm) -> None:
     """Arm a slot. Refused where the slot, the link or the cycle does not allow it."""
-    link, end = _end(hall, command.device, command.link)
-    emitter = hall.devices[command.device].parameters
-    if isinstance(emitter, QuantumDotParameters | SpdcParameters) or not _keeps(link, end):
+    place = hall.places.get((command.device, command.link))
+    if place is None:
+        raise _no_end(hall, command.device, command.link)
+    if not place.keeps:
         raise Refused(f"{command.device} cannot keep its qubit")
-    memory = hall.memory_of(command.link, end)
-    if not 0 <= command.slot < memory.parameters.communication:
-        raise Refused(f"{memory.name} has no communication slot {command.slot}")
-    if command.slot in memory.armed:
-        raise Refused(f"slot {command.slot} is armed already")
+    memory, slot = place.memory, command.slot
+    if not 0 <= slot < memory.parameters.communication:
+        raise Refused(f"{memory.name} has no communication slot {slot}")
+    if slot in memory.armed:
+        raise Refused(f"slot {slot} is armed already")
     if hall.status.get(memory.name) not in WORKING:
         raise Refused(f"{memory.name} is not ready")
-    herald_line = isinstance(emitter, EMITTERS) and emitter.herald_line
-    if not herald_line and command.cycles != 1:
+    if not place.herald_line and command.cycles != 1:
         raise Refused(f"{command.device} has no herald line: cycles must be 1")
-    run = Arm(owner, command.device, command.command, memory, command.setting)
-    run.slot, run.once = command.slot, not herald_line
-    _enter(hall, link, run, command)
-    memory.clear(command.slot)
-    memory.armed[command.slot] = run
+    run = Arm(owner, command.device, command.command, place, command.setting)
+    run.slot, run.once = slot, not place.herald_line
+    _enter(hall, run, command)
+    if slot in memory.qubits:
+        memory.clear(slot)
+    memory.armed[slot] = run
 
 
 def measure(hall: Hall, owner: NodeName, command: EmitterMeasure) -> None:
     """Attempt and measure at once."""
-    link, end = _end(hall, command.device, command.link)
+    place = hall.places.get((command.device, command.link))
+    if place is None:
+        raise _no_end(hall, command.device, command.link)
     if command.pairs < 1:
         raise Refused(f"pairs = {command.pairs}: nothing to do")
-    memory = hall.memory_of(command.link, end)
-    run = Arm(owner, command.device, command.command, memory, command.setting)
+    run = Arm(owner, command.device, command.command, place, command.setting)
     run.plan, run.left = command.plan, command.pairs
-    _enter(hall, link, run, command)
+    _enter(hall, run, command)
 
 
 def clock(hall: Hall, owner: NodeName, command: StationClock) -> None:
@@ -58,7 +62,8 @@ def clock(hall: Hall, owner: NodeName, command: StationClock) -> None:
     if command.cycle_ns < 1:
         raise Refused(f"cycle_ns = {command.cycle_ns} is not positive")
     link.advance(hall.now)
-    link.start_clock(Clock(owner, command.device, hall.now, command.cycle_ns))
+    arms = [run for run in hall.running.values() if isinstance(run, Arm) and run.link is link]
+    link.start_clock(Clock(owner, command.device, hall.now, command.cycle_ns), arms)
     link.replan()
     hall.say(owner, Completed(command.device, command.command))
 
@@ -75,7 +80,6 @@ def open_analyser(hall: Hall, owner: NodeName, command: StationOpen) -> None:
     link.advance(hall.now)
     old = link.opening
     if old is not None:
-        link.opening = None
         hall.finish(old)
         hall.say(old.owner, Aborted(old.device, old.command, "replaced"))
     run = Opening(clock_now, link, command.command, command.setting, command.window_ps)
@@ -84,11 +88,29 @@ def open_analyser(hall: Hall, owner: NodeName, command: StationOpen) -> None:
     if switch:
         first = max(first, clock_now.begun(hall.now + switch) + 1)
     run.start, run.stop = first, min(first + command.cycles, FOREVER)
-    run.modes, run.report_failures = command.modes, command.report_failures
+    run.modes = min(command.modes, link.parameters.max_modes)
+    run.report_failures = command.report_failures
+    run.remembers = bool(link.optics.remembers(clock_now.cycle_ns, run.window_ps))
     hall.start(run)
     link.opening = run
     hall.served[command.device] = command.link
     link.replan()
+
+
+def count(hall: Hall, owner: NodeName, command: StationCount) -> None:
+    """Tell what was counted on a link, up to now."""
+    link = _analysed(hall, command.device, command.link)
+    link.advance(hall.now)
+    attempts, singles, heralds = link.counted()
+    body = StationCounts(
+        command.device,
+        command.command,
+        command.link,
+        attempts,
+        singles,
+        tuple(sorted(heralds.items())),
+    )
+    hall.say(owner, body)
 
 
 def _others_closed(hall: Hall, command: StationOpen) -> int:
@@ -102,37 +124,29 @@ def _others_closed(hall: Hall, command: StationOpen) -> int:
     return analyser.switch_ns if last != command.link else 0
 
 
-def _enter(hall: Hall, link: Link, run: Arm, command: EmitterArm | EmitterMeasure) -> None:
+def _enter(hall: Hall, run: Arm, command: EmitterArm | EmitterMeasure) -> None:
     """Let an arm take part in the cycles that it names."""
+    link: Link = run.link
     if link.clock is None:
         raise Refused(f"the clock of {command.link} was not started")
     if command.cycles < 1:
         raise Refused(f"cycles = {command.cycles}: nothing to do")
     link.advance(hall.now)
-    if command.exact and command.not_before < link.next:
-        raise Refused(f"cycle {command.not_before} has begun", late=True)
-    run.start = max(command.not_before, link.next)
-    run.stop = min(run.start + command.cycles, FOREVER)
-    run.end = link.end_of(command.device)
-    run.link = link
+    start, following = command.not_before, link.next
+    if start < following:
+        if command.exact:
+            raise Refused(f"cycle {start} has begun", late=True)
+        start = following
+    run.start, stop = start, start + command.cycles
+    run.stop = stop if stop < FOREVER else FOREVER
     hall.start(run)
     link.add(run)
-    link.replan()
 
 
-def _end(hall: Hall, device: str, name: LinkName) -> tuple[Link, int]:
-    link = hall.links.get(name)
-    if link is None:
-        raise Refused(f"there is no link {name!r}")
-    end = link.end_of(device)
-    if end < 0:
-        raise Refused(f"{device} is no end of {name}")
-    return link, end
-
-
-def _keeps(link: Link, end: int) -> bool:
-    parameters = link.parameters
-    return bool(parameters.ends[end].memory) and parameters.scheme != MIDPOINT_SOURCE
+def _no_end(hall: Hall, device: str, link: LinkName) -> Refused:
+    if link not in hall.links:
+        return Refused(f"there is no link {link!r}")
+    return Refused(f"{device} is no end of {link}")
 
 
 def _analysed(hall: Hall, device: str, name: LinkName) -> Link:

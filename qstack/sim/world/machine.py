@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias, assert_never
 
-import attrs
-
 from qstack.errors import LocalProtocolError
-from qstack.hal.server import Commanded, OwnerGone
+from qstack.hal.server import Commanded, OwnerGone, Reported
 from qstack.machine import Tick, Up
 from qstack.messages.devices import (
     Abort,
@@ -25,10 +23,11 @@ from qstack.messages.devices import (
     MemoryMove,
     Rejected,
     StationClock,
+    StationCount,
     StationOpen,
 )
 from qstack.sim.world import link_commands, memory_commands
-from qstack.sim.world.agenda import Report, Run
+from qstack.sim.world.agenda import Report, Run, aged
 from qstack.sim.world.arms import Arm, Opening
 from qstack.sim.world.hall import WORKING, Hall, Refused
 from qstack.sim.world.parameters import Break, Mend, Retime, WorldParameters, check
@@ -58,7 +57,7 @@ class World:
     def handle(self, event: WorldInput, now: Instant) -> list[Up]:
         """Take a command, a fault or a tick; return the device events that are due."""
         hall = self._hall
-        hall.now = max(now, hall.now)
+        hall.now = max(hall.now, now)
         ups = hall.ups = []
         if hall.agenda.first <= hall.now:
             self._drain()
@@ -87,12 +86,19 @@ class World:
 
     def heralded(self, link: LinkName) -> dict[int, int]:
         """How many of them succeeded, by click pattern."""
-        return dict(self._hall.links[link].heralding.heralded)
+        return dict(self._hall.links[link].optics.counts.heralded)
+
+    def counted(self, link: LinkName) -> tuple[int, tuple[int, ...], dict[int, int]]:
+        """Attempts, singles by detector, heralds by pattern of a link since the world began."""
+        return self._hall.links[link].counted()
 
     def _drain(self) -> None:
         hall = self._hall
         now, agenda = hall.now, hall.agenda
-        while (entry := agenda.due(now)) is not None:
+        while agenda.first <= now:
+            entry = agenda.due(now)
+            if entry is None:
+                return
             instant, item = entry
             if type(item) is not Report:
                 item.advance(instant)  # type: ignore[union-attr]  # the other kind
@@ -101,28 +107,26 @@ class World:
             if item.terminal:
                 hall.finish(run)
             if now != instant and item.since is not None:
-                body = attrs.evolve(body, age_ns=now - item.since)
-            hall.say(run.owner, body)
+                body = aged(body, now - item.since)
+            hall.ups.append(Up(Reported(run.owner, body)))
 
     # --- commands ------------------------------------------------------------------------
 
     def _commanded(self, owner: NodeName, command: Any) -> None:
+        hall, name = self._hall, command.device
         try:
-            self._check(owner, command)
+            device = hall.devices.get(name)
+            if device is None or device.owner != owner:
+                raise Refused(f"{owner} has no device {name!r}")
+            if (name, command.command) in hall.running:
+                raise Refused(f"command {command.command} of {name} runs already")
+            status = hall.status[name]
+            if status not in WORKING and type(command) is not Abort:
+                raise Refused(f"{name} is {status.name.lower()}")
             self._carry_out(owner, command)
         except Refused as refusal:
-            body = Rejected(command.device, command.command, refusal.late, refusal.reason)
-            self._hall.say(owner, body)
-
-    def _check(self, owner: NodeName, command: Any) -> None:
-        hall = self._hall
-        device = hall.devices.get(command.device)
-        if device is None or device.owner != owner:
-            raise Refused(f"{owner} has no device {command.device!r}")
-        if (command.device, command.command) in hall.running:
-            raise Refused(f"command {command.command} of {command.device} runs already")
-        if hall.status[command.device] not in WORKING and type(command) is not Abort:
-            raise Refused(f"{command.device} is {hall.status[command.device].name.lower()}")
+            body = Rejected(name, command.command, refusal.late, refusal.reason)
+            hall.say(owner, body)
 
     def _carry_out(self, owner: NodeName, command: Any) -> None:
         hall = self._hall
@@ -137,6 +141,8 @@ class World:
                 link_commands.open_analyser(hall, owner, command)
             case StationClock():
                 link_commands.clock(hall, owner, command)
+            case StationCount():
+                link_commands.count(hall, owner, command)
             case Abort():
                 self._abort(owner, command)
             case DetectorOpen():
@@ -218,7 +224,7 @@ class World:
         hall = self._hall
         for link in hall.links.values():
             link.advance(hall.now)
-            if link.heralding.skews.set(event.node, hall.now, event.offset_ps, event.drift_ppt):
+            if link.optics.retime(event.node, hall.now, event.offset_ps, event.drift_ppt):
                 link.replan()
 
     def _owner_gone(self, owner: NodeName) -> None:

@@ -14,11 +14,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from qstack.errors import LocalProtocolError
 from qstack.machine import record
 from qstack.sim.channels import transmission
 from qstack.sim.devices import (
-    COINCIDENCE,
     AnalyserParameters,
     ColourCentreParameters,
     DetectorParameters,
@@ -31,20 +29,14 @@ from qstack.sim.devices import (
 from qstack.sim.heralding import (
     AnalyserOptics,
     ArmOptics,
-    ClickTable,
-    HeraldTable,
-    PairEnd,
-    PairSource,
     captured,
     dark_probability,
-    pair_source,
-    spdc_bsm,
     table_for,
     visibility_with_delay,
 )
 from qstack.sim.states import Matrix
 from qstack.sim.world.axes import PAULIS
-from qstack.sim.world.registers import Axis, Terms
+from qstack.sim.world.registers import Terms
 from qstack.units import Chance, Picoseconds
 
 Values: TypeAlias = tuple[tuple[str, float], ...]
@@ -54,8 +46,8 @@ NOTHING = 1e-12
 
 
 @record
-class Accepted:
-    """One accepted pattern: its share of the successes up to and including it, and the pair.
+class Pattern:
+    """A click pattern: the share of all that is drawn from up to and including it, and the pair.
 
     `terms` are those of (A, B); they are never changed in place.
     """
@@ -67,20 +59,24 @@ class Accepted:
 
 @record
 class AttemptTable:
-    """What one attempt gives: its `success` probability, and the patterns given success."""
+    """What one attempt gives: its `success` probability, and the patterns given success.
+
+    `failing`: (pattern, probability per attempt) of clicks that herald nothing.
+    """
 
     success: float
-    accepted: tuple[Accepted, ...]
+    patterns: tuple[Pattern, ...]
+    failing: tuple[tuple[int, float], ...]
 
-    def draw(self, chance: Chance) -> Accepted:
+    def draw(self, chance: Chance) -> Pattern:
         """Draw the pattern of a success."""
-        if len(self.accepted) == 1:
-            return self.accepted[0]
+        if len(self.patterns) == 1:
+            return self.patterns[0]
         u = chance.uniform()
-        for pattern in self.accepted:
+        for pattern in self.patterns:
             if u < pattern.cumulative:
                 return pattern
-        return self.accepted[-1]
+        return self.patterns[-1]
 
 
 @record
@@ -98,23 +94,58 @@ class ArmView:
 
 @record
 class StationView:
-    """The analyser: its parameters, its detectors, and the window."""
+    """The analyser: its parameters, its detectors, the window, and its values of the setting."""
 
     analyser: AnalyserParameters
     detector: DetectorParameters
     window_ps: Picoseconds
+    values: Values = ()
 
 
 @lru_cache(maxsize=4096)
 def attempt_table(a: ArmView, b: ArmView, station: StationView) -> AttemptTable:
-    """Return the table of an attempt at a station in the middle.
+    """Return the table of an attempt at a station in the middle; success: it heralds."""
+    shares, states = _possible(a, b, station)
+    wanted = [clicks for clicks, _ in station.analyser.heralding() if shares.get(clicks)]
+    failing = tuple(
+        (clicks, share) for clicks, share in shares.items() if clicks and clicks not in wanted
+    )
+    return AttemptTable(*_drawable(wanted, shares, states), failing)
+
+
+@lru_cache(maxsize=1024)
+def whole_table(a: ArmView, b: ArmView, station: StationView) -> AttemptTable:
+    """Return the same attempt with every pattern as a success, silence too.
+
+    For detectors that remember: what they make of a pattern is decided after it is drawn.
+    """
+    shares, states = _possible(a, b, station)
+    return AttemptTable(*_drawable(list(shares), shares, states), ())
+
+
+def _drawable(
+    wanted: list[int], shares: dict[int, float], states: dict[int, Matrix]
+) -> tuple[float, tuple[Pattern, ...]]:
+    success = sum(shares[clicks] for clicks in wanted)
+    patterns, total = [], 0.0
+    for clicks in wanted:
+        total += shares[clicks]
+        patterns.append(Pattern(total / success, clicks, terms_of(states[clicks])))
+    return success, tuple(patterns)
+
+
+@lru_cache(maxsize=1024)
+def _possible(
+    a: ArmView, b: ArmView, station: StationView
+) -> tuple[dict[int, float], dict[int, Matrix]]:
+    """Probability and state of every pattern that can be.
 
     A lost charge state mixes in attempts in which that end is dark, which is exact.
     """
     analyser = analyser_optics(a, b, station)
+    turn = np.kron(PAULIS[0], PAULIS[station.analyser.turn()])
     shares: dict[int, float] = {}
     states: dict[int, Matrix] = {}
-    wanted = [clicks for clicks, _ in station.analyser.heralding()]
     for (dark_a, weight_a), (dark_b, weight_b) in product(_charge(a), _charge(b)):
         table = table_for(
             station.analyser.measurement,
@@ -122,29 +153,14 @@ def attempt_table(a: ArmView, b: ArmView, station: StationView) -> AttemptTable:
             arm_optics(b, station, dark_b),
             analyser,
         )
-        _gather(table, wanted, weight_a * weight_b, shares, states)
-    success = sum(shares.values())
-    accepted, total = [], 0.0
-    for clicks in wanted:
-        if shares.get(clicks):
-            total += shares[clicks]
-            terms = terms_of(states[clicks] / shares[clicks])
-            accepted.append(Accepted(total / success, clicks, terms))
-    return AttemptTable(success, tuple(accepted))
-
-
-def _gather(
-    table: HeraldTable,
-    wanted: list[int],
-    weight: float,
-    shares: dict[int, float],
-    states: dict[int, Matrix],
-) -> None:
-    for outcome in table.outcomes:
-        if outcome.clicks in wanted:
-            share = weight * outcome.probability
-            shares[outcome.clicks] = shares.get(outcome.clicks, 0.0) + share
-            states[outcome.clicks] = states.get(outcome.clicks, 0.0) + share * outcome.state
+        for outcome in table.outcomes:
+            share = weight_a * weight_b * outcome.probability
+            clicks = outcome.clicks
+            shares[clicks] = shares.get(clicks, 0.0) + share
+            states[clicks] = states.get(clicks, 0.0) + share * outcome.state
+    for clicks, share in shares.items():
+        states[clicks] = turn @ (states[clicks] / share) @ turn.conj().T
+    return shares, states
 
 
 def _charge(arm: ArmView) -> tuple[tuple[bool, float], ...]:
@@ -194,22 +210,25 @@ def _inside(arm: ArmView, station: StationView) -> float:
     if lifetime <= 0:
         return captured(window, station.detector.jitter_ps, late)
     if late >= 0:
-        return float(-np.expm1(-max(window - late, 0) / lifetime))
-    return math.exp(late / lifetime) * float(-np.expm1(-window / lifetime))
+        return packet(lifetime, max(window - late, 0))
+    return math.exp(late / lifetime) * packet(lifetime, window)
 
 
-def _packet(lifetime_ps: Picoseconds, window_ps: Picoseconds) -> float:
+def packet(lifetime_ps: Picoseconds, window_ps: Picoseconds) -> float:
     """The part of an exponential packet that a window from its front on takes in."""
     return float(-np.expm1(-window_ps / lifetime_ps)) if lifetime_ps > 0 else 1.0
 
 
 def analyser_optics(a: ArmView, b: ArmView, station: StationView) -> AnalyserOptics:
-    """Return the interferometer and its detectors, for these two emitters."""
+    """Return the interferometer and its detectors, for these two emitters.
+
+    The visibility is that of the setting, times the overlap of packets that come apart.
+    """
     analyser, detector = station.analyser, station.detector
+    aligned = value(station.values, "visibility", analyser.visibility)
     lifetime = float(max(a.emitter.lifetime_ps, b.emitter.lifetime_ps))
-    apart = a.late_ps - b.late_ps
     return AnalyserOptics(
-        visibility=visibility_with_delay(analyser.visibility, apart, lifetime),
+        visibility=visibility_with_delay(aligned, a.late_ps - b.late_ps, lifetime),
         dark_probability=dark_probability(detector.dark_hz, station.window_ps),
         number_resolving=isinstance(detector, NumberResolvingParameters),
         phase_sigma=analyser.phase_sigma,
@@ -239,120 +258,3 @@ def matrix_of(terms: Terms, qubits: int) -> Matrix:
             operator = np.kron(operator, PAULIS[(key >> (2 * place)) & 3])
         total += mean * operator
     return total / (1 << qubits)
-
-
-# --- sources of pairs: measured at once, so there are outcomes and no states ----------------
-
-
-@record
-class PairView:
-    """Both receivers (detectors and loss), the source and its setting, and the window.
-
-    `apart_ps`: by how much the clocks of the receivers differ.
-    """
-
-    source: SpdcParameters
-    values: Values
-    detectors: tuple[DetectorParameters, DetectorParameters]
-    losses_db: tuple[float, float]
-    window_ps: Picoseconds
-    apart_ps: Picoseconds = 0
-
-
-@record
-class JointTable:
-    """What one attempt gives that is measured at both ends.
-
-    `draws`: (cumulative share of the successes, click mask of the station, outcome of A, of B).
-    """
-
-    success: float
-    draws: tuple[tuple[float, int, int, int], ...]
-
-    def draw(self, chance: Chance) -> tuple[float, int, int, int]:
-        """Draw the pattern and both outcomes of a success."""
-        u = chance.uniform()
-        for entry in self.draws:
-            if u < entry[0]:
-                return entry
-        return self.draws[-1]
-
-
-@lru_cache(maxsize=4096)
-def coincidence_table(view: PairView, axis_a: Axis, axis_b: Axis) -> JointTable:
-    """Return the table of a source in the middle; success: both ends have a click.
-
-    Its success probability does not depend on the axes, the outcomes do.
-    """
-    arms = []
-    jitter = math.hypot(*(detector.jitter_ps for detector in view.detectors))
-    # Half of what the coincidence window loses is taken as a loss of either arm.
-    part = math.sqrt(captured(view.window_ps, jitter, view.apart_ps))
-    for detector, loss in zip(view.detectors, view.losses_db, strict=True):
-        reach = transmission(loss) * detector.efficiency
-        reach *= _packet(view.source.lifetime_ps, view.window_ps)
-        noise = view.source.noise_hz * reach * view.window_ps * 1e-12
-        taken = view.source.efficiency * reach * part
-        arms.append(ArmOptics(taken, noise_clicks_per_window=noise))
-    mean = value(view.values, "pair_mean", view.source.pair_mean)
-    # The model has one dark probability; with unequal detectors the difference is stray light.
-    darks = [dark_probability(d.dark_hz, view.window_ps) for d in view.detectors]
-    low = min(darks)
-    for index, dark in enumerate(darks):
-        if dark > low:
-            extra = -2 * float(np.log1p(-(dark - low) / (1 - low)))
-            arm = arms[index]
-            total = arm.noise_clicks_per_window + extra
-            arms[index] = ArmOptics(arm.efficiency, noise_clicks_per_window=total)
-    source = PairSource(mean, view.source.bell, low)
-    return _joint(pair_source(arms[0], arms[1], source, axis_a, axis_b), 0, ())
-
-
-@lru_cache(maxsize=4096)
-def double_source_table(
-    a: ArmView, b: ArmView, station: StationView, axis_a: Axis, axis_b: Axis
-) -> JointTable:
-    """Return the table of a pair source at each end of a station in the middle.
-
-    Success: an accepted pattern at the station and a click at either end.
-    """
-    ends = (_local(a, station, axis_a), _local(b, station, axis_b))
-    table = spdc_bsm(
-        ends, arm_optics(a, station), arm_optics(b, station), analyser_optics(a, b, station)
-    )
-    wanted = tuple(clicks for clicks, _ in station.analyser.heralding())
-    return _joint(table, 4, wanted)
-
-
-def _local(arm: ArmView, station: StationView, axis: Axis) -> PairEnd:
-    emitter = arm.emitter
-    if not isinstance(emitter, SpdcParameters):
-        raise LocalProtocolError("a pair source at one end alone has no table")
-    return PairEnd(
-        value(arm.values, "pair_mean", emitter.pair_mean),
-        emitter.local_efficiency,
-        axis,
-        dark_probability(emitter.local_dark_hz, station.window_ps),
-        emitter.bell,
-    )
-
-
-def _joint(table: ClickTable, shift: int, wanted: tuple[int, ...]) -> JointTable:
-    """Sum the masks into (pattern, outcomes); both detectors of an end: a fair coin."""
-    shares: dict[tuple[int, int, int], float] = {}
-    for mask, probability in enumerate(table.probabilities):
-        station = mask & ((1 << shift) - 1) if shift else COINCIDENCE
-        at_a, at_b = (mask >> shift) & 3, mask >> (shift + 2)
-        if not (at_a and at_b and probability) or (wanted and station not in wanted):
-            continue
-        for bit_a, bit_b in product((0, 1), repeat=2):
-            if at_a >> bit_a & 1 and at_b >> bit_b & 1:
-                share = probability / (at_a.bit_count() * at_b.bit_count())
-                key = (station, bit_a, bit_b)
-                shares[key] = shares.get(key, 0.0) + share
-    success = sum(shares.values())
-    draws, total = [], 0.0
-    for key, share in shares.items():
-        total += share
-        draws.append((total / success, *key))
-    return JointTable(success, tuple(draws))

@@ -144,7 +144,13 @@ def check(parameters: WorldParameters) -> None:
             want(where, link.source, SpdcParameters)
     for name, device in parameters.devices:
         analyser = device.parameters
-        if isinstance(analyser, AnalyserParameters) and analyser.measurement != PAIR_SOURCE:
+        if not isinstance(analyser, AnalyserParameters):
+            continue
+        try:
+            analyser.turn()
+        except ConfigError as error:
+            problems += [f"{name}: {problem}" for problem in error.problems]
+        if analyser.measurement != PAIR_SOURCE:
             want(f"analyser {name}", analyser.detector, DetectorParameters)
     if problems:
         raise ConfigError(problems)

@@ -175,8 +175,17 @@ def project(qubit: Qubit, axis: Axis, outcome: int, mean: float) -> None:
 
 def drop(qubit: Qubit) -> None:
     """Lose a qubit: what it was entangled with goes on in its reduced state."""
-    if qubit.register is not NOWHERE:
-        _contract(qubit.register, qubit, (1.0, 0.0, 0.0, 0.0), 1.0)
+    register = qubit.register
+    if register is NOWHERE:
+        return
+    shift = 2 * qubit.place
+    mask, below = 3 << shift, (1 << shift) - 1
+    terms = {
+        key & below | key >> (shift + 2) << shift: value
+        for key, value in register.terms.items()
+        if not key & mask
+    }
+    _take_out(register, qubit, terms)
 
 
 def _contract(
@@ -190,12 +199,17 @@ def _contract(
         if factor:
             code = (key & below) | ((key >> (shift + 2)) << shift)
             new[code] = new.get(code, 0.0) + factor * value / norm
+    _take_out(register, qubit, new)
+
+
+def _take_out(register: Register, qubit: Qubit, terms: Terms) -> None:
+    """Let `terms`, of the other qubits, be all that the register holds."""
     qubits = register.qubits
     del qubits[qubit.place]
     for place in range(qubit.place, len(qubits)):
         qubits[place].place = place
     qubit.register = NOWHERE
-    register.terms = new
+    register.terms = terms
 
 
 def reduced(terms: Terms, places: tuple[int, ...]) -> Terms:

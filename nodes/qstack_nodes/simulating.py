@@ -1,0 +1,34 @@
+"""``qstack sim``: the verbs of a live network on one in virtual time, in this process."""
+
+from __future__ import annotations
+
+import sys
+
+from qstack.config import load
+from qstack.sim.clock import Stalled
+from qstack.sim.embedding import Network, Wanted
+from qstack_nodes.asking import PairsArguments, conclude, watcher
+from qstack_nodes.command import FAILED
+
+
+def sim_pairs(arguments: PairsArguments, seed: int | None) -> int:
+    """Deliver and measure pairs in virtual time; print the report; return the exit code.
+
+    The program, the report and the codes are those of ``qstack pairs``. `seed`: None for that of
+    the file's world.
+    """
+    network = Network(load(arguments.network), seed)
+    wanted = Wanted(
+        count=arguments.count,
+        kind=arguments.kind,
+        fidelity_min=arguments.fidelity_min,
+        timeout_s=arguments.timeout_s,
+        per_request=arguments.per_request,
+    )
+    try:
+        with watcher(arguments) as on_pair:
+            found = network.measure(arguments.a, arguments.b, wanted, on_pair)
+    except Stalled as stalled:
+        print(f"qstack: {stalled}", file=sys.stderr)
+        return FAILED
+    return conclude(found, arguments)

@@ -1,0 +1,263 @@
+"""A network of a file in one process, for people who embed it.
+
+No event loop in sight::
+
+    net = qstack.sim.Network.load("nv_lab", seed=7)
+    report = net.pairs("alice", "bob", count=1000, fidelity_min=0.7)
+
+Its lab time stands still between calls: a second call goes on where the first has ended. The same
+file, seed and calls give the same history; load it again for the same history again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import trio
+
+from qstack.config import (
+    NetworkFile,
+    link_parameters,
+    parse,
+    predicted_rate_hz,
+    read_text,
+    readouts,
+)
+from qstack.drivers.places import node_of, timing_of
+from qstack.errors import ConfigError, LocalProtocolError
+from qstack.machine import record
+from qstack.messages.common import PairKind
+from qstack.programs.pairs import PairRecord, PairsOptions, PairsReport, measure_pairs
+from qstack.sim import bridge
+from qstack.sim.bridge import PATIENCE_NS, Session
+from qstack.sim.from_file import world_parameters
+from qstack.sim.heap import Wire
+from qstack.sim.network import Surroundings, VirtualNetwork
+from qstack.sim.report import Report
+from qstack.units import MICROSECOND, SECOND, Instant, NodeName
+
+T = TypeVar("T")
+
+KINDS = {kind.name.lower(): kind for kind in PairKind}
+"""The kinds of pairs by the names that people use: keep, measure, prepare."""
+
+CONTROL_NS = 50 * MICROSECOND
+"""How long a datagram between two processes takes at least; longer where light does."""
+
+_SEED = 1
+_START_HELLOS = 600
+"""A network that is not together after so many hello intervals is used as it is."""
+
+
+@record
+class Wanted:
+    """What to ask for: see :class:`qstack.programs.pairs.PairsOptions`; times in lab seconds.
+
+    `kind` is keep, measure or prepare; `timeout_s` of each request, 0 for none; `per_request`
+    pairs in one request, 0 for all.
+    """
+
+    count: int
+    kind: str = "keep"
+    fidelity_min: float = 0.0
+    timeout_s: float = 0.0
+    per_request: int = 0
+
+
+class Network:
+    """See the module. `virtual` is what runs: its hosts, its wires, its world.
+
+    `file` is what the network was made of, `seed` what all chance follows from.
+    """
+
+    def __init__(self, file: NetworkFile, seed: int | None = None) -> None:
+        outside = [d.name for node in file.nodes for d in node.devices if not d.simulated]
+        if outside:
+            reason = "is no simulated device: it cannot run in virtual time"
+            raise ConfigError([f"{file.file}: {name} {reason}" for name in outside])
+        given = _SEED if file.world is None else file.world.seed
+        self.file = file
+        self.seed = given if seed is None else seed
+        links = tuple(link_parameters(file, link.name) for link in file.links)
+        around = Surroundings(Wire(CONTROL_NS), timing=timing_of(file))
+        self.virtual = VirtualNetwork(links, world_parameters(file), self.seed, around)
+        self._sessions = 0
+        self._in_use = False
+        self._lay_wires()
+        self._come_together()
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path,
+        seed: int | None = None,
+        *,
+        changes: Mapping[str, Any] | None = None,
+    ) -> Network:
+        """Make a network of a file, or of a shipped one by its bare name.
+
+        `seed`: by default that of the file's world. `changes`: values by dotted key of the file,
+        as ``{"links.alice-bob.arms.alice.km": 5.0}``; ``*`` stands for every name. ConfigError
+        with everything that is wrong with the file.
+        """
+        file, text = read_text(name_or_path)
+        return cls(parse(text, file, changes=changes), seed)
+
+    @property
+    def now(self) -> Instant:
+        """The present instant of lab time, in nanoseconds; it stands still between calls."""
+        return self.virtual.heap.now
+
+    @property
+    def nodes(self) -> tuple[NodeName, ...]:
+        """The names of the end nodes."""
+        return tuple(node.name for node in self.file.nodes if node.kind == "end")
+
+    def status(self, name: NodeName) -> dict[str, Any]:
+        """Return what a node or station knows and has counted; ConfigError for another name."""
+        node_of(self.file, name)
+        found: dict[str, Any] = self.virtual.host(name).status(self.now)
+        return found
+
+    # --- using it -------------------------------------------------------------------------
+
+    def pairs(  # noqa: PLR0913  every option has a name; only the two nodes come without
+        self,
+        a: NodeName,
+        b: NodeName,
+        *,
+        count: int,
+        kind: str = "keep",
+        fidelity_min: float = 0.0,
+        timeout_s: float = 0.0,
+        per_request: int = 0,
+        on_pair: Callable[[PairRecord], None] | None = None,
+    ) -> Report:
+        """Deliver `count` pairs between two nodes, measure them, and report.
+
+        Options as for :class:`Wanted`; `on_pair` is called with each complete pair. Raises
+        ConfigError for a name that the network does not have, LocalProtocolError for options that
+        make no sense, and RequestFailed where the network refuses, or delivers nothing at all; a
+        run that delivers less than was wanted says why in the report's `error`.
+        """
+        wanted = Wanted(count, kind, fidelity_min, timeout_s, per_request)
+        found = self.measure(a, b, wanted, on_pair)
+        if found.failure is not None and not found.delivered[0]:
+            raise found.failure
+        return Report(a, b, found)
+
+    def measure(
+        self,
+        a: NodeName,
+        b: NodeName,
+        wanted: Wanted,
+        on_pair: Callable[[PairRecord], None] | None = None,
+    ) -> PairsReport:
+        """Do as :meth:`pairs` does, but leave every failed request to the report."""
+        wrong = [name for name in (a, b) if node_of(self.file, name).kind != "end"]
+        if wrong or a == b:
+            ends = ", ".join(self.nodes)
+            reason = f"pairs are between two end nodes of {ends}, not between {a} and {b}"
+            raise ConfigError([f"{self.file.file}: {reason}"])
+        check_wanted(wanted)
+        options = PairsOptions(
+            count=wanted.count,
+            now=lambda: self.now,
+            kind=KINDS[wanted.kind],
+            fidelity_min=wanted.fidelity_min,
+            timeout_ns=round(wanted.timeout_s * SECOND),
+            per_request=wanted.per_request,
+            predicted_rate_hz=predicted_rate_hz(self.file, a, b, wanted.fidelity_min),
+            readouts=readouts(self.file, a, b),
+            on_pair=on_pair,
+        )
+
+        async def program(asking: Any, other: Any) -> PairsReport:
+            return await measure_pairs(asking, other, options)
+
+        return self.run(program, a, b)
+
+    def run(
+        self,
+        program: Callable[..., Awaitable[T]],
+        *names: NodeName,
+        patience_s: float = PATIENCE_NS / SECOND,
+    ) -> T:
+        """Run ``await program(node, ...)`` with these nodes to its end, and return its result.
+
+        A :class:`qstack.application.service.Node` for each name. Runs trio by itself; where trio
+        runs already, use :meth:`running`, which says what is raised.
+        """
+        for name in names:
+            node_of(self.file, name)
+
+        async def main() -> T:
+            async with self.running(patience_s=patience_s) as session:
+                return await program(*(session.node(name) for name in names))
+
+        return trio.run(main)
+
+    @asynccontextmanager
+    async def running(self, *, patience_s: float = PATIENCE_NS / SECOND) -> AsyncIterator[Session]:
+        """Let the present trio run use the network, in its lab time, while the block lasts.
+
+        ``session.node("alice")`` is a node as its programs see it. In the block `trio.sleep`,
+        deadlines and `trio.current_time` are those of lab time, which passes only while all tasks
+        wait. A program that waits for what can never come, or longer than `patience_s` of lab time
+        for its next delivery, ends in :class:`~qstack.sim.clock.Stalled`.
+        """
+        if self._in_use:
+            raise LocalProtocolError(f"{self.file.name} is in use already: one block at a time")
+        self._in_use = True
+        self._sessions += 1
+        try:
+            patience_ns = round(patience_s * SECOND)
+            async with bridge.running(self.virtual, self._sessions, patience_ns) as session:
+                yield session
+        finally:
+            self._in_use = False
+
+    # --- beginnings -----------------------------------------------------------------------
+
+    def _lay_wires(self) -> None:
+        """Let no datagram between parties of a link be faster than light in its fibres."""
+        heap = self.virtual.heap
+        for link in self.file.links:
+            first, second = link.arms
+            for one, other, delay_ns in (
+                (first.node, link.station, first.delay_ns),
+                (second.node, link.station, second.delay_ns),
+                (first.node, second.node, first.delay_ns + second.delay_ns),
+            ):
+                heap.set_wire(one, other, Wire(max(CONTROL_NS, delay_ns)))
+
+    def _come_together(self) -> None:
+        """Let everybody find everybody, as `qstack up` does before it says that it is ready."""
+        heap = self.virtual.heap
+        step_ns = self.virtual.surroundings.timing.hello_interval_ns
+        names = [node.name for node in self.file.nodes if heap.lives(node.name)]
+        for _ in range(_START_HELLOS):
+            heap.run(heap.now + step_ns)
+            status = [self.status(name)["neighbours"].values() for name in names]
+            if all(each["up"] for neighbours in status for each in neighbours):
+                break
+
+
+def check_wanted(wanted: Wanted) -> None:
+    """Raise LocalProtocolError with all that makes no sense."""
+    wrong = []
+    if isinstance(wanted.count, bool) or not isinstance(wanted.count, int) or wanted.count < 1:
+        wrong.append(f"count is {wanted.count!r}: it is a whole number above 0")
+    if wanted.kind not in KINDS:
+        wrong.append(f"kind is {wanted.kind!r}: it is one of {', '.join(KINDS)}")
+    if not 0.0 <= wanted.fidelity_min <= 1.0:
+        wrong.append(f"fidelity_min is {wanted.fidelity_min}: it lies between 0 and 1")
+    if not 0.0 <= wanted.timeout_s < 1e9:
+        wrong.append(f"timeout_s is {wanted.timeout_s}: it is a number of seconds, 0 for none")
+    if wanted.per_request < 0:
+        wrong.append(f"per_request is {wanted.per_request}: it is 0 for all, or more")
+    if wrong:
+        raise LocalProtocolError("; ".join(wrong))
