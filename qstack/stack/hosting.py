@@ -162,11 +162,6 @@ class Neighbours:
         """Whether the adjacency with `peer` is up."""
         return peer in self._live
 
-    def boot_of(self, peer: NodeName) -> BootId | None:
-        """Return the boot id of the peer's process while the adjacency with it is up."""
-        adjacency = self._all.get(peer)
-        return None if adjacency is None else adjacency.peer_boot
-
     def post(self, peer: NodeName, message: Any, now: Instant) -> list[Any]:
         """Queue a message; it leaves when the inbox is drained."""
         adjacency = self._all.get(peer)

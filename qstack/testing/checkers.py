@@ -141,6 +141,16 @@ class States(Checker):
         if qubit is not None:
             self._freed.add((node, qubit.slot, qubit.generation))
 
+    def contact(self, event: NodeReached | NodeLost, now: Instant) -> None:
+        """What a node held for a user that lost it is the node's again."""
+        self.user_crashed(event.node, now)
+
+    def user_crashed(self, node: NodeName, now: Instant) -> None:
+        """What a node held for a user that is gone is nothing to look at."""
+        for holder, ready in self._first.values():
+            if holder == node:
+                self._freed.add((node, ready.qubit.slot, ready.qubit.generation))
+
     def told(self, node: NodeName, message: Any, now: Instant) -> None:
         """Compare at the second report of a pair."""
         if type(message) is not PairReady or message.outcome is not None:
@@ -169,7 +179,7 @@ class States(Checker):
         try:
             state = pair_state(self.net.world, places[0], places[1], now)
         except KeyError as error:
-            if self._may_be_gone(one[0], other[0]):
+            if self._may_be_gone(pair, one[0], other[0]):
                 self.gone += 1
                 return
             raise TruthError(f"{pair}: there is no qubit in {error} at {now} ns") from error
@@ -181,7 +191,7 @@ class States(Checker):
         self.seen.append(seen)
         half = info.goodness / 2
         least = (expected + half) / 2 if self._ages_hold else half
-        if fidelity < least - SLACK:
+        if fidelity < least - SLACK and not self._may_be_gone(pair, one[0], other[0]):
             raise TruthError(
                 f"{pair} is told as {NAMES[info.bell]} at {places[0]} and {places[1]}, but its "
                 f"fidelity to that is {fidelity:.3f}, and {expected:.3f} is expected"
@@ -196,9 +206,11 @@ class States(Checker):
         rates = [1 / self._t2_ns[node] for node in (one, other) if self._t2_ns[node]]
         return math.exp(-late_ns * sum(rates))
 
-    def _may_be_gone(self, one: NodeName, other: NodeName) -> bool:
+    def _may_be_gone(self, pair: PairId, one: NodeName, other: NodeName) -> bool:
         """Whether a memory broke, or an owner died, since the halves were made."""
-        return self._origins.disturbed & {one, other} != set()
+        emitted = self._origins.emitted_at(pair)
+        since = [self._origins.disturbed.get(node, -1) for node in (one, other)]
+        return max(since) >= (0 if emitted is None else emitted)
 
 
 class OneHand(Checker):

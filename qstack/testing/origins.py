@@ -49,14 +49,14 @@ def successes_in(frames: tuple[Frame, ...]) -> list[tuple[LinkName, tuple[Succes
 class Origins(Checker):
     """Which attempt each pair came from, when it was emitted, and when the clicks were.
 
-    `disturbed` are the nodes whose memories may have lost something: a device changed its state,
-    or the node died. The successes of a life of a station are those of its own messages.
+    `disturbed` says when the memory of a node may last have lost something: a device changed its
+    state, or the node died. The successes of a life of a station are those of its own messages.
     """
 
     def __init__(self) -> None:
         self.attempts: dict[PairId, Attempt] = {}
         self.clicked: dict[PairId, Instant] = {}
-        self.disturbed: set[NodeName] = set()
+        self.disturbed: dict[NodeName, Instant] = {}
         self.outcomes: dict[tuple[NodeName, Attempt], list[tuple[Basis, int]]] = {}
         self._clicks: dict[tuple[LinkName, Attempt], Instant] = {}
         self._emitted: dict[tuple[NodeName, Attempt], Instant] = {}
@@ -84,7 +84,7 @@ class Origins(Checker):
     def world(self, event: Any, now: Instant, actions: list[Any]) -> None:
         """Note clicks, emissions and outcomes, with the ages that the devices say."""
         if type(event) is OwnerGone:
-            self.disturbed.add(event.owner)
+            self.disturbed[event.owner] = now
         for action in actions:
             if type(action) is Up and type(action.event) is Reported:
                 self._reported(action.event.owner, action.event.body, now)
@@ -99,7 +99,7 @@ class Origins(Checker):
                 if type(body) is EmitterOutcome:
                     self.outcomes.setdefault(key, []).append((body.basis, body.outcome))
             case DeviceState():
-                self.disturbed.add(owner)
+                self.disturbed[owner] = now
 
     def step(self, name: NodeName, event: Any, now: Instant, actions: list[Any]) -> None:
         """Note the successes that a station tells of for the first time."""

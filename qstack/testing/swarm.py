@@ -253,15 +253,21 @@ class Run:
 
     def _all_found(self) -> bool:
         """Whether all neighbours, users too, know each other in their present lives."""
-        hosts = {name: self.net.host(name) for name in PARTIES}
         pairs = [("alice", "bob"), ("alice", "station"), ("bob", "station")]
-        for user in self.users.values():
-            hosts[user.name] = self.net.host(user.name)
-            pairs.append((user.name, user.node))
-        return all(
-            hosts[one].neighbours.boot_of(other) == hosts[other].boot
-            for pair in pairs
-            for one, other in (pair, pair[::-1])
+        pairs += [(user.name, user.node) for user in self.users.values()]
+        lives = [(self._lives(one, other), self._lives(other, one)) for one, other in pairs]
+        return all(a[1] == b[0] and b[1] == a[0] and a[1] and b[1] for a, b in lives)
+
+    def _lives(self, name: NodeName, peer: NodeName) -> tuple[int, int]:
+        """Its own life towards a peer, and that of the peer which counts for it; 0 for none."""
+        adjacency = self.net.host(name).neighbours._all.get(peer)
+        return (
+            (0, 0)
+            if adjacency is None
+            else (
+                adjacency._greeting.life,
+                adjacency._greeting.peer_life,
+            )
         )
 
     def _come_to_rest(self) -> None:
