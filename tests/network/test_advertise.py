@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import attrs
 import pytest
@@ -45,8 +46,11 @@ def test_pairs_fade_at_both_ends_until_the_herald_is_back() -> None:
 
 
 def test_without_a_herald_line_there_is_one_attempt_a_round_trip() -> None:
-    (fast,) = offers(parameters(km=50.0, herald_line=True))
-    (slow,) = offers(parameters(km=50.0, herald_line=False))
+    short = {"cycle_ns": CYCLE_NS}
+    with_line: Any = parameters(km=50.0, herald_line=True)
+    without: Any = parameters(km=50.0, herald_line=False)
+    (fast,) = offers(attrs.evolve(with_line, **short))
+    (slow,) = offers(attrs.evolve(without, **short))
     trip_ns = 2 * round(50 * 1e12 / 2.0419e8)
     assert fast.rate_hz / slow.rate_hz == pytest.approx(math.ceil(trip_ns / CYCLE_NS))
 

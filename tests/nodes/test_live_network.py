@@ -66,7 +66,7 @@ def test_a_smoke_run_of_each_kind_is_as_good_as_predicted(
 def test_pairs_are_delivered_measured_and_replayed(
     network: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """150 pairs: the fidelity's standard error is below 0.05, and the limit is five of them.
+    """150 pairs: the error is at most sqrt(3 / 50) / 4 over the readout, 0.064; five of it are the limit.
 
     So a false alarm is rarer than one run in a million. The prediction is without readout
     errors, which lower it by at most 0.03.
@@ -82,7 +82,7 @@ def test_pairs_are_delivered_measured_and_replayed(
     assert len({pair["pair"] for pair in pairs}) == 150
     assert summary["delivered"] == [150, 150]
     assert summary["error"] == ""
-    assert summary["fidelity_error"] < 0.05
+    assert summary["fidelity_error"] < 0.065
     assert abs(summary["fidelity"] - summary["predicted_fidelity"]) < 0.25 + 0.03
     files = sorted(traces.iterdir())
     assert [file.name.partition("-")[0] for file in files] == ["alice", "bob", "midpoint", "world"]
