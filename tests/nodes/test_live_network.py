@@ -66,7 +66,7 @@ def test_a_smoke_run_of_each_kind_is_as_good_as_predicted(
 def test_pairs_are_delivered_measured_and_replayed(
     network: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """150 pairs: the error is at most sqrt(3 / 50) / 4 over the readout, 0.064; five of it are the limit.
+    """150 pairs: the error is at most sqrt(3 / 50) / 4 over the readout, 0.064; the limit is five.
 
     So a false alarm is rarer than one run in a million. The prediction is without readout
     errors, which lower it by at most 0.03.
