@@ -108,11 +108,13 @@ class ArmReply:
 @message(0x12, Layer.PHYSICAL, Delivery.TIMED)
 @record
 class Herald:
-    """Sent at once after a decision; `successes` are what this end has not confirmed.
+    """Sent at once after a decision: all successes that are new, and the latest not confirmed.
 
-    At most 8 successes travel in one message, the latest; what is missing before them comes
-    with a reply, which the node asks for. `voids` are the (cycle, mode) of clicks that count
-    for nothing; where the hardware has no herald line they name every attempt that failed.
+    At most 8 successes travel in one message. More of them come in several at once, of which
+    all but the last have `decided_cycle` -1, for what is decided is true of all together; what a
+    node misses before them comes with a reply, which it asks for. `voids` are the (cycle, mode)
+    of clicks that count for nothing; where the hardware has no herald line they name every
+    attempt that failed.
     `epoch` is as in ArmReply: a node takes nothing from a herald of an epoch that no reply has
     told it of, and asks for that reply.
     """

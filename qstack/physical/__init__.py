@@ -29,8 +29,9 @@ on its half and reports it as missing.
 
 **Successes.** A click with a pattern of the setting becomes the next success of the link if
 both ends have credit; sequence numbers count successes only, from 1 in each life of the
-station, and failures use none. Both ends are told at once by a timed herald, which repeats the
-latest that they have not confirmed (eight at most, to stay inside one datagram). What stays
+station, and failures use none. Both ends are told at once of all that is new by timed heralds, of
+eight successes each to stay inside one datagram; two older ones that are not confirmed stand
+before them. What stays
 unconfirmed for `confirm_ns` is told by a reply, which is soft and therefore arrives. At 64
 unconfirmed the analyser closes, so that nothing is ever forgotten within a life. An emitter is
 armed a little before its credit arrives, so a click may come first: it is held, in order, until
