@@ -130,20 +130,12 @@ class Agreement:
         board.steer()
         board.send(LinkRemove(self._name, version, request.wanted.id, code, reason))
 
-    def due(self, now: Instant) -> bool:
-        """Return whether the deadline of any request has come."""
-        for request in self._board.requests.values():
-            if request.deadline is not None and request.deadline <= now:
-                return True
-        return False
-
     def tick(self, now: Instant) -> list[Request]:
         """Act on what is due; return requests whose grace is over, to be dropped by force."""
         board = self._board
         forced = []
-        for request in tuple(board.requests.values()):
-            if request.deadline is None or now < request.deadline:
-                continue
+        requests = board.requests.values()
+        for request in [r for r in requests if r.deadline is not None and r.deadline <= now]:
             if request.state in ENDING:
                 forced.append(request)
             else:

@@ -192,10 +192,9 @@ class Link:
     def _conclude(self, now: Instant) -> None:
         """What may follow from any event: time, memory, ends, and the choice of what to serve."""
         self._harvest.feed(now)
-        if self._agreement.due(now):
-            for request in self._agreement.tick(now):
-                self._harvest.abandon(request, request.reason, now)
-                self._agreement.force(request, now)
+        for request in self._agreement.tick(now):
+            self._harvest.abandon(request, request.reason, now)
+            self._agreement.force(request, now)
         self._board.steer()
         self._agreement.close_the_quiet(now)
 

@@ -99,7 +99,6 @@ class Neighbours:
         self._stepped: dict[NodeName, Adjacency] = {}
         self._deadlines: dict[NodeName, Instant | None] = {}
         self._first: Instant | None = None
-        self._accepts: dict[NodeName, frozenset[type[Any]]] = {}
         self.counters = {"strangers": 0, "misplaced": 0, "remote-errors": 0}
 
     @property
@@ -144,14 +143,12 @@ class Neighbours:
         adjacency = Adjacency(parameters, identity.boot)
         self._all[peer] = adjacency
         self._known[peer] = (role, port)
-        self._accepts[peer] = kinds_between(self.identity.role, role)
         return self._step(peer, adjacency, Open(), now)
 
     def close(self, peer: NodeName) -> None:
         """Forget a peer altogether."""
         self._all.pop(peer, None)
         self._known.pop(peer, None)
-        self._accepts.pop(peer, None)
         self._dirty.pop(peer, None)
         self._stepped.pop(peer, None)
         self._deadlines.pop(peer, None)
@@ -257,12 +254,12 @@ class Neighbours:
             return self._peer_changed(peer, event, now)
         if peer not in self._live:
             return []
-        message = event.message
-        if type(message) not in self._accepts[peer]:
+        message, role = event.message, self._known[peer][0]
+        if type(message) not in kinds_between(self.identity.role, role):
             self.counters["misplaced"] += 1
             return [Note("misplaced", (("peer", peer), ("kind", type(message).__name__)))]
         try:
-            return self._deliver(peer, self._known[peer][0], message, now)
+            return self._deliver(peer, role, message, now)
         except RemoteProtocolError as error:
             self.counters["remote-errors"] += 1
             return [Note("remote-error", (("peer", peer), ("reason", str(error))))]
