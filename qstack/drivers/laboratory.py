@@ -15,11 +15,10 @@ import attrs
 from qstack.config import NetworkFile
 from qstack.drivers.places import (
     Process,
-    header_of,
+    device_process,
     identity_of,
     neighbours_of,
     node_of,
-    peer_port,
     role_of,
 )
 from qstack.errors import ConfigError
@@ -98,12 +97,4 @@ def host_process(
 ) -> Process:
     """Return a host's process, its port open. Raises ConfigError and PortUnavailable."""
     host = laboratory_host(network, name, laboratory, seed)
-    return Process(
-        host=host,
-        ports=(peer_port(network, name),),
-        time_scale=network.time_scale,
-        devices=None,
-        header=header_of(host, seed, text),
-        peers=neighbours_of(network, name),
-        traces=network.traces,
-    )
+    return device_process(network, host, seed, text)

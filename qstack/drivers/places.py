@@ -16,7 +16,7 @@ from qstack.drivers.pump import Port
 from qstack.drivers.trace import TraceHeader
 from qstack.drivers.udp import Address, PortUnavailable, UdpSocket, resolve
 from qstack.errors import ConfigError
-from qstack.stack import Identity, Timing
+from qstack.stack import DeviceHost, Identity, Timing
 from qstack.stack.assembly import build, devices_of
 from qstack.units import Chance, NodeName
 
@@ -210,3 +210,10 @@ def node_process(network: NetworkFile, name: NodeName, seed: int, text: str) -> 
         peers=neighbours_of(network, name),
         traces=network.traces,
     )
+
+
+def device_process(network: NetworkFile, host: DeviceHost, seed: int, text: str) -> Process:
+    """Return the process of a host that serves devices, its port open. Raises PortUnavailable."""
+    header, peers = header_of(host, seed, text), neighbours_of(network, host.name)
+    port = peer_port(network, host.name)
+    return Process(host, (port,), network.time_scale, None, header, peers, network.traces)

@@ -6,11 +6,10 @@ from qstack.config import NetworkFile
 from qstack.drivers.places import (
     WORLD,
     Process,
-    header_of,
+    device_process,
     identity_of,
     neighbours_of,
     node_of,
-    peer_port,
     role_of,
 )
 from qstack.errors import ConfigError
@@ -37,13 +36,4 @@ def world_host(network: NetworkFile, seed: int) -> DeviceHost:
 
 def world_process(network: NetworkFile, seed: int, text: str) -> Process:
     """Return the world's process, its port open. Raises ConfigError and PortUnavailable."""
-    host = world_host(network, seed)
-    return Process(
-        host=host,
-        ports=(peer_port(network, WORLD),),
-        time_scale=network.time_scale,
-        devices=None,
-        header=header_of(host, seed, text),
-        peers=neighbours_of(network, WORLD),
-        traces=network.traces,
-    )
+    return device_process(network, world_host(network, seed), seed, text)
