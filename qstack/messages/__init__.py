@@ -11,7 +11,9 @@ module           kinds        who speaks
 `control`        0x01-0x0f    adjacency with adjacency
 `physical`       0x10-0x1f    node with heralding station
 `link`           0x20-0x3f    the two ends of a link
-`network`        0x40-0x5f    node with node: link state
+`network`        0x40-0x41    node with node: link state
+`circuits`       0x42-0x4f    node with neighbouring node, along circuits
+`network`        0x50-0x5f    node with node: purification
 `application`    0x60-0x8f    a user with a node (the user port)
 `devices`        0xa0-0xdf    a node or station with its hardware (the hardware port)
 ===============  ===========  ==========================================================

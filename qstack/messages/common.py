@@ -111,7 +111,8 @@ class PairInfo:
 
     `goodness` is the fidelity to Bell state `bell` that the link stands for, with its lower
     bound `goodness_low`, estimated for `age_ns` after the emission. `horizon_ns` is the time
-    from delivery after which no EXPIRE can follow. `origin` is true at the requester.
+    from delivery after which no EXPIRE can follow. `origin` is true at the requester. `hops`: over
+    so many links. Of an end-to-end pair `pair` is the head-end's, and the age is the head-end half's.
     """
 
     pair: PairId
@@ -123,6 +124,7 @@ class PairInfo:
     age_ns: Duration
     horizon_ns: Duration
     origin: bool
+    hops: int = 1
 
 
 PLAIN_Z = BasisPlan(BasisSet.NONE, 0.0, 0.0, 0.0, 0.0, 0.0)

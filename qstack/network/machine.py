@@ -1,11 +1,12 @@
-"""The network layer of a node, as long as routes are one hop long."""
+"""The network layer of a node: pairs with neighbours by their link, with others by circuits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-from qstack.errors import ErrorCode
+import attrs
+
+from qstack.hal.commands import CommandIds
 from qstack.link.service import (
     LinkAccepted,
     LinkCancel,
@@ -17,7 +18,7 @@ from qstack.link.service import (
     LinkOutcomeReady,
     LinkPairReady,
 )
-from qstack.machine import Action, Down, Up, record
+from qstack.machine import TICK, Action, Tick, Up, earliest, record
 from qstack.messages.application import (
     OutcomeReady,
     PairExpired,
@@ -26,113 +27,307 @@ from qstack.messages.application import (
     RequestEnded,
 )
 from qstack.messages.common import RequestId
+from qstack.messages.devices import Aborted, BellResult, Completed, Faulted, MemoryResult, Rejected
+from qstack.messages.network import RouteDigest, RouteUpdate
+from qstack.network.admission import Reservations
+from qstack.network.advertise import link_metric, node_metric
+from qstack.network.demand import Demand
+from qstack.network.desk import Desk, NetworkParameters, OnLink
+from qstack.network.linkstate import (
+    Advertise,
+    FromNeighbour,
+    LinkState,
+    NeighbourLost,
+    NeighbourUp,
+    RoutesChanged,
+)
+from qstack.network.report import report_circuits, report_routes
 from qstack.network.service import (
+    FIRST_LABEL,
     NetworkCancel,
     NetworkCreate,
     NetworkListen,
     RequestAccepted,
 )
 from qstack.physical.slots import Owner, Slots
-from qstack.units import Instant, LinkName, NodeName
+from qstack.units import BootId, Duration, Instant, LinkName, NodeName
+
+__all__ = [
+    "FromPeer",
+    "LinkSeen",
+    "Network",
+    "NetworkParameters",
+    "OnLink",
+    "PeerGone",
+    "PeerThere",
+]
 
 
 @record
-class OnLink:
-    """A request for, or an indication of, the link of this name."""
+class PeerThere:
+    """The adjacency with a neighbouring node is up."""
+
+    peer: NodeName
+
+
+@record
+class PeerGone:
+    """It is lost; `reason` is for people."""
+
+    peer: NodeName
+    reason: str
+
+
+@record
+class FromPeer:
+    """A message of a neighbouring node for the network layer."""
+
+    peer: NodeName
+    message: Any
+
+
+@record
+class LinkSeen:
+    """Whether pairs can be had on a link, as far as this end can see.
+
+    `latency_ns`: one way, of control messages to the other end.
+    """
 
     link: LinkName
-    body: Any
+    up: bool
+    latency_ns: Duration
+
+
+@attrs.define
+class _View:
+    up: bool = False
+    latency_ns: Duration = 0
 
 
 class Network:
-    """Chooses the link of each request and passes its pairs up.
+    """The pure machine of a node's network layer.
 
-    Events: requests of :mod:`qstack.network.service`, and :class:`OnLink` around the
-    indications of a link. Actions: ``Down(OnLink(...))`` and ``Up(<indication>)``.
+    Events: requests of :mod:`qstack.network.service`; :class:`OnLink` around the indications of a
+    link; :class:`PeerThere`, :class:`PeerGone`, :class:`FromPeer`, :class:`LinkSeen`; terminal
+    events of its own device commands; Tick. Actions: ``Down(OnLink(...))``, ``Up(<indication>)``,
+    ``Send(neighbour, message)``, ``Device(memory, command)``, Note. Raises RemoteProtocolError
+    for what a peer must not send.
     """
 
-    def __init__(self, node: NodeName, links: Iterable[tuple[LinkName, NodeName]], slots: Slots):
+    def __init__(
+        self,
+        node: NodeName,
+        boot: BootId,
+        parameters: NetworkParameters,
+        slots: Slots,
+        commands: CommandIds,
+    ) -> None:
         self.node = node
+        self.desk = Desk(node, boot, parameters, slots, commands)
         self._by_remote: dict[NodeName, LinkName] = {}
         self._remote_of: dict[LinkName, NodeName] = {}
-        for link, remote in sorted(links):
-            self._by_remote.setdefault(remote, link)
-            self._remote_of[link] = remote
+        for link in sorted(parameters.links, key=lambda each: each.name):
+            remote = link.other(node).node
+            self._by_remote.setdefault(remote, link.name)
+            self._remote_of[link.name] = remote
+        self._views = {name: _View() for name in self._remote_of}
         self._slots = slots
         self._link_of: dict[RequestId, LinkName] = {}
+        self.flood = LinkState(node, boot)
+        self.reservations = Reservations(node, parameters.links)
+        self.demand = Demand(self.desk, self.reservations, self.flood)
+        self.desk.storage_at = self.demand.storage_at
+        self._offers_made: tuple[Any, ...] | None = None
+
+    # --- what is known -------------------------------------------------------------------------
 
     @property
     def deadline(self) -> Instant | None:
-        """One hop needs no timers of its own."""
-        return None
+        """When a lease, a request, a waiting pair or an advertisement needs a Tick."""
+        demand = self.demand
+        return earliest(self.flood.deadline, demand.deadline, demand.circuits.deadline)
 
     @property
     def running(self) -> int:
-        """How many requests have not ended."""
-        return len(self._link_of)
+        """How many requests of this node's users have not ended."""
+        return len(self._link_of) + self.demand.running
+
+    def report(self, now: Instant) -> dict[str, Any]:
+        """What routes and circuits this node knows, in JSON's types."""
+        self.desk.now = now
+        return {
+            "routes": report_routes(self.node, self.flood.database, self.demand.graph),
+            "circuits": report_circuits(self.demand.circuits),
+            "counters": dict(self.desk.counters),
+        }
+
+    # --- stepping ------------------------------------------------------------------------------
 
     def handle(self, event: Any, now: Instant) -> list[Action]:
-        """Take a request from above or an indication from a link."""
+        """Take one event; return what is to be done about it."""
+        self.desk.now = now
         match event:
             case OnLink():
-                return self._indicated(event.link, event.body)
+                self._indicated(event.link, event.body)
+            case FromPeer(peer, message):
+                self._told(peer, message)
             case NetworkCreate():
-                return self._create(event)
+                self._create(event)
             case NetworkCancel():
-                link = self._link_of.get(event.request)
-                if link is None:
-                    return []
-                return [Down(OnLink(link, LinkCancel(event.request, event.reason)))]
+                self._cancel(event)
             case NetworkListen():
-                listen = LinkListen(event.purpose, event.accept)
-                return [Down(OnLink(link, listen)) for link in self._remote_of]
+                self._listen(event)
+            case BellResult() | MemoryResult() | Completed() | Rejected() | Aborted() | Faulted():
+                self.desk.answered(event)
+            case Tick():
+                self._flood(TICK)
+                self.demand.tick()
+            case PeerThere(peer):
+                self._flood(NeighbourUp(peer))
+            case PeerGone(peer, reason):
+                self._flood(NeighbourLost(peer))
+                self.demand.circuits.neighbour_lost(peer, f"{self.node} lost {peer}: {reason}")
+            case LinkSeen():
+                self._seen(event)
             case _:
                 return []
+        self.demand.conclude()
+        self._advertise()
+        return self.desk.take_actions()
 
-    def _create(self, event: NetworkCreate) -> list[Action]:
+    # --- requests ------------------------------------------------------------------------------
+
+    def _create(self, event: NetworkCreate) -> None:
         link = self._by_remote.get(event.remote)
-        if link is None:
-            known = ", ".join(self._by_remote) or "nobody"
-            reason = f"{self.node} has no link to {event.remote!r}: it reaches {known}"
-            return [Up(RequestEnded(event.request.id, ErrorCode.CREATE, reason, 0))]
+        if link is None or (self._ways_around() and not self._views[link].up):
+            self.demand.create(event.remote, event.request)
+            return
         self._link_of[event.request.id] = link
-        return [Down(OnLink(link, LinkCreate(event.request)))]
+        self.desk.down(link, LinkCreate(event.request))
 
-    def _indicated(self, link: LinkName, body: Any) -> list[Action]:
+    def _ways_around(self) -> bool:
+        """Whether this node has more than one link to leave by."""
+        return len(self._remote_of) > 1
+
+    def _cancel(self, event: NetworkCancel) -> None:
+        link = self._link_of.get(event.request)
+        if link is not None:
+            self.desk.down(link, LinkCancel(event.request, event.reason))
+        else:
+            self.demand.cancel(event.request, event.reason)
+
+    def _listen(self, event: NetworkListen) -> None:
+        if event.accept:
+            self.demand.circuits.purposes.add(event.purpose)
+        else:
+            self.demand.circuits.purposes.discard(event.purpose)
+        for link in self._remote_of:
+            self.desk.down(link, LinkListen(event.purpose, event.accept))
+
+    # --- links ---------------------------------------------------------------------------------
+
+    def _indicated(self, link: LinkName, body: Any) -> None:
+        """An indication for a circuit, if its request is one's; otherwise for a user."""
+        circuits = self.demand.circuits
+        if type(body) is LinkAccepted:
+            if body.request.purpose >= FIRST_LABEL:
+                circuits.accepted(link, body.request)
+            else:
+                self._accepted(link, body)
+            return
+        if body.request not in self.desk.owned:
+            self._of_user(body)
+            return
+        match body:
+            case LinkPairReady():
+                circuits.pair(link, body.info, body.qubit, body.request)
+            case LinkDone():
+                circuits.ended(body.request, None)
+            case LinkFailed():
+                circuits.ended(body.request, (body.code, body.reason))
+            case LinkExpired():
+                circuits.expired(body.request, body.pair, body.reason)
+
+    def _accepted(self, link: LinkName, body: LinkAccepted) -> None:
+        request = body.request
+        self._link_of[request.id] = link
+        self.desk.up(RequestAccepted(request.id, self._remote_of[link], request.purpose))
+
+    def _of_user(self, body: Any) -> None:
+        up = self.desk.up
         match body:
             case LinkPairReady():
                 self._slots.give(body.qubit, "network", Owner("application", body.request))
-                return [
-                    Up(
-                        PairReady(
-                            body.request,
-                            body.remote,
-                            body.purpose,
-                            body.info,
-                            body.qubit,
-                            body.outcome,
-                            body.basis,
-                            body.corrected,
-                        )
+                up(
+                    PairReady(
+                        body.request,
+                        body.remote,
+                        body.purpose,
+                        body.info,
+                        body.qubit,
+                        body.outcome,
+                        body.basis,
+                        body.corrected,
                     )
-                ]
-            case LinkOutcomeReady():
-                ready = OutcomeReady(
-                    body.request, body.remote, body.purpose, body.info, body.basis, body.outcome
                 )
-                return [Up(ready)]
-            case LinkAccepted():
-                request = body.request
-                self._link_of[request.id] = link
-                return [Up(RequestAccepted(request.id, self._remote_of[link], request.purpose))]
+            case LinkOutcomeReady():
+                who = (body.request, body.remote, body.purpose)
+                up(OutcomeReady(*who, body.info, body.basis, body.outcome))
             case LinkDone():
                 self._link_of.pop(body.request, None)
-                return [Up(RequestDone(body.request, body.delivered, body.tested))]
+                up(RequestDone(body.request, body.delivered, body.tested))
             case LinkFailed():
                 self._link_of.pop(body.request, None)
-                ended = RequestEnded(body.request, body.code, body.reason, body.delivered)
-                return [Up(ended)]
+                up(RequestEnded(body.request, body.code, body.reason, body.delivered))
             case LinkExpired():
-                return [Up(PairExpired(body.request, body.pair, body.reason))]
-            case _:
-                return []
+                up(PairExpired(body.request, body.pair, body.reason))
+
+    def _seen(self, event: LinkSeen) -> None:
+        view = self._views[event.link]
+        view.up, view.latency_ns = event.up, event.latency_ns
+        self.reservations.usable[event.link] = event.up
+
+    # --- routes --------------------------------------------------------------------------------
+
+    def _told(self, peer: NodeName, message: Any) -> None:
+        if isinstance(message, RouteUpdate | RouteDigest):
+            self._flood(FromNeighbour(peer, message))
+        else:
+            self.demand.circuits.told(peer, message)
+
+    def _flood(self, event: Any) -> None:
+        out: list[Action] = []
+        for action in self.flood.handle(event, self.desk.now):
+            if type(action) is Up and type(action.event) is RoutesChanged:
+                self.demand.routes_changed()
+            else:
+                out.append(action)
+        self.desk.add(out)
+
+    def _advertise(self) -> None:
+        """Say what has changed of this node and its links since it last said so."""
+        links = tuple(
+            (name, view.up, view.latency_ns, round(self.reservations.share(name), 3))
+            for name, view in self._views.items()
+        )
+        made = (*links, self.reservations.draining)
+        if made == self._offers_made:
+            return
+        self._offers_made = made
+        parameters = self.desk.parameters
+        sheet = parameters.sheet
+        ends = [link.end(self.node) for link in parameters.links]
+        communication = {slot for end in ends for slot in end.communication}
+        storage = {slot for end in ends for slot in end.storage}
+        node = node_metric(
+            [end.model for end in ends],
+            (len(communication), len(storage)),
+            1.0 if sheet is None else sheet.two_qubit_fidelity,
+            trust=parameters.trust,
+            draining=self.reservations.draining,
+        )
+        metrics = tuple(
+            link_metric(self.desk.links[name], self.node, up=up, latency_ns=ns, reserved=share)
+            for name, up, ns, share in links
+        )
+        self._flood(Advertise(node, metrics))

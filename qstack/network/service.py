@@ -20,10 +20,13 @@ from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
 from qstack.units import NodeName
 
+FIRST_LABEL = 1 << 32
+"""Purposes from here on are labels of circuits: users' are below."""
+
 
 @record
 class NetworkCreate:
-    """Ask for end-to-end pairs with `remote`."""
+    """Ask for end-to-end pairs with `remote`: by their link if they share one, or by a circuit."""
 
     remote: NodeName
     request: LinkRequest

@@ -1,0 +1,216 @@
+"""Node with neighbour, along circuits: install, requests, tracking of pairs, expiry.
+
+Everything here goes hop by hop over the adjacencies of neighbouring nodes, in one ordered channel.
+*Downstream* is away from the head-end, which made the circuit, and *upstream* towards it; the
+other end is the tail-end. A message for a circuit that the receiver does not know is nothing.
+"""
+
+from __future__ import annotations
+
+from qstack.bell import BellIndex
+from qstack.errors import ErrorCode
+from qstack.machine import record
+from qstack.messages.common import Basis, PairId, RequestId
+from qstack.messages.link import LinkRequest
+from qstack.messages.wire import Delivery, Layer, message, payload
+from qstack.units import BootId, Duration, LinkName, NodeName
+
+
+@payload
+class CircuitId:
+    """A circuit, network-wide: its head-end, in which life, the how-manieth."""
+
+    origin: NodeName
+    boot: BootId
+    number: int
+
+    def __hash__(self) -> int:
+        return self.boot ^ self.number
+
+    def __str__(self) -> str:
+        return f"{self.origin}.{self.boot & 0xFFFF:04x}.{self.number}"
+
+
+@payload
+class Leg:
+    """One hop of a circuit: a link, and the node that it leads to, seen from the head-end.
+
+    `fidelity_min`: what the link is asked for. `share`: part of the link's time, in [0, 1], that
+    the circuit reserves, 0 for what is left over. `cutoff_ns`: so long `node` holds a pair
+    that waits for its partner, 0 for ever; of no meaning at the tail-end. `store`: halves move to
+    storage.
+    """
+
+    link: LinkName
+    node: NodeName
+    fidelity_min: float
+    share: float
+    cutoff_ns: Duration
+    store: bool
+
+
+@message(0x42, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitInstall:
+    """Downstream: admit this circuit and pass it on. Answered by Installed or Refused.
+
+    `legs` is the whole recorded path. `latency_ns`: of control messages from end to end, as the
+    head-end knows it. The circuit is forgotten `lease_ns` after the last Install or Refresh. A
+    `dry` one is looked at as others are and leaves nothing behind.
+    """
+
+    circuit: CircuitId
+    legs: tuple[Leg, ...]
+    latency_ns: Duration
+    lease_ns: Duration
+    dry: bool
+
+
+@message(0x43, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitInstalled:
+    """Upstream: the sender and all after it admitted the circuit.
+
+    `label` is the purpose under which the sender takes the circuit's requests on the link between;
+    0 for a dry run.
+    """
+
+    circuit: CircuitId
+    label: int
+
+
+@message(0x44, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitRefused:
+    """Upstream: `node` does not admit it. Nothing of it is left at the sender or after it."""
+
+    circuit: CircuitId
+    node: NodeName
+    code: ErrorCode
+    reason: str
+
+
+@message(0x45, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitRefresh:
+    """Downstream: the lease begins anew."""
+
+    circuit: CircuitId
+
+
+@message(0x46, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitRelease:
+    """Either way: the circuit is over, with everything on it. `code` None: no longer needed."""
+
+    circuit: CircuitId
+    code: ErrorCode | None
+    reason: str
+
+
+@message(0x47, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitForward:
+    """Downstream: a request that the tail-end is asked to take. Answered by CircuitAnswer."""
+
+    circuit: CircuitId
+    request: LinkRequest
+
+
+@message(0x48, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitAnswer:
+    """Upstream: the tail-end takes the request (None) or refuses it. Links start as it passes."""
+
+    circuit: CircuitId
+    request: RequestId
+    code: ErrorCode | None
+    reason: str
+
+
+@message(0x49, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitComplete:
+    """Downstream: no more pairs for this request. None: its number is reached.
+
+    Links stop as it passes, unless another request runs on the circuit. Answered by
+    CircuitClosed.
+    """
+
+    circuit: CircuitId
+    request: RequestId
+    code: ErrorCode | None
+    reason: str
+
+
+@message(0x4A, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitClosed:
+    """Upstream: the tail-end is through with the request; `pairs` are all that it delivered.
+
+    Pairs carry the head-end's id. Those that were confirmed before are left out.
+    """
+
+    circuit: CircuitId
+    request: RequestId
+    pairs: tuple[PairId, ...]
+
+
+@message(0x4B, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitStop:
+    """Upstream: the tail-end wants the request to end, with this code."""
+
+    circuit: CircuitId
+    request: RequestId
+    code: ErrorCode
+    reason: str
+
+
+@message(0x4C, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitTrack:
+    """Either way: what has become of one end's half, as far as it is known where this passes.
+
+    `origin` is the pair of the sending end's first link. `at` is the pair on the link between
+    sender and receiver that its half leads to by now, `bell` the index of that longer pair,
+    `weights` its errors I, Z, X, Y relative to it, but for the wait of the halves at the two ends.
+    `doubt`: by how much the fidelity may be lower, from the intervals of the links. `age_ns`: how
+    long the origin's half had waited since its link delivered it. `request`: whom the head-end
+    gives the pair to; None from the tail-end. `delivered`: pairs, by the head-end's id, that the
+    sending end has delivered since its last track.
+    """
+
+    circuit: CircuitId
+    origin: PairId
+    at: PairId
+    bell: BellIndex
+    weights: tuple[float, float, float, float]
+    doubt: float
+    age_ns: Duration
+    request: RequestId | None
+    delivered: tuple[PairId, ...]
+
+
+@message(0x4D, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitExpire:
+    """Either way: what the pair `at`, on the link between sender and receiver, leads to is void.
+
+    Each node passes it on to the pair that it swapped this one with, up to the end.
+    """
+
+    circuit: CircuitId
+    at: PairId
+    reason: str
+
+
+@message(0x4E, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitOutcome:
+    """Downstream: for PREPARE, what the head-end measured of its half of the pair `origin`."""
+
+    circuit: CircuitId
+    origin: PairId
+    basis: Basis
+    outcome: int

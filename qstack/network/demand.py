@@ -1,0 +1,396 @@
+"""The head-end's side of requests for distant nodes: which way, on which circuit, until when.
+
+A request finds the best route that the link-state database knows, with a cutoff chosen for it,
+and a circuit along it; requests of the same kind of promise to the same node share one. What a
+request needs of the links' time follows from its number and its maximum time: where it names no
+time, nothing is reserved and it takes what is left over.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import attrs
+
+from qstack.errors import ErrorCode
+from qstack.machine import earliest, record
+from qstack.messages.application import RequestEnded
+from qstack.messages.circuits import CircuitId, CircuitInstall, CircuitStop, Leg
+from qstack.messages.common import RequestId
+from qstack.messages.link import LinkRequest
+from qstack.network.admission import Reservations, Verdict
+from qstack.network.budget import ETERNAL, Storage
+from qstack.network.circuits import Circuits
+from qstack.network.desk import Desk
+from qstack.network.ends import Head, Tail
+from qstack.network.linkstate import LinkState
+from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
+from qstack.network.places import Place, PlaceState, Side
+from qstack.network.routing import Query, Route, best_fidelity, route
+from qstack.network.topology import Graph, graph_of
+from qstack.units import SECOND, Duration, Instant, LinkName, NodeName
+
+CUTOFFS = (2, 5, 10, 20, 50, 100)
+"""A cutoff may be the shortest coherence time of the network divided by one of these."""
+
+PATIENCE = 20
+"""Without a cutoff for fidelity's sake a pair waits so many mean times of the slowest link."""
+
+TRIES = 3
+"""Routes that are tried for a request whose circuits are refused."""
+
+MARGIN = 1e-3
+"""A link is asked for this much less than it offers, so that it gives what was reckoned with."""
+
+
+class Promise(NamedTuple):
+    """What requests must have in common to share a circuit."""
+
+    target: NodeName
+    fidelity_min: float
+    reserved: bool
+
+
+@record
+class Course:
+    """A route, its cutoff (0: none for fidelity's sake), and what it takes of its links' time."""
+
+    route: Route
+    cutoff_ns: Duration
+    share: float
+
+
+@attrs.define(eq=False)
+class _Plan:
+    """A circuit of this node's. `waiting` for it to be installed; `avoid` links that refused."""
+
+    promise: Promise
+    waiting: list[Order] = attrs.field(factory=list)
+    avoid: frozenset[LinkName] = frozenset()
+    tries: int = 1
+    refresh_at: Instant | None = None
+    idle_until: Instant | None = None
+
+
+class Demand:
+    """All end-to-end requests that begin at this node."""
+
+    def __init__(self, desk: Desk, reservations: Reservations, flood: LinkState) -> None:
+        self._desk = desk
+        self._reservations = reservations
+        self._flood = flood
+        self._graph: Graph | None = None
+        self._plans: dict[CircuitId, _Plan] = {}
+        self._made = 0
+        self.circuits = Circuits(desk, reservations, self._settled)
+
+    # --- what is known -------------------------------------------------------------------------
+
+    @property
+    def graph(self) -> Graph:
+        """The network as routes see it now."""
+        if self._graph is None:
+            self._graph = graph_of(self._flood.database)
+        return self._graph
+
+    def storage_at(self, node: NodeName) -> Storage:
+        """Return how the qubits of a node fade, as it advertises; eternal if it is not known."""
+        site = self.graph.sites.get(node)
+        return ETERNAL if site is None else site.storage
+
+    def routes_changed(self) -> None:
+        """The link-state database says something new."""
+        self._graph = None
+
+    @property
+    def deadline(self) -> Instant | None:
+        """The next deadline of a request, refresh of a lease, or end of an idle circuit."""
+        first: Instant | None = None
+        for circuit, plan in self._plans.items():
+            first = earliest(first, plan.refresh_at, plan.idle_until)
+            for order in (*plan.waiting, *self._orders(circuit)):
+                if order.state is not OrderState.CLOSING:
+                    first = earliest(first, order.deadline)
+        return first
+
+    @property
+    def running(self) -> int:
+        """How many requests have not ended."""
+        return sum(len(p.waiting) + len(self._orders(c)) for c, p in self._plans.items())
+
+    def _orders(self, circuit: CircuitId) -> tuple[Order, ...]:
+        member = self.circuits.member(circuit)
+        if member is None or type(member.part) is not Head:
+            return ()
+        return tuple(member.part.orders.values())
+
+    # --- new requests --------------------------------------------------------------------------
+
+    def create(self, remote: NodeName, request: LinkRequest) -> None:
+        """Take a request for a node that is no neighbour."""
+        now = self._desk.now
+        deadline = now + request.remaining_ns if request.remaining_ns > 0 else None
+        order = Order(request, OrderState.WAITING, deadline)
+        verdict = nonsense(request) or self._unknown(remote)
+        if verdict is not None:
+            self._decline(order, verdict)
+            return
+        promise = Promise(remote, request.fidelity_min, request.remaining_ns > 0)
+        shared = None if promise.reserved else self._shared(promise)
+        if shared is not None:
+            self._plans[shared].idle_until = None
+            if self._is_ready(shared):
+                self._ask(shared, order)
+            else:
+                self._plans[shared].waiting.append(order)
+            return
+        self._begin(_Plan(promise, [order]))
+
+    def _unknown(self, remote: NodeName) -> Verdict | None:
+        desk = self._desk
+        if remote == desk.node:
+            return Verdict(ErrorCode.CREATE, f"{remote} is this node")
+        if remote not in self.graph.sites:
+            known = ", ".join(name for name in self.graph.sites if name != desk.node) or "nobody"
+            return Verdict(ErrorCode.CREATE, f"{desk.node} knows no {remote!r}: it knows {known}")
+        return None
+
+    def _shared(self, promise: Promise) -> CircuitId | None:
+        for circuit, plan in self._plans.items():
+            member = self.circuits.member(circuit)
+            if plan.promise == promise and member is not None:
+                return circuit
+        return None
+
+    def _is_ready(self, circuit: CircuitId) -> bool:
+        member = self.circuits.member(circuit)
+        return member is not None and member.place.state is PlaceState.READY
+
+    def _begin(self, plan: _Plan) -> None:
+        """Look for a way, and begin to install it; decline the requests where there is none."""
+        while plan.tries <= TRIES:
+            found = self._course(plan)
+            if isinstance(found, Verdict):
+                self._decline_all(plan, found)
+                return
+            self._made += 1
+            circuit = CircuitId(self._desk.node, self._desk.boot, self._made)
+            install = self._install(circuit, found)
+            self._plans[circuit] = plan
+            verdict = self.circuits.install(install)
+            if verdict is None:
+                return
+            del self._plans[circuit]
+            plan.avoid |= {install.legs[0].link}
+            plan.tries += 1
+        self._decline_all(plan, verdict)
+
+    def _course(self, plan: _Plan) -> Course | Verdict:
+        wanted = plan.waiting[0].wanted
+        need = wanted.number * SECOND / wanted.remaining_ns if plan.promise.reserved else 0.0
+        return choose(self._without(plan.avoid), self._desk.node, plan.promise, need)
+
+    def _without(self, links: frozenset[LinkName]) -> Graph:
+        graph = self.graph
+        if not links:
+            return graph
+        left = {
+            name: tuple(choice for choice in choices if choice.link not in links)
+            for name, choices in graph.choices.items()
+        }
+        return Graph(graph.sites, left)
+
+    def _install(self, circuit: CircuitId, course: Course) -> CircuitInstall:
+        legs, before = [], self._desk.node
+        database = self._flood.database
+        for hop in course.route.hops:
+            metrics = [m for m in database[before].links if m.link == hop.link]
+            metrics += [m for m in database[hop.node].links if m.link == hop.link]
+            low = min(o.fidelity_low for m in metrics for o in m.offers if o.setting == hop.setting)
+            free = 1 - max(m.reserved for m in metrics)
+            cutoff = course.cutoff_ns or self._patience(course.route, database)
+            share = min(free, course.share * free)
+            fidelity = max(0.0, low - MARGIN)
+            store = self._stores(before) and self._stores(hop.node)
+            legs.append(Leg(hop.link, hop.node, fidelity, share, cutoff, store))
+            before = hop.node
+        parameters = self._desk.parameters
+        latency = course.route.latency_ns
+        return CircuitInstall(circuit, tuple(legs), latency, parameters.lease_ns, False)
+
+    def _patience(self, way: Route, database: object) -> Duration:
+        rates = []
+        before = self._desk.node
+        for hop in way.hops:
+            rates += [
+                choice.rate_hz
+                for choice in self.graph.choices[before]
+                if choice.link == hop.link and choice.setting == hop.setting
+            ]
+            before = hop.node
+        return int(PATIENCE * SECOND / min(rates))
+
+    def _stores(self, node: NodeName) -> bool:
+        """Whether halves should move to storage there: one qubit to attempt with, and room."""
+        metric = self._flood.database[node].node
+        return metric.memories[1] > 0 and metric.memories[0] < 2
+
+    # --- circuits ------------------------------------------------------------------------------
+
+    def _settled(self, place: Place, verdict: Verdict | None) -> None:
+        """A circuit is ready, or was refused, or is over."""
+        plan = self._plans.get(place.id)
+        if plan is None:
+            return
+        if verdict is None:
+            plan.refresh_at = self._desk.now + place.install.lease_ns // 3
+            waiting, plan.waiting = plan.waiting, []
+            for order in waiting:
+                self._ask(place.id, order)
+            if not waiting:
+                self._rest(place.id, plan)
+            return
+        del self._plans[place.id]
+        if not plan.waiting:
+            return
+        refused = [leg.link for leg in place.install.legs if verdict.reason.startswith(leg.node)]
+        plan.avoid |= set(refused or [place.install.legs[0].link])
+        plan.tries += 1
+        if plan.tries > TRIES:
+            self._decline_all(plan, verdict)
+            return
+        plan.refresh_at = None
+        self._begin(plan)
+
+    def _ask(self, circuit: CircuitId, order: Order) -> None:
+        member = self.circuits.member(circuit)
+        if member is None or type(member.part) is not Head:
+            raise LookupError(f"circuit {circuit} is not ready")
+        order.handle(Installed())
+        member.part.orders[order.wanted.id] = order
+        self.circuits.forward(circuit, order.wanted)
+
+    def _rest(self, circuit: CircuitId, plan: _Plan) -> None:
+        plan.idle_until = self._desk.now + self._desk.parameters.idle_ns
+
+    def _decline(self, order: Order, verdict: Verdict) -> None:
+        order.handle(Declined(verdict.code, verdict.reason))
+        self._desk.up(RequestEnded(order.wanted.id, verdict.code, verdict.reason, 0))
+
+    def _decline_all(self, plan: _Plan, verdict: Verdict) -> None:
+        waiting, plan.waiting = plan.waiting, []
+        for order in waiting:
+            self._decline(order, verdict)
+
+    def conclude(self) -> None:
+        """After each step: circuits that have no request any more begin to rest."""
+        for circuit, plan in self._plans.items():
+            if plan.idle_until is None and not plan.waiting and self._is_ready(circuit):
+                if not self._orders(circuit):
+                    self._rest(circuit, plan)
+
+    # --- time and users --------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Refresh leases, take down what idles, end what is out of time."""
+        now = self._desk.now
+        self.circuits.tick()
+        for circuit, plan in list(self._plans.items()):
+            if plan.refresh_at is not None and now >= plan.refresh_at:
+                member = self.circuits.member(circuit)
+                if member is not None:
+                    plan.refresh_at = now + member.place.install.lease_ns // 3
+                    self.circuits.refresh(circuit)
+            if plan.idle_until is not None and now >= plan.idle_until:
+                self.circuits.release(circuit, None, "no request for a while")
+                continue
+            for order in (*plan.waiting, *self._orders(circuit)):
+                late = order.deadline is not None and now >= order.deadline
+                if late and order.state is not OrderState.CLOSING:
+                    self._end(circuit, plan, order, Verdict(ErrorCode.TIMEOUT, _TOO_LATE))
+
+    def cancel(self, request: RequestId, reason: str) -> bool:
+        """End a request of either end; return whether there was one."""
+        verdict = Verdict(ErrorCode.OTHER, reason)
+        for circuit, plan in self._plans.items():
+            for order in (*plan.waiting, *self._orders(circuit)):
+                if order.wanted.id == request:
+                    self._end(circuit, plan, order, verdict)
+                    return True
+        for member in self.circuits.members:
+            if type(member.part) is Tail and request in member.part.orders:
+                place = member.place
+                stop = CircuitStop(place.id, request, verdict.code, reason)
+                self._desk.send(place.neighbour(Side.UP), stop)
+                return True
+        return False
+
+    def _end(self, circuit: CircuitId, plan: _Plan, order: Order, verdict: Verdict) -> None:
+        if order in plan.waiting:
+            plan.waiting.remove(order)
+            order.handle(Halted(verdict.code, verdict.reason))
+            ended = RequestEnded(order.wanted.id, verdict.code, verdict.reason, 0)
+            self._desk.up(ended)
+            return
+        member = self.circuits.member(circuit)
+        if member is not None and type(member.part) is Head:
+            if order.state is not OrderState.CLOSING:
+                member.part.halt(order, verdict.code, verdict.reason)
+            self.circuits.steer(member)
+
+
+_TOO_LATE = "the maximum time passed before all pairs were delivered"
+
+
+def nonsense(request: LinkRequest) -> Verdict | None:
+    """Return why an end-to-end request makes no sense, or None."""
+    complaint = ""
+    if request.number < 1:
+        complaint = f"number is {request.number}; ask for one pair at least"
+    elif not 0.0 <= request.fidelity_min <= 1.0:
+        complaint = f"fidelity_min is {request.fidelity_min}; it lies between 0 and 1"
+    elif request.remaining_ns < 0:
+        complaint = f"the maximum time is {request.remaining_ns} ns; 0 means no limit"
+    elif not (math.isfinite(request.weight) and request.weight > 0):
+        complaint = f"weight is {request.weight}; it must be positive"
+    elif request.final_bell is not None and request.final_bell not in range(4):
+        complaint = f"final_bell is {request.final_bell}; Bell indices are 0 to 3"
+    return Verdict(ErrorCode.CREATE, complaint) if complaint else None
+
+
+def choose(graph: Graph, source: NodeName, promise: Promise, need_hz: float) -> Course | Verdict:
+    """Return the fastest course that keeps the promise, or why there is none.
+
+    Cutoffs make pairs better and fewer, so each is tried. `need_hz`: pairs per second of lab time
+    that must be had; 0 for what there is.
+    """
+    target = promise.target
+    times = [site.storage.t2_ns for site in graph.sites.values() if site.storage.t2_ns > 0]
+    cutoffs = [0] + ([min(times) // part for part in CUTOFFS] if times else [])
+    best: Course | None = None
+    for cutoff in cutoffs:
+        query = Query(source, target, promise.fidelity_min, cutoff_ns=cutoff)
+        found = route(graph, query)
+        if found is not None and (best is None or found.rate_hz > best.route.rate_hz):
+            best = Course(found, cutoff, 0.0)
+        if found is not None and cutoff == 0:
+            break
+    if best is None:
+        return _hopeless(graph, source, promise, cutoffs)
+    if need_hz > best.route.rate_hz:
+        reason = f"{need_hz:.3g} pairs/s are needed, the best route has {best.route.rate_hz:.3g}"
+        return Verdict(ErrorCode.NO_TIME, f"{reason} left")
+    return Course(best.route, best.cutoff_ns, need_hz / best.route.rate_hz)
+
+
+def _hopeless(graph: Graph, source: NodeName, promise: Promise, cutoffs: list[Duration]) -> Verdict:
+    best = max(
+        best_fidelity(graph, Query(source, promise.target, cutoff_ns=cutoff)) for cutoff in cutoffs
+    )
+    if best <= 0:
+        reason = f"no way leads from {source} to {promise.target} now"
+        return Verdict(ErrorCode.NO_RESOURCES, reason)
+    wanted = f"fidelity {promise.fidelity_min:.4f} at hand-over is asked for"
+    reason = f"{wanted}; the network stands for {best:.4f} at most"
+    return Verdict(ErrorCode.UNSUPPORTED, reason)

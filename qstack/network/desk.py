@@ -1,0 +1,269 @@
+"""What the parts of a node's network layer share: links, memory, and the actions of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from qstack.bell import BellWeights
+from qstack.hal.commands import CommandIds
+from qstack.hal.memory import MemorySheet
+from qstack.machine import Action, Device, Down, Note, Send, Up, record
+from qstack.messages.circuits import CircuitId
+from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
+from qstack.network.advertise import storage_of
+from qstack.network.budget import (
+    ETERNAL,
+    IDEAL,
+    Correlators,
+    Operations,
+    Storage,
+    correlators,
+    fading,
+    keep_of,
+    relative,
+    swap_factor,
+    weights_of,
+)
+from qstack.network.places import Side
+from qstack.physical.service import LinkParameters
+from qstack.physical.slots import Owner, Slots
+from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, LinkName, NodeName
+
+ROOM = "network"
+
+
+@record
+class NetworkParameters:
+    """What a node's network layer is told. Durations in lab ns.
+
+    `memory` is the device whose qubits it swaps and `sheet` its datasheet, None for a node that
+    cannot. `trust` as the operator judges the node. A circuit is forgotten `lease_ns` after the
+    last word of its head-end, which keeps one without requests for `idle_ns`.
+    """
+
+    links: tuple[LinkParameters, ...]
+    memory: str = ""
+    sheet: MemorySheet | None = None
+    trust: int = 0
+    lease_ns: Duration = 30 * SECOND
+    idle_ns: Duration = 500 * MILLISECOND
+
+
+@record
+class OnLink:
+    """A request for, or an indication of, the link of this name."""
+
+    link: LinkName
+    body: Any
+
+
+@record
+class Half:
+    """A half that a link delivered for a circuit, and what is believed of its pair.
+
+    `weights`: of the errors I, Z, X, Y relative to `bell`, when the link delivered it, `age_ns`
+    after the emission, at `ready_at`. `doubt`: by how much the fidelity may be lower.
+    """
+
+    pair: PairId
+    qubit: Qubit
+    bell: int
+    weights: BellWeights
+    doubt: float
+    age_ns: Duration
+    ready_at: Instant
+
+
+Answer: TypeAlias = Callable[[Any], None]
+
+
+class RequestIds:
+    """Hands out the numbers of a node's own requests, starting at 1: one counter per life."""
+
+    __slots__ = ("_boot", "_last", "_node")
+
+    def __init__(self, node: NodeName, boot: BootId) -> None:
+        self._node, self._boot, self._last = node, boot, 0
+
+    def next(self) -> RequestId:
+        """Return an id that was never given before."""
+        self._last += 1
+        return RequestId(self._node, self._boot, self._last)
+
+
+class Desk:
+    """The shared state of a node's network layer, and the actions of the present step.
+
+    Parts call :meth:`send`, :meth:`up`, :meth:`down` and :meth:`device`; the machine hands out
+    what was collected with :meth:`take_actions`. The answer to a device command comes back
+    through :meth:`answered` to whoever gave the command.
+    """
+
+    def __init__(
+        self,
+        node: NodeName,
+        boot: BootId,
+        parameters: NetworkParameters,
+        slots: Slots,
+        commands: CommandIds,
+    ) -> None:
+        self.node = node
+        self.boot = boot
+        self.parameters = parameters
+        self.links = {link.name: link for link in parameters.links}
+        self.slots = slots
+        self.requests = RequestIds(node, boot)
+        self.now: Instant = 0
+        self.counters = dict.fromkeys(
+            ("swaps", "swaps_failed", "cutoffs", "tracks", "expired", "unknown"), 0
+        )
+        self.owned: dict[RequestId, tuple[CircuitId, Side]] = {}
+        """Link requests of circuits, those that ended lately among them."""
+        self.storage_at: Callable[[NodeName], Storage] = eternal
+        """How the qubits of another node fade, as it advertises."""
+        self._commands = commands
+        self._answers: dict[int, Answer] = {}
+        self._actions: list[Action] = []
+        self._errors: dict[tuple[LinkName, str, int, Duration], tuple[float, float, float]] = {}
+        sheet = parameters.sheet
+        self.operations = IDEAL if sheet is None else operations_of(sheet)
+        self.swapping = swap_factor(self.operations)
+        self._coupled = frozenset() if sheet is None else frozenset(map(frozenset, sheet.coupled))
+
+    # --- actions ---------------------------------------------------------------------------
+
+    def take_actions(self) -> list[Action]:
+        """Return what this step has to do, and begin the next."""
+        actions, self._actions = self._actions, []
+        return actions
+
+    def send(self, peer: NodeName, message: Any) -> None:
+        """Send to a neighbour."""
+        self._actions.append(Send(peer, message))
+
+    def up(self, indication: Any) -> None:
+        """Indicate something to the application layer."""
+        self._actions.append(Up(indication))
+
+    def down(self, link: LinkName, request: Any) -> None:
+        """Ask something of a link."""
+        self._actions.append(Down(OnLink(link, request)))
+
+    def note(self, name: str, **fields: Any) -> None:
+        """Record something under one of the fixed names."""
+        self._actions.append(Note(name, tuple(fields.items())))
+
+    def add(self, actions: list[Action]) -> None:
+        """Take over the actions of a machine inside."""
+        self._actions += actions
+
+    def command(self) -> int:
+        """Return the id of a new device command."""
+        return self._commands.next()
+
+    def device(self, command: Any, answer: Answer) -> None:
+        """Give the memory a command; `answer` takes the event in which it ends."""
+        self._answers[command.command] = answer
+        self._actions.append(Device(self.parameters.memory, command))
+
+    def answered(self, event: Any) -> None:
+        """Take a terminal event of the memory."""
+        answer = self._answers.pop(event.command, None)
+        if answer is not None:
+            answer(event)
+
+    def own(self, request: RequestId, circuit: CircuitId, side: Side) -> None:
+        """Set down for which circuit a link request is, and on which side."""
+        self.owned[request] = (circuit, side)
+        if len(self.owned) > _MOST_OWNED:
+            del self.owned[next(iter(self.owned))]
+
+    # --- qubits ----------------------------------------------------------------------------
+
+    def free(self, qubit: Qubit) -> None:
+        """Give back a qubit of the network layer's."""
+        self.slots.release(qubit, ROOM)
+
+    def hand_up(self, qubit: Qubit, request: RequestId) -> None:
+        """Give a qubit to the application layer."""
+        self.slots.give(qubit, ROOM, Owner("application", request))
+
+    def joins(self, one: Qubit, other: Qubit) -> bool:
+        """Whether the memory can act on these two together."""
+        return frozenset((one.slot, other.slot)) in self._coupled
+
+    # --- beliefs ---------------------------------------------------------------------------
+
+    def half(self, link: LinkName, info: PairInfo, qubit: Qubit) -> Half:
+        """Return what is believed of a half that this link delivered now."""
+        rest = 1 - info.goodness
+        z, x, y = self._errors_of(link, info)
+        weights = (info.goodness, z * rest, x * rest, y * rest)
+        doubt = max(0.0, info.goodness - info.goodness_low)
+        return Half(info.pair, qubit, info.bell, weights, doubt, info.age_ns, self.now)
+
+    def _errors_of(self, link: LinkName, info: PairInfo) -> tuple[float, float, float]:
+        """How the errors Z, X, Y of such a pair are divided, of sum 1: from its setting."""
+        key = (link, info.setting, info.clicks, info.age_ns)
+        found = self._errors.get(key)
+        if found is None:
+            if len(self._errors) > _MOST_KINDS:
+                self._errors.clear()
+            found = self._errors[key] = _division(self.links[link], info)
+        return found
+
+    def waited(self, link: LinkName, half: Half) -> Correlators:
+        """Return what waiting from its delivery until now did to a half."""
+        return self.held(link, half, half.age_ns + self.now - half.ready_at)
+
+    def held(self, link: LinkName, half: Half, age_ns: Duration) -> Correlators:
+        """Return what waiting did to a half from its delivery to this age, as hardware said."""
+        return faded(self.storage(link), half.age_ns, age_ns)
+
+    def storage(self, link: LinkName) -> Storage:
+        """Return how the qubits fade that this node has on a link."""
+        return storage_of(self.links[link].end(self.node).model)
+
+
+_MOST_KINDS = 4_096
+_MOST_OWNED = 4_096
+
+
+def eternal(node: NodeName) -> Storage:
+    """Return that of a node of which nothing is known."""
+    return ETERNAL
+
+
+def operations_of(sheet: MemorySheet) -> Operations:
+    """Return how well a memory of this datasheet swaps, as budgets and tracks reckon."""
+    return Operations(keep_of(sheet.two_qubit_fidelity, 2), sum(sheet.readout) / 2)
+
+
+def faded(storage: Storage, before_ns: Duration, after_ns: Duration) -> Correlators:
+    """Return what ageing does between two ages; a stretched exponential does not compose."""
+    first, last = fading(storage, before_ns), fading(storage, after_ns)
+    x, y, z = (b / a if a > 0 else 0.0 for a, b in zip(first, last, strict=True))
+    return x, y, z
+
+
+def _division(link: LinkParameters, info: PairInfo) -> tuple[float, float, float]:
+    patterns = [
+        pattern
+        for setting in link.settings
+        if setting.id == info.setting
+        for pattern in setting.patterns
+        if pattern.clicks == info.clicks
+    ]
+    if not patterns:
+        return 1 / 3, 1 / 3, 1 / 3
+    x, y, z = correlators(relative(patterns[0].weights, patterns[0].bell))
+    for end in link.ends:
+        phase, _, level = fading(storage_of(end.model), info.age_ns)
+        x, y, z = x * phase, y * phase, z * level
+    _, *errors = weights_of((x, y, z))
+    total = sum(errors)
+    if total <= 0:
+        return 1 / 3, 1 / 3, 1 / 3
+    first, second, third = (max(0.0, error) / total for error in errors)
+    return first, second, third

@@ -1,0 +1,413 @@
+"""Pairs of a circuit at its two ends: given to requests, tracked, delivered, expired.
+
+The head-end decides which request a pair is for and says so in its track; it never gives a
+request more pairs than are missing. Each end delivers a half once the other end's track for it
+has come, which it does only where every node between has swapped. Ends never discard a half for
+its age.
+
+Every message of a circuit keeps its order on every hop, and a track that waited at a node is
+passed on before the track of the other end passes there. So once the head-end has delivered all
+pairs and says that the request is complete, the tail-end has delivered the same ones. Where a
+request is ended early the tail-end's last word decides: it names the pairs that it delivered.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from qstack.errors import ErrorCode, RemoteProtocolError
+from qstack.messages.application import PairExpired, RequestDone, RequestEnded
+from qstack.messages.circuits import (
+    CircuitAnswer,
+    CircuitClosed,
+    CircuitComplete,
+    CircuitExpire,
+    CircuitOutcome,
+    CircuitStop,
+    CircuitTrack,
+)
+from qstack.messages.common import PairId, PairInfo, PairKind, RequestId
+from qstack.network.budget import correlators, together, weights_of
+from qstack.network.desk import Desk, Half, faded
+from qstack.network.finishing import Finisher, Local
+from qstack.network.orders import Broken, Declined, Finished, Halted, Order, OrderState, Taken
+from qstack.network.places import Gone, Ledger, Place, Side
+
+MOST_DELIVERED = 1_024
+"""So many delivered pairs an end remembers, for expiries that come later."""
+
+
+class End:
+    """What both ends have in common: halves, tracks, requests."""
+
+    def __init__(self, desk: Desk, place: Place) -> None:
+        self._desk = desk
+        self._place = place
+        self._side = Side.DOWN if place.is_head else Side.UP
+        self._local: dict[PairId, Local] = {}
+        self._ledger = Ledger()
+        self._finisher = Finisher(desk, place, self._through)
+        self._delivered: dict[PairId, tuple[RequestId, PairId]] = {}
+        self._fresh: list[tuple[RequestId, PairId]] = []
+        self._over = False
+        self.orders: dict[RequestId, Order] = {}
+
+    @property
+    def held(self) -> int:
+        """How many halves are here that were not delivered."""
+        return len(self._local)
+
+    # --- what comes in -----------------------------------------------------------------------
+
+    def pair(self, half: Half) -> None:
+        """The link delivered a half."""
+        if self._ledger.fate(half.pair) is not None or not self.orders:
+            self._desk.free(half.qubit)
+            self._lose(half.pair, "its request ended")
+            return
+        local = self._local[half.pair] = Local(half)
+        local.track = self._ledger.unpark(half.pair)
+        self._arrived(local)
+
+    def tracked(self, track: CircuitTrack) -> None:
+        """The other end's word came along the circuit, by one of the pairs of this end's link."""
+        for pair in track.delivered:
+            self._confirm(pair)
+        if track.at in self._delivered:
+            return
+        local = self._local.get(track.at)
+        if local is not None:
+            if local.track is None:
+                local.track = track
+                self._arrived(local)
+            return
+        fate = self._ledger.fate(track.at)
+        if isinstance(fate, Gone):
+            self._say_expired(track.at, fate.reason)
+            return
+        lost = self._ledger.park(track)
+        if lost is not None:
+            self._say_expired(lost.at, f"{self._desk.node} keeps too many tracks")
+
+    def expired(self, pair: PairId, reason: str) -> None:
+        """What this half's pair leads to is void: by the link, or by a node beyond it."""
+        local = self._local.get(pair)
+        self._ledger.settle(pair, Gone(reason))
+        if local is not None:
+            local.void = reason
+            if not local.busy:
+                self._drop(local, reason, tell=False)
+            return
+        found = self._delivered.pop(pair, None)
+        if found is None:
+            return
+        request, identity = found
+        self._desk.counters["expired"] += 1
+        self._desk.up(PairExpired(request, identity, reason))
+        order = self.orders.get(request)
+        if order is not None:
+            order.delivered -= 1
+            order.unconfirmed.pop(identity, None)
+            self._assign()
+
+    # --- one half ----------------------------------------------------------------------------
+
+    def _arrived(self, local: Local) -> None:
+        """A half, or the track for one that was here, has come."""
+        raise NotImplementedError
+
+    def _assign(self) -> None:
+        """Give halves to requests, where this end decides that."""
+
+    def _send_track(self, local: Local, request: RequestId | None) -> None:
+        half, place = local.half, self._place
+        waited = self._desk.waited(place.link(self._side), half)
+        weights = weights_of(together(correlators(half.weights), waited))
+        fresh, self._fresh = tuple(pair for _, pair in self._fresh), []
+        track = CircuitTrack(
+            place.id,
+            half.pair,
+            half.pair,
+            half.bell,
+            weights,
+            half.doubt,
+            half.age_ns + self._desk.now - half.ready_at,
+            request,
+            fresh,
+        )
+        self._desk.send(place.neighbour(self._side), track)
+
+    def _finish(self, local: Local, order: Order) -> None:
+        """Both halves are known to be there: bring this one to its user."""
+        if local.track is None:
+            raise RemoteProtocolError("a half without a track cannot be finished")
+        local.wanted = order.wanted
+        order.outstanding.add(local.half.pair)
+        local.info = self._info(local, local.track, order)
+        self._finisher.begin(local)
+
+    def _info(self, local: Local, track: CircuitTrack, order: Order) -> PairInfo:
+        desk, place, half = self._desk, self._place, local.half
+        far = place.tail if place.is_head else place.id.origin
+        waited = desk.waited(place.link(self._side), half)
+        theirs = track.age_ns + place.install.latency_ns
+        transit = faded(desk.storage_at(far), track.age_ns, theirs)
+        weights = weights_of(together(correlators(track.weights), waited, transit))
+        wanted = order.wanted
+        bell = track.bell
+        if wanted.final_bell is not None and wanted.kind is not PairKind.MEASURE:
+            bell = wanted.final_bell
+        head = place.is_head
+        return PairInfo(
+            half.pair if head else track.origin,
+            bell,
+            0,
+            str(place.id),
+            weights[0],
+            max(0.0, weights[0] - track.doubt),
+            half.age_ns + desk.now - half.ready_at if head else theirs,
+            2 * place.install.latency_ns + desk.links[place.link(self._side)].horizon_ns,
+            head,
+            len(place.install.legs),
+        )
+
+    def _through(self, local: Local, done: bool) -> None:
+        """The last step of a half ended: its user has it, or a device failed."""
+        pair = local.half.pair
+        del self._local[pair]
+        order = None if local.wanted is None else self.orders.get(local.wanted.id)
+        if order is not None:
+            order.outstanding.discard(pair)
+        if not done or local.info is None:
+            known = isinstance(self._ledger.fate(pair), Gone)
+            self._lose(pair, local.void, tell=not known)
+        elif order is not None:
+            identity = local.info.pair
+            order.delivered += 1
+            order.unconfirmed[identity] = None
+            self._fresh.append((order.wanted.id, identity))
+            self._remember(pair, order.wanted.id, identity)
+        if order is not None:
+            self._progress(order)
+
+    def _progress(self, order: Order) -> None:
+        """A pair of this request was delivered or lost."""
+
+    def _remember(self, pair: PairId, request: RequestId, identity: PairId) -> None:
+        self._delivered[pair] = (request, identity)
+        if len(self._delivered) > MOST_DELIVERED:
+            del self._delivered[next(iter(self._delivered))]
+
+    def _confirm(self, identity: PairId) -> None:
+        for order in self.orders.values():
+            order.unconfirmed.pop(identity, None)
+
+    # --- what is lost ------------------------------------------------------------------------
+
+    def _drop(self, local: Local, reason: str, *, tell: bool) -> None:
+        """Free a half on which no device works."""
+        pair = local.half.pair
+        del self._local[pair]
+        self._desk.free(local.half.qubit)
+        if local.wanted is not None and local.wanted.id in self.orders:
+            self.orders[local.wanted.id].outstanding.discard(pair)
+        self._lose(pair, reason, tell=tell)
+        self._assign()
+
+    def _lose(self, pair: PairId, reason: str, *, tell: bool = True) -> None:
+        parked = self._ledger.settle(pair, Gone(reason))
+        if tell or parked is not None:
+            self._say_expired(pair, reason)
+
+    def _say_expired(self, pair: PairId, reason: str) -> None:
+        if not self._over:
+            place = self._place
+            expire = CircuitExpire(place.id, pair, reason)
+            self._desk.send(place.neighbour(self._side), expire)
+
+    # --- ends of requests ----------------------------------------------------------------------
+
+    def conclude(self, order: Order) -> None:
+        """A request is over here: tell its user, and forget it."""
+        request = order.wanted.id
+        del self.orders[request]
+        for local in list(self._local.values()):
+            if local.wanted is not None and local.wanted.id == request and not local.busy:
+                self._drop(local, "its request ended", tell=False)
+        if order.code is None and order.delivered == order.wanted.number:
+            self._desk.up(RequestDone(request, order.delivered, 0))
+        else:
+            code = ErrorCode.OTHER if order.code is None else order.code
+            reason = order.reason or "a pair was lost after the last was delivered"
+            self._desk.up(RequestEnded(request, code, reason, order.delivered))
+
+    def stop(self) -> None:
+        """No request runs on the circuit any more: what waits is given back."""
+        for local in list(self._local.values()):
+            if not local.busy:
+                self._drop(local, "its request ended", tell=False)
+
+    def end(self, code: ErrorCode, reason: str) -> None:
+        """The circuit is over: so are its requests, and pairs that nobody confirmed are void."""
+        self._over = True
+        for order in list(self.orders.values()):
+            request = order.wanted.id
+            for identity in order.unconfirmed:
+                self._desk.up(PairExpired(request, identity, reason))
+            order.delivered -= len(order.unconfirmed)
+            order.unconfirmed.clear()
+            order.handle(Broken(code, reason))
+            self.conclude(order)
+        for local in self._local.values():
+            local.void = local.void or reason
+        self.stop()
+
+
+class Head(End):
+    """The head-end: it gives pairs to requests, in the order in which these came."""
+
+    def _arrived(self, local: Local) -> None:
+        if local.wanted is None:
+            self._assign()
+        elif local.track is not None:
+            self._ready(local)
+
+    def _assign(self) -> None:
+        for local in list(self._local.values()):
+            if local.wanted is not None or local.void:
+                continue
+            order = next((each for each in self.orders.values() if each.wants > 0), None)
+            if order is None:
+                return
+            local.wanted = order.wanted
+            order.outstanding.add(local.half.pair)
+            self._send_track(local, order.wanted.id)
+            if local.track is not None:
+                self._ready(local)
+
+    def _ready(self, local: Local) -> None:
+        """The tail-end has its half. While a request is being ended its last word is waited for."""
+        order = None if local.wanted is None else self.orders.get(local.wanted.id)
+        if order is not None and order.state is OrderState.RUNNING and not local.busy:
+            self._finish(local, order)
+
+    def _progress(self, order: Order) -> None:
+        if order.state is OrderState.RUNNING and order.delivered >= order.wanted.number:
+            order.handle(Halted(None, ""))
+            self._complete(order)
+        self._settle(order)
+        self._assign()
+
+    def told(self, message: CircuitAnswer | CircuitClosed | CircuitStop) -> None:
+        """The tail-end's word on a request; of one that is over here it is nothing."""
+        order = self.orders.get(message.request)
+        if order is None:
+            return
+        match message:
+            case CircuitAnswer(_, _, None, _):
+                order.handle(Taken())
+                self._assign()
+            case CircuitAnswer(_, _, code, reason):
+                order.handle(Declined(ErrorCode.OTHER if code is None else code, reason))
+                if order.state is OrderState.OVER:
+                    self.conclude(order)
+            case CircuitStop(_, _, code, reason):
+                self.halt(order, code, reason)
+            case CircuitClosed():
+                self._closed(order, message.pairs)
+            case _:
+                assert_never(message)
+
+    def halt(self, order: Order, code: ErrorCode, reason: str) -> None:
+        """The request is to end early; the tail-end is told, and has the last word."""
+        before = order.state
+        order.handle(Halted(code, reason))
+        if before is not OrderState.CLOSING:
+            self._complete(order)
+
+    def _complete(self, order: Order) -> None:
+        place, request = self._place, order.wanted.id
+        complete = CircuitComplete(place.id, request, order.code, order.reason)
+        self._desk.send(place.neighbour(Side.DOWN), complete)
+
+    def _closed(self, order: Order, pairs: tuple[PairId, ...]) -> None:
+        """The tail-end is through; these it delivered, besides those that it told of before."""
+        if not order.legal(Finished):
+            raise RemoteProtocolError(f"{order.wanted.id} is closed, but {order.state.value} here")
+        order.peer_through = True
+        theirs = set(pairs)
+        for pair in pairs:
+            order.unconfirmed.pop(pair, None)
+        for pair in sorted(order.outstanding, key=lambda each: (each.link, each.sequence)):
+            local = self._local[pair]
+            if local.busy:
+                continue
+            if pair in theirs and local.track is not None and not local.void:
+                self._finish(local, order)
+            else:
+                self._drop(local, "its request ended", tell=True)
+        self._settle(order)
+
+    def _settle(self, order: Order) -> None:
+        """End a request that both ends are through with."""
+        if not order.peer_through or order.outstanding:
+            return
+        for identity in order.unconfirmed:
+            reason = f"{self._place.tail} did not deliver it"
+            self._desk.up(PairExpired(order.wanted.id, identity, reason))
+        order.delivered -= len(order.unconfirmed)
+        order.handle(Finished())
+        self.conclude(order)
+
+
+class Tail(End):
+    """The tail-end: it tracks every half at once, and hears from the head-end whose it is."""
+
+    def _arrived(self, local: Local) -> None:
+        if not local.tracked:
+            local.tracked = True
+            self._send_track(local, None)
+        if local.track is None:
+            return
+        request = local.track.request
+        order = None if request is None else self.orders.get(request)
+        if order is None or order.state is not OrderState.RUNNING:
+            self._drop(local, "its request ended", tell=False)
+        else:
+            self._finish(local, order)
+
+    def outcome(self, message: CircuitOutcome) -> None:
+        """The head-end measured its half of a pair that is to be prepared here."""
+        for local in self._local.values():
+            track = local.track
+            if track is not None and track.origin == message.origin and local.prepared is None:
+                wanted = local.wanted
+                if wanted is None or wanted.kind is not PairKind.PREPARE:
+                    raise RemoteProtocolError(f"an outcome for {message.origin}, which is kept")
+                local.prepared = (message.basis, message.outcome)
+                self._finisher.prepared(local)
+                return
+
+    def completed(self, message: CircuitComplete) -> None:
+        """The head-end wants no more pairs for a request."""
+        order = self.orders.get(message.request)
+        if order is None:
+            self._close(message.request)
+            return
+        order.handle(Halted(message.code, message.reason))
+        for pair in sorted(order.outstanding, key=lambda each: (each.link, each.sequence)):
+            if not self._local[pair].busy:
+                self._drop(self._local[pair], "its request ended", tell=True)
+        self._progress(order)
+
+    def _progress(self, order: Order) -> None:
+        if order.state is OrderState.CLOSING and not order.outstanding:
+            self._close(order.wanted.id)
+            order.handle(Finished())
+            self.conclude(order)
+
+    def _close(self, request: RequestId) -> None:
+        pairs = tuple(pair for owner, pair in self._fresh if owner == request)
+        self._fresh = [each for each in self._fresh if each[0] != request]
+        closed = CircuitClosed(self._place.id, request, pairs)
+        self._desk.send(self._place.neighbour(Side.UP), closed)

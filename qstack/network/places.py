@@ -1,0 +1,197 @@
+"""A circuit at one of its nodes: where the node stands on it, and what became of its pairs."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TypeAlias
+
+import attrs
+
+from qstack.bell import BellIndex
+from qstack.machine import record
+from qstack.messages.circuits import CircuitId, CircuitInstall, CircuitTrack, Leg
+from qstack.messages.common import PairId
+from qstack.network.budget import Correlators
+from qstack.units import Instant, LinkName, NodeName
+
+
+class Side(IntEnum):
+    """The two ways along a circuit, from a node."""
+
+    UP = 0
+    """Towards the head-end."""
+    DOWN = 1
+    """Towards the tail-end."""
+
+    @property
+    def other(self) -> Side:
+        """The other way."""
+        return Side.UP if self is Side.DOWN else Side.DOWN
+
+
+class PlaceState(IntEnum):
+    """Where the circuit stands, as this node knows."""
+
+    INSTALLING = 0
+    """Admitted here; the nodes after this one have not answered."""
+    READY = 1
+    """All nodes from here to the tail-end have it."""
+    OVER = 2
+    """Terminal: nothing of it is kept."""
+
+
+@record
+class Confirmed:
+    """The nodes after this one, if any, admitted it."""
+
+
+@record
+class Ended:
+    """Released, refused, out of lease, or a neighbour is lost."""
+
+
+PlaceEvent: TypeAlias = Confirmed | Ended
+
+_P = PlaceState
+TABLE: dict[PlaceState, dict[type, frozenset[PlaceState]]] = {
+    _P.INSTALLING: {Confirmed: frozenset({_P.READY}), Ended: frozenset({_P.OVER})},
+    _P.READY: {Ended: frozenset({_P.OVER})},
+    _P.OVER: {},
+}
+"""The allowed successors. An event that a state does not list is illegal there."""
+
+
+@attrs.define(eq=False)
+class Place:
+    """A node's place on a circuit. `index` counts hops from the head-end, which has 0.
+
+    `label` is what this node takes the circuit's link requests under, `label_down` what the next
+    one does. `lease_until` has no meaning at the head-end.
+    """
+
+    install: CircuitInstall
+    index: int
+    label: int = 0
+    label_down: int = 0
+    lease_until: Instant = 0
+    state: PlaceState = PlaceState.INSTALLING
+
+    @property
+    def id(self) -> CircuitId:
+        """The circuit."""
+        return self.install.circuit
+
+    @property
+    def is_head(self) -> bool:
+        """Whether the circuit begins here."""
+        return self.index == 0
+
+    @property
+    def is_tail(self) -> bool:
+        """Whether it ends here."""
+        return self.index == len(self.install.legs)
+
+    @property
+    def tail(self) -> NodeName:
+        """The node where it ends."""
+        return self.install.legs[-1].node
+
+    def has(self, side: Side) -> bool:
+        """Whether the circuit goes on to this side."""
+        return not (self.is_head if side is Side.UP else self.is_tail)
+
+    def leg(self, side: Side) -> Leg:
+        """The hop on this side."""
+        return self.install.legs[self.index - 1 if side is Side.UP else self.index]
+
+    def link(self, side: Side) -> LinkName:
+        """The link on this side."""
+        return self.leg(side).link
+
+    def neighbour(self, side: Side) -> NodeName:
+        """The next node on this side."""
+        if side is Side.DOWN:
+            return self.install.legs[self.index].node
+        return self.id.origin if self.index == 1 else self.install.legs[self.index - 2].node
+
+    def side_of(self, peer: NodeName) -> Side | None:
+        """On which side this neighbour is, None where it is on neither."""
+        for side in Side:
+            if self.has(side) and self.neighbour(side) == peer:
+                return side
+        return None
+
+    def handle(self, event: PlaceEvent) -> None:
+        """Take one event; LocalProtocolError is for callers that do not look at `state` first."""
+        allowed = TABLE[self.state].get(type(event), frozenset())
+        following = PlaceState.READY if type(event) is Confirmed else PlaceState.OVER
+        if following not in allowed:
+            raise LookupError(f"{type(event).__name__} for {self.id} which is {self.state.name}")
+        self.state = following
+
+
+# --- what became of pairs -----------------------------------------------------------------
+
+
+@record
+class Swapped:
+    """The pair was joined to `other`. What a track that arrives by it takes on.
+
+    `bell` is the outcome together with the index of `other`; `factors` are the correlators of
+    `other`, the swap's own, and those of the wait of both halves here.
+    """
+
+    other: PairId
+    bell: BellIndex
+    factors: Correlators
+    doubt: float
+
+
+@record
+class Gone:
+    """There is nothing at the other end of this pair any more."""
+
+    reason: str
+
+
+Fate: TypeAlias = Swapped | Gone
+
+MOST_FATES = 512
+"""So many fates a circuit remembers at a node, in the order in which they were settled."""
+MOST_PARKED = 256
+
+
+class Ledger:
+    """The fates of a circuit's pairs at a node, and tracks that came before the fate."""
+
+    def __init__(self) -> None:
+        self._fates: dict[PairId, Fate] = {}
+        self._parked: dict[PairId, CircuitTrack] = {}
+
+    def fate(self, pair: PairId) -> Fate | None:
+        """Return what became of a pair; None: still open, or long ago."""
+        return self._fates.get(pair)
+
+    def settle(self, pair: PairId, fate: Fate) -> CircuitTrack | None:
+        """Set down a pair's fate; return the track that waited for it."""
+        self._fates.pop(pair, None)
+        self._fates[pair] = fate
+        if len(self._fates) > MOST_FATES:
+            del self._fates[next(iter(self._fates))]
+        return self._parked.pop(pair, None)
+
+    def park(self, track: CircuitTrack) -> CircuitTrack | None:
+        """Keep a track for later; return an older one that had to make room."""
+        self._parked[track.at] = track
+        if len(self._parked) <= MOST_PARKED:
+            return None
+        return self._parked.pop(next(iter(self._parked)))
+
+    def unpark(self, pair: PairId) -> CircuitTrack | None:
+        """Take the track that waits for this pair."""
+        return self._parked.pop(pair, None)
+
+    @property
+    def parked(self) -> int:
+        """How many tracks wait."""
+        return len(self._parked)
