@@ -129,9 +129,12 @@ def test_what_is_wrong_with_hosts_is_reported_at_once_each_with_its_key(tmp_path
 def test_a_datasheet_of_what_cannot_be_is_refused(tmp_path: Path) -> None:
     data = remote_bench()
     data["nodes"]["alice"]["devices"]["memory"]["sheet"]["readout"] = [1.0, 2.0]
+    data["nodes"]["bob"]["devices"]["memory"]["sheet"] |= {"swap_success": -1, "bell_ns": -1}
     data["nodes"]["midpoint"]["devices"]["analyser"]["sheet"]["abort_ns"] = -1
     found = problems_of(tmp_path, data)
     assert "nodes.alice.devices.memory.sheet.readout: 2.0 is not in [0, 1]" in found
+    assert "nodes.bob.devices.memory.sheet.swap_success: -1.0 is not in [0, 1]" in found
+    assert "nodes.bob.devices.memory.sheet.bell_ns: -1 is negative" in found
     assert "nodes.midpoint.devices.analyser.sheet.abort_ns: -1 is negative" in found
 
 

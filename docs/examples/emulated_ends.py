@@ -13,10 +13,12 @@ from qstack.messages.common import Basis, BasisPlan, BasisSet
 from qstack.messages.devices import (
     Abort,
     Aborted,
+    BellResult,
     Completed,
     EmitterArm,
     EmitterHeralded,
     Exhausted,
+    MemoryBell,
     MemoryGate,
     MemoryInitialise,
     MemoryMeasure,
@@ -143,6 +145,11 @@ class EmulatedMemory:
                 basis, outcome = self._axis(event.plan), self._chance.below(2)
                 slot, number = event.slot, event.command
                 return [MemoryResult(self.name, number, slot, basis, outcome, held)]
+            case MemoryBell():
+                slots = event.slot, event.other
+                held, other_held = (now - self._since.get(slot, now) for slot in slots)
+                bell, number = self._chance.below(4), event.command
+                return [BellResult(self.name, number, *slots, bell, held, other_held)]
             case MemoryGate() | MemoryMove() | Abort():
                 pass
             case _:

@@ -147,11 +147,13 @@ def _patterns(sheet: StationSheet, path: str, problems: Problems) -> None:
 
 def _memory(sheet: MemorySheet, path: str, problems: Problems) -> None:
     fidelities = ("initialise_fidelity", "gate_fidelity", "two_qubit_fidelity", "move_fidelity")
-    _probabilities(sheet, ("equilibrium", "attempt_dephasing", *fidelities), path, problems)
+    _probabilities(
+        sheet, ("equilibrium", "attempt_dephasing", "swap_success", *fidelities), path, problems
+    )
     for right in sheet.readout:
         if not 0 <= right <= 1:
             problems.add(f"{path}.readout", f"{right} is not in [0, 1]")
-    times = ("t1_ns", "t2_ns", "gate_ns", "move_ns", "readout_ns", "abort_ns")
+    times = ("t1_ns", "t2_ns", "gate_ns", "move_ns", "readout_ns", "bell_ns", "abort_ns")
     _not_negative(sheet, ("communication", "storage", *times), path, problems)
     if sheet.t1_ns > 0 and sheet.t2_ns > 2 * sheet.t1_ns:
         reason = f"{sheet.t2_ns} is longer than twice t1_ns = {sheet.t1_ns}"

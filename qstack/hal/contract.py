@@ -10,7 +10,8 @@ device that breaks a promise of DESIGN section 7:
 - an exact arm that comes too late is Rejected as late, never silently shifted;
 - after a TICK at its deadline a device does not want one in the past, or for ever at once;
 - a copy of a device does what the original does;
-- a device that is not ready rejects work.
+- a device that is not ready rejects work;
+- a memory that measures in the Bell basis tells the states apart that its own gates make.
 
 The pytest plugin :mod:`qstack.kit` runs them, and random sequences of commands besides.
 """
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
 
 import attrs
 
@@ -30,6 +31,7 @@ from qstack.messages.common import PLAIN_Z
 from qstack.messages.devices import (
     Abort,
     Aborted,
+    BellResult,
     Calibration,
     Completed,
     DetectorOpen,
@@ -37,6 +39,7 @@ from qstack.messages.devices import (
     EmitterArm,
     EmitterMeasure,
     Gate,
+    MemoryBell,
     MemoryGate,
     MemoryInitialise,
     MemoryMeasure,
@@ -47,6 +50,11 @@ from qstack.messages.devices import (
     StationOpen,
 )
 from qstack.units import Duration, Instant
+
+E = TypeVar("E")
+
+SHOTS = 24
+"""How often each Bell state is made and measured."""
 
 AT_ONCE = 1_000
 """How many TICKs in a row a device may want at one instant before it counts as wedged."""
@@ -65,7 +73,9 @@ class Bench:
     once or one by one. `abort_ns` is its bound for an Abort. `watch_ns` is how long the checks
     watch an example before they abort it. `late` is an arm with `exact` set whose cycle has
     begun `late_ns` after the set-up; None for a device that has no such command. `unready` makes
-    a device that is in a state in which it takes no work; None if it has no such state.
+    a device that is in a state in which it takes no work; None if it has no such state. `bell` are
+    two slots of a memory that takes MemoryBell for them, and makes Bell states there with its own
+    gates, right in clearly more than half of all cases; None for other devices.
     """
 
     device: str
@@ -77,6 +87,7 @@ class Bench:
     late: Any | None = None
     late_ns: Duration = 1_000_000
     unready: Callable[[], Any] | None = None
+    bell: tuple[int, int] | None = None
 
 
 def body_of(action: Any) -> Any:
@@ -185,6 +196,7 @@ def foreign(bench: Bench) -> list[Any]:
         MemoryGate(name, 0, Gate.X, 0, None, 0.0),
         MemoryMove(name, 0, 0, 1),
         MemoryInitialise(name, 0, 0),
+        MemoryBell(name, 0, 0, 1),
         DetectorOpen(name, 0, 1),
         StationCount(name, 0, "nowhere"),
     )
@@ -278,6 +290,47 @@ def check_a_copy_does_the_same(bench: Bench) -> None:
             raise ContractBroken(f"{bench.device}: a copy went another way after {template}")
 
 
+def check_a_bell_measurement_agrees_with_gates(bench: Bench) -> None:
+    """What the memory's H, CNOT, X and Z make, MemoryBell names; both slots are empty afterwards.
+
+    Either slot may be named first. Only for benches with `bell`.
+    """
+    if bench.bell is None:
+        return
+    session = begin(bench)
+    for slot, other in (bench.bell, bench.bell[::-1]):
+        for index in range(4):
+            right = sum(_bell(session, slot, other, index) == index for _ in range(SHOTS))
+            if right <= SHOTS // 2:
+                what = f"Bell state {index} of slots {slot} and {other}"
+                raise ContractBroken(f"{bench.device}: {what} was read {right} times of {SHOTS}")
+
+
+def _bell(session: Session, slot: int, other: int, index: int) -> int | None:
+    """Make a Bell state with gates, measure it, and return what was measured."""
+    name = session.bench.device
+    for place in (slot, other):
+        _done(session, MemoryInitialise(name, 0, place), Completed)
+    gates: list[tuple[Gate, int, int | None]] = [(Gate.H, slot, None), (Gate.CNOT, slot, other)]
+    gates += [(Gate.X, other, None)] * (index >> 1) + [(Gate.Z, other, None)] * (index & 1)
+    for gate, target, partner in gates:
+        _done(session, MemoryGate(name, 0, gate, target, partner, 0.0), Completed)
+    result = _done(session, MemoryBell(name, 0, slot, other), BellResult)
+    for place in (slot, other):
+        _done(session, MemoryMeasure(name, 0, place, PLAIN_Z), Rejected)
+    return result.bell
+
+
+def _done(session: Session, command: Any, kind: type[E]) -> E:
+    """Let a command run and return its terminal event, which must be of this kind."""
+    number = session.send(command)
+    session.run(session.bench.watch_ns)
+    outcome = session.ended.get(number)
+    if not isinstance(outcome, kind):
+        raise ContractBroken(f"{session.bench.device}: {command} came to {outcome}")
+    return outcome
+
+
 @record
 class Give:
     """A random step: the example of this place, or a foreign command behind the last example."""
@@ -326,6 +379,7 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     check_a_late_exact_arm_is_rejected,
     check_a_device_that_is_not_ready_rejects,
     check_a_copy_does_the_same,
+    check_a_bell_measurement_agrees_with_gates,
 )
 
 
@@ -336,4 +390,5 @@ def checks_for(bench: Bench) -> tuple[Callable[[Bench], None], ...]:
         for check in CHECKS
         if not (check is check_a_late_exact_arm_is_rejected and bench.late is None)
         and not (check is check_a_device_that_is_not_ready_rejects and bench.unready is None)
+        and not (check is check_a_bell_measurement_agrees_with_gates and bench.bell is None)
     )

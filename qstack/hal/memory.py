@@ -1,7 +1,7 @@
 """Memories: qubits that are stored, moved, acted on by gates, and measured.
 
-Commands: MemoryMeasure, MemoryGate, MemoryMove, MemoryInitialise, Abort. Events:
-MemoryResult and the general terminal events.
+Commands: MemoryMeasure, MemoryGate, MemoryMove, MemoryInitialise, MemoryBell, Abort. Events:
+MemoryResult, BellResult and the general terminal events.
 """
 
 from __future__ import annotations
@@ -20,8 +20,13 @@ class MemorySheet:
     the qubit relaxes. `attempt_dephasing`: probability of a phase flip of a stored qubit per
     attempt on a communication qubit. Fidelities of gates and moves are averages over pure input
     states, as randomised benchmarking gives them. `readout`: probabilities to read 0 and 1 right.
-    `coupled`: slot pairs that a two-qubit gate or a move can join. `abort_ns`: the bounded
-    latency of an abort, 0 where an abort ends what it aborts at once.
+    `coupled`: slot pairs that a two-qubit gate, a move or a Bell measurement can join, either way
+    round. `abort_ns`: the bounded latency of an abort, 0 where one ends what it aborts at once.
+
+    `bell_measurement`: it takes MemoryBell. `bell_ns`: from its beginning to its result.
+    `swap_success`: probability that it gives a Bell index, whatever the state. What it does to the
+    qubits follows from `two_qubit_fidelity` (of its CNOT), `gate_fidelity` (of its H) and
+    `readout`, see ``qstack.network.budget.swap_factor``.
     """
 
     communication: int
@@ -41,3 +46,6 @@ class MemorySheet:
     readout: tuple[float, float]
     coupled: tuple[tuple[int, int], ...]
     abort_ns: Duration = 0
+    bell_measurement: bool = False
+    bell_ns: Duration = 0
+    swap_success: float = 1.0

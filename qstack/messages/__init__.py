@@ -16,5 +16,6 @@ module           kinds        who speaks
 `network`        0x50-0x5f    node with node: purification
 `application`    0x60-0x8f    a user with a node (the user port)
 `devices`        0xa0-0xdf    a node or station with its hardware (the hardware port)
+`memories`       0xa0-0xdf    what of that is for memories alone
 ===============  ===========  ==========================================================
 """

@@ -2,7 +2,8 @@
 
 Every command carries the device's name and an id that is unique for the commander's life; it
 ends in exactly one terminal event with the same id, marked below. All ages are the time from
-the thing to the sending of the event, by the device's clock.
+the thing to the sending of the event, by the device's clock. What is for memories alone stands in
+:mod:`qstack.messages.memories` and is imported from here like the rest.
 """
 
 from __future__ import annotations
@@ -11,8 +12,50 @@ from enum import IntEnum
 
 from qstack.machine import record
 from qstack.messages.common import Basis, BasisPlan
+from qstack.messages.memories import (
+    BellResult,
+    Gate,
+    MemoryBell,
+    MemoryGate,
+    MemoryInitialise,
+    MemoryMeasure,
+    MemoryMove,
+    MemoryResult,
+)
 from qstack.messages.wire import Delivery, Layer, message
 from qstack.units import Duration, LinkName, Picoseconds
+
+__all__ = [
+    "Abort",
+    "Aborted",
+    "BellResult",
+    "Calibration",
+    "Completed",
+    "DetectorOpen",
+    "DeviceState",
+    "DeviceStatus",
+    "EmitterArm",
+    "EmitterFired",
+    "EmitterHeralded",
+    "EmitterMeasure",
+    "EmitterOutcome",
+    "Exhausted",
+    "Faulted",
+    "Gate",
+    "MemoryBell",
+    "MemoryGate",
+    "MemoryInitialise",
+    "MemoryMeasure",
+    "MemoryMove",
+    "MemoryResult",
+    "Rejected",
+    "StationClicks",
+    "StationClock",
+    "StationCount",
+    "StationCounts",
+    "StationOpen",
+    "Tags",
+]
 
 
 class DeviceStatus(IntEnum):
@@ -24,21 +67,6 @@ class DeviceStatus(IntEnum):
     READY = 3
     DEGRADED = 4
     FAULT = 5
-
-
-class Gate(IntEnum):
-    """Gates that a memory may offer; ROT takes an angle about an axis."""
-
-    X = 0
-    Y = 1
-    Z = 2
-    H = 3
-    S = 4
-    RX = 5
-    RY = 6
-    RZ = 7
-    CNOT = 8
-    CZ = 9
 
 
 # --- commands ---------------------------------------------------------------------------
@@ -120,51 +148,6 @@ class StationClock:
     command: int
     link: LinkName
     cycle_ns: Duration
-
-
-@message(0xA4, Layer.DEVICE, Delivery.RELIABLE, stream="device")
-@record
-class MemoryMeasure:
-    """Measure the qubit in `slot` as `plan` says; it is gone afterwards. Ends in MemoryResult."""
-
-    device: str
-    command: int
-    slot: int
-    plan: BasisPlan
-
-
-@message(0xA5, Layer.DEVICE, Delivery.RELIABLE, stream="device")
-@record
-class MemoryGate:
-    """Apply a gate to one slot, or to two where `other` is given. Ends in Completed."""
-
-    device: str
-    command: int
-    gate: Gate
-    slot: int
-    other: int | None
-    angle: float
-
-
-@message(0xA6, Layer.DEVICE, Delivery.RELIABLE, stream="device")
-@record
-class MemoryMove:
-    """Move the state of `slot` to `target`, which was initialised before. Ends in Completed."""
-
-    device: str
-    command: int
-    slot: int
-    target: int
-
-
-@message(0xA7, Layer.DEVICE, Delivery.RELIABLE, stream="device")
-@record
-class MemoryInitialise:
-    """Prepare |0> in `slot`. Ends in Completed."""
-
-    device: str
-    command: int
-    slot: int
 
 
 @message(0xA8, Layer.DEVICE, Delivery.RELIABLE, stream="device")
@@ -263,19 +246,6 @@ class StationClicks:
     clicks: int
     tags_ps: tuple[Picoseconds, ...]
     age_ns: Duration
-
-
-@message(0xC4, Layer.DEVICE, Delivery.RELIABLE, stream="device")
-@record
-class MemoryResult:
-    """Terminal: axis and outcome; `held_ns` from the qubit's initialisation to the readout."""
-
-    device: str
-    command: int
-    slot: int
-    basis: Basis
-    outcome: int
-    held_ns: Duration
 
 
 @message(0xC5, Layer.DEVICE, Delivery.RELIABLE, stream="device")

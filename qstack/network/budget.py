@@ -45,12 +45,15 @@ class Operations:
 
     `keep`: probability that a two-qubit gate does what it should; otherwise both qubits are left
     fully mixed. `readout`: probability that an outcome is read right, the mean over 0 and 1,
-    which is exact here because outcomes are equally likely. `success`: of a whole swap.
+    which is exact here because outcomes are equally likely. `success`: of a whole swap. `turn`:
+    probability that the H of a Bell measurement does what it should; otherwise its qubit is left
+    fully mixed.
     """
 
     keep: float = 1.0
     readout: float = 1.0
     success: float = 1.0
+    turn: float = 1.0
 
 
 IDEAL = Operations()
@@ -117,9 +120,11 @@ def swap_factor(operations: Operations) -> Correlators:
 
     The mixing gate shrinks all by `keep`. A wrong first bit is a Z error and a wrong second bit
     an X error: each flips with ``1 - readout``, so X and Z shrink by ``2 r - 1``, Y by its square.
+    The H of the circuit acts on the qubit of the first bit alone: its `turn` shrinks X and Y.
     """
     bit = 2 * operations.readout - 1
-    return operations.keep * bit, operations.keep * bit * bit, operations.keep * bit
+    turned = operations.keep * operations.turn * bit
+    return turned, turned * bit, operations.keep * bit
 
 
 def swap(first: BellWeights, second: BellWeights, operations: Operations = IDEAL) -> BellWeights:

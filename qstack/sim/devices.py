@@ -139,6 +139,9 @@ class MemoryParameters:
 
     Gates are imperfect by depolarising. `two_qubit_fidelity` 1 and `coupled` empty mean that
     no two slots can be joined.
+
+    A memory with coupled slots takes MemoryBell: CNOT, H, and both readouts at once, so that it
+    lasts ``2 * gate_ns + readout_ns``. `swap_success`: probability that it gives a result.
     """
 
     communication: int
@@ -157,6 +160,12 @@ class MemoryParameters:
     readout_ns: Duration = 0
     readout: tuple[float, float] = (1.0, 1.0)
     coupled: tuple[tuple[int, int], ...] = ()
+    swap_success: float = 1.0
+
+    @property
+    def bell_ns(self) -> Duration:
+        """How long a Bell measurement lasts."""
+        return 2 * self.gate_ns + self.readout_ns
 
 
 @record
@@ -283,6 +292,7 @@ def memory_sheet(parameters: MemoryParameters) -> MemorySheet:
         move_fidelity=p.move_fidelity,
         readout_0=p.readout[0],
         readout_1=p.readout[1],
+        swap_success=p.swap_success,
     )
     return MemorySheet(
         p.communication,
@@ -301,6 +311,9 @@ def memory_sheet(parameters: MemoryParameters) -> MemorySheet:
         p.readout_ns,
         p.readout,
         p.coupled,
+        bell_measurement=bool(p.coupled),
+        bell_ns=p.bell_ns,
+        swap_success=p.swap_success,
     )
 
 

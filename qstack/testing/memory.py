@@ -8,6 +8,7 @@ from qstack.machine import Device, FromDevice
 from qstack.messages.devices import (
     EmitterArm,
     EmitterOutcome,
+    MemoryBell,
     MemoryGate,
     MemoryInitialise,
     MemoryMeasure,
@@ -31,6 +32,8 @@ def slots_of(command: Any) -> tuple[int, ...]:
             return (command.slot,)
         case MemoryMove():
             return (command.slot, command.target)
+        case MemoryBell():
+            return (command.slot, command.other)
         case MemoryGate():
             return (command.slot,) if command.other is None else (command.slot, command.other)
         case _:

@@ -25,6 +25,7 @@ from qstack.messages.devices import (
     EmitterArm,
     EmitterMeasure,
     Gate,
+    MemoryBell,
     MemoryGate,
     MemoryInitialise,
     MemoryMeasure,
@@ -161,11 +162,12 @@ def sim_memory() -> Bench:
         MemoryInitialise(name, 0, 1),
         MemoryGate(name, 0, Gate.H, 0, None, 0.0),
         MemoryMove(name, 0, 0, 2),
+        MemoryBell(name, 0, 0, 2),
         MemoryMeasure(name, 0, 2, PLAIN_Z),
         MemoryMeasure(name, 0, 0, PLAIN_Z),
     )
     setup = (MemoryInitialise(name, 0, 0), MemoryInitialise(name, 0, 2))
-    return Bench(name, make, setup, examples, unready=lambda: make().broken())
+    return Bench(name, make, setup, examples, unready=lambda: make().broken(), bell=(0, 2))
 
 
 def sim_analyser(station: str) -> Bench:
@@ -272,6 +274,7 @@ def bench_memory() -> Bench:
         MemoryInitialise("memory", 0, 1),
         MemoryGate("memory", 0, Gate.H, 0, None, 0.0),
         MemoryMove("memory", 0, 0, 2),
+        MemoryBell("memory", 0, 0, 1),
         MemoryMeasure("memory", 0, 0, PLAIN_Z),
     )
     return Bench("memory", lambda: EmulatedMemory("memory", Chance(2)), (), examples)

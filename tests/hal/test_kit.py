@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import attrs
 import pytest
 
-from qstack.hal.contract import Bench, ContractBroken, Session, begin, checks_for
+from qstack.hal.contract import (
+    Bench,
+    ContractBroken,
+    Session,
+    begin,
+    check_a_bell_measurement_agrees_with_gates,
+    checks_for,
+)
 from qstack.machine import Tick
 from qstack.messages.devices import (
     Abort,
     Aborted,
+    BellResult,
     Completed,
     EmitterArm,
     EmitterHeralded,
@@ -20,7 +29,7 @@ from qstack.messages.devices import (
 )
 from qstack.sim.devices import PLUGINS
 from qstack.units import Instant
-from tests.hal.benches import DEVICES
+from tests.hal.benches import DEVICES, sim_memory
 
 pytest_plugins = ["pytester"]
 
@@ -202,6 +211,62 @@ def test_a_planted_broken_device_is_caught_by_name(
 def test_a_device_that_works_although_it_is_not_ready_is_caught() -> None:
     found = breaches(bench_of(Emitter, NeverRefuses))
     assert set(found) == {"a_device_that_is_not_ready_rejects"}
+
+
+class Swapper:
+    """The simulated memory, whose Bell results are twisted by a subclass."""
+
+    def __init__(self) -> None:
+        self.memory = sim_memory().make()
+
+    @property
+    def deadline(self) -> Instant | None:
+        deadline: Instant | None = self.memory.deadline
+        return deadline
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        events = self.memory.handle(event, now)
+        return [self.twist(e) if isinstance(e, BellResult) else e for e in events]
+
+    def twist(self, result: BellResult) -> BellResult:
+        return result
+
+
+class OtherBits(Swapper):
+    """Its bits are the other way round."""
+
+    def twist(self, result: BellResult) -> BellResult:
+        bell = result.bell or 0
+        return attrs.evolve(result, bell=(bell & 1) << 1 | bell >> 1)  # type: ignore[misc]  # a record
+
+
+class Keeper(Swapper):
+    """It keeps the qubits: a slot can be read afterwards."""
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        events = super().handle(event, now)
+        if any(isinstance(e, Rejected) and "no qubit" in e.reason for e in events):
+            return [Completed("memory-a", event.command)]
+        return events
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        (Swapper, ""),
+        (OtherBits, "Bell state 1 of slots 0 and 2 was read 0 times of 24"),
+        (Keeper, r"MemoryMeasure.* came to Completed"),
+    ],
+)
+def test_a_memory_whose_bell_measurement_differs_from_its_gates_is_caught(
+    kind: type[Swapper], words: str
+) -> None:
+    bench = attrs.evolve(sim_memory(), make=kind)  # type: ignore[misc]  # a record
+    if not words:
+        check_a_bell_measurement_agrees_with_gates(bench)
+        return
+    with pytest.raises(ContractBroken, match=words):
+        check_a_bell_measurement_agrees_with_gates(bench)
 
 
 def test_a_setup_that_the_device_does_not_take_is_an_error_of_the_bench() -> None:

@@ -18,9 +18,12 @@ from qstack.hal.server import Commanded, OwnerGone, Reported
 from qstack.machine import TICK, Up
 from qstack.messages.devices import (
     Abort,
+    BellResult,
     Completed,
     DetectorOpen,
     Faulted,
+    MemoryBell,
+    MemoryInitialise,
     Rejected,
     StationClicks,
     StationClock,
@@ -30,7 +33,15 @@ from qstack.messages.devices import (
 from qstack.sim.heap import WORLD
 from qstack.testing import terms
 from qstack.units import Chance
-from tests.hal.benches import CYCLE, LONG, OPEN, WINDOW_PS, example_module, replay
+from tests.hal.benches import (
+    CYCLE,
+    LONG,
+    OPEN,
+    WINDOW_PS,
+    example_module,
+    replay,
+    sim_memory,
+)
 from tests.hal.test_replay import drain
 from tests.whole.rig import Rig
 
@@ -69,6 +80,33 @@ def test_one_seed_gives_one_history_of_faults() -> None:
     plan = FaultPlan(late=0.3, late_ns=2_500, dropped=0.2, faulted=0.001)
     first, second, other = (opened(Faults(tagger(), plan, Chance(seed))) for seed in (1, 1, 2))
     assert first == second != other
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        FaultPlan(late=1.0, late_ns=2_500),
+        FaultPlan(dropped=1.0),
+        FaultPlan(faulted=1.0),
+    ],
+)
+def test_a_bell_result_comes_late_or_as_a_fault_but_is_never_lost(plan: FaultPlan) -> None:
+    memory = sim_memory().make()
+    for number, slot in ((1, 0), (2, 2)):
+        memory.handle(MemoryInitialise("memory-a", number, slot), 0)
+    begun = drain(memory)[-1][0]
+    faults = Faults(memory, plan, Chance(1))
+    seen = [(begun, body) for body in faults.handle(MemoryBell("memory-a", 3, 0, 2), begun)]
+    seen += drain(faults)
+    ((at, result),) = seen
+    if plan.faulted:
+        assert result == Faulted("memory-a", 3, "injected fault")
+    else:
+        assert isinstance(result, BellResult)
+        # |00>: the sign of ZZ is certain. Held since the beginning, through both gates.
+        assert result.bell in (0, 1)
+        assert (result.held_ns, result.other_held_ns) == (begun + 1_000, begun + 1_000)
+    assert at == begun + 2 * 500 + 900 + plan.late_ns
 
 
 def test_dropped_reports_are_counted_and_the_terminal_event_is_not_among_them() -> None:

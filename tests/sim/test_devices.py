@@ -87,6 +87,13 @@ def test_sheets_repeat_the_parameters() -> None:
     assert memory.coupled == ((0, 2),)
 
 
+def test_a_memory_with_coupled_slots_offers_bell_measurements_of_two_gates_and_a_readout() -> None:
+    coupled = MemoryParameters(2, gate_ns=300, readout_ns=700, coupled=((0, 1),), swap_success=0.5)
+    sheet = memory_sheet(coupled)
+    assert (sheet.bell_measurement, sheet.bell_ns, sheet.swap_success) == (True, 1_300, 0.5)
+    assert not memory_sheet(MemoryParameters(2)).bell_measurement
+
+
 def test_the_two_detectors_differ_in_resolving_numbers() -> None:
     assert not detector_sheet(DetectorParameters(0.9)).number_resolving
     assert detector_sheet(NumberResolvingParameters(0.9)).number_resolving
@@ -109,6 +116,7 @@ def test_an_analyser_accepts_all_that_its_measurement_heralds_unless_told() -> N
         MemoryParameters(1, coupled=((0, 1),)),
         MemoryParameters(1, readout=(1.1, 1.0)),
         MemoryParameters(1, equilibrium=-0.1),
+        MemoryParameters(1, swap_success=1.1),
     ],
 )
 def test_a_memory_that_cannot_be_is_a_configuration_error(parameters: MemoryParameters) -> None:

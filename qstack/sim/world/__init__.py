@@ -11,7 +11,8 @@ reports device events. Rooms:
   losses and tables, from :mod:`~.optics` and :mod:`~.pair_tables`;
 - :mod:`~.skews`: hardware that is ahead of the network's timing, or behind it;
 - :mod:`~.recovery`: detectors that remember; :mod:`~.counting`: attempts, singles, heralds;
-- :mod:`~.memories`: slots, decay, gates, readout; :mod:`~.registers`: joint states;
+- :mod:`~.memories`: slots, decay, gates, readout; :mod:`~.bell_measurement`: a swap in one step;
+  :mod:`~.registers`: joint states;
 - :mod:`~.peek`: for checkers of global truth alone.
 
 Attempts are independent, and skipped ahead, unless detectors carry a dead time or afterpulses

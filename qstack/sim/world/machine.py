@@ -17,6 +17,7 @@ from qstack.messages.devices import (
     EmitterArm,
     EmitterMeasure,
     Faulted,
+    MemoryBell,
     MemoryGate,
     MemoryInitialise,
     MemoryMeasure,
@@ -133,7 +134,7 @@ class World:
         match command:
             case EmitterArm():
                 link_commands.arm(hall, owner, command)
-            case MemoryMeasure() | MemoryGate() | MemoryMove() | MemoryInitialise():
+            case MemoryMeasure() | MemoryGate() | MemoryMove() | MemoryInitialise() | MemoryBell():
                 self._on_memory(owner, command)
             case EmitterMeasure():
                 link_commands.measure(hall, owner, command)
@@ -153,7 +154,7 @@ class World:
     def _on_memory(
         self,
         owner: NodeName,
-        command: MemoryMeasure | MemoryGate | MemoryMove | MemoryInitialise,
+        command: MemoryMeasure | MemoryGate | MemoryMove | MemoryInitialise | MemoryBell,
     ) -> None:
         hall = self._hall
         memory = hall.memories.get(command.device)
@@ -168,6 +169,8 @@ class World:
                 memory_commands.move(hall, owner, memory, command)
             case MemoryInitialise():
                 memory_commands.initialise(hall, owner, memory, command)
+            case MemoryBell():
+                memory_commands.bell(hall, owner, memory, command)
             case _:
                 assert_never(command)
 

@@ -12,12 +12,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from math import sqrt
 
+from qstack.bell import BellIndex
 from qstack.machine import record
 from qstack.messages.common import Basis, BasisPlan
 from qstack.messages.devices import Gate
 from qstack.sim.devices import MemoryParameters
 from qstack.sim.states import Decay, keep_from_fidelity
 from qstack.sim.world import axes
+from qstack.sim.world.bell_measurement import (
+    During,
+    Effects,
+    Quality,
+    bell_means,
+    collapse,
+    effects,
+)
 from qstack.sim.world.registers import (
     Axis,
     Qubit,
@@ -48,6 +57,15 @@ class Read:
     done: Instant
 
 
+@record
+class BellRead:
+    """What a Bell measurement gave: its index or None, the ages of both qubits, its end."""
+
+    bell: BellIndex | None
+    held_ns: tuple[Duration, Duration]
+    done: Instant
+
+
 class Memory:
     """The slots of one memory device. `attempts_until(instant)` counts attempts beside it."""
 
@@ -74,6 +92,10 @@ class Memory:
         self._one = keep_from_fidelity(p.gate_fidelity, 1)
         self._two = keep_from_fidelity(p.two_qubit_fidelity, 2)
         self._move = keep_from_fidelity(p.move_fidelity, 1)
+        self._quality = Quality(self._two, self._one, p.readout)
+        # What a Bell measurement sees is always the same where nothing decays meanwhile.
+        self._steady = not (self._decays and p.gate_ns)
+        self._effects = effects(self._quality, During())
 
     # --- what lives in the slots ---------------------------------------------------------
 
@@ -188,6 +210,53 @@ class Memory:
         for slot in slots:
             self._busy[slot] = start + self.parameters.gate_ns
         return start + self.parameters.gate_ns
+
+    def bell(self, slot: int, other: int, now: Instant) -> BellRead:
+        """Measure two slots in the Bell basis; both qubits are gone afterwards.
+
+        As CNOT, H on `slot`, and readouts of both that begin together, all with this memory's
+        noise and decay (attempts beside it from now on are not counted). Both far ends are left
+        in the mean over what was misread: their exact state for who knows the index read.
+        """
+        p = self.parameters
+        start = max(now, self.free_from(slot, other))
+        shown = start + 2 * p.gate_ns
+        done = self._busy[slot] = self._busy[other] = start + p.bell_ns
+        one, two = self.qubits.pop(slot), self.qubits.pop(other)
+        held = one.age(shown), two.age(shown)
+        if p.swap_success < 1.0 and self._chance.uniform() >= p.swap_success:
+            drop(one)
+            drop(two)
+            return BellRead(None, held, done)
+        self.settle(one, start)
+        self.settle(two, start)
+        seen = self._effects if self._steady else self._effects_on(one, start)
+        index, probability = self._drawn(seen, bell_means(one, two))
+        collapse(one, two, seen[index], probability)
+        return BellRead(index, held, done)
+
+    def _effects_on(self, one: Qubit, start: Instant) -> Effects:
+        """What a Bell measurement sees of qubits that decay while its gates last."""
+        law, first = self._law, start - one.since
+        middle = first + self.parameters.gate_ns
+        end = middle + self.parameters.gate_ns
+        flat = law.dephasing(first, middle) * sqrt(1.0 - law.relaxation(first, middle))
+        stay = 1.0 - law.relaxation(middle, end)
+        both = 1.0 - law.relaxation(first, end)
+        return effects(self._quality, During(flat, stay, both, self._rest))
+
+    def _drawn(self, seen: Effects, means: tuple[float, float, float]) -> tuple[BellIndex, float]:
+        """Draw what is read; returns it and its probability."""
+        zz, xx, yy = means
+        chances = [(i + z * zz + x * xx + y * yy) / 4.0 for i, z, x, y in seen]
+        left = self._chance.uniform()
+        for index, probability in enumerate(chances):
+            left -= probability
+            if left < 0.0:
+                return index, probability
+        # All four sum to one but for rounding.
+        likely = max(range(4), key=chances.__getitem__)
+        return likely, chances[likely]
 
     def move(self, slot: int, target: int, now: Instant) -> Instant:
         """Move the state of `slot` to `target`; returns when it is done."""

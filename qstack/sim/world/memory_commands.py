@@ -1,9 +1,11 @@
-"""Commands for memories: measure, gate, move, initialise."""
+"""Commands for memories: measure, gate, move, initialise, Bell measurement."""
 
 from __future__ import annotations
 
 from qstack.messages.devices import (
+    BellResult,
     Completed,
+    MemoryBell,
     MemoryGate,
     MemoryInitialise,
     MemoryMeasure,
@@ -32,11 +34,10 @@ def gate(hall: Hall, owner: NodeName, memory: Memory, command: MemoryGate) -> No
     if two != (other is not None):
         raise Refused(f"{command.gate.name} takes {'two slots' if two else 'one slot'}")
     slots: tuple[int, ...] = (command.slot,)
-    _need(memory, command.slot)
-    if other is not None:
-        _need(memory, other)
-        if not memory.joined(command.slot, other):
-            raise Refused(f"slots {command.slot} and {other} are not coupled")
+    if other is None:
+        _need(memory, command.slot)
+    else:
+        _need_both(memory, command.slot, other)
         slots = (command.slot, other)
     done = memory.gate(command.gate, slots, command.angle, hall.now)
     _complete(hall, owner, command, done)
@@ -44,10 +45,7 @@ def gate(hall: Hall, owner: NodeName, memory: Memory, command: MemoryGate) -> No
 
 def move(hall: Hall, owner: NodeName, memory: Memory, command: MemoryMove) -> None:
     """Move a state to another slot."""
-    _need(memory, command.slot)
-    _need(memory, command.target)
-    if not memory.joined(command.slot, command.target):
-        raise Refused(f"slots {command.slot} and {command.target} are not coupled")
+    _need_both(memory, command.slot, command.target)
     _complete(hall, owner, command, memory.move(command.slot, command.target, hall.now))
 
 
@@ -60,10 +58,26 @@ def initialise(hall: Hall, owner: NodeName, memory: Memory, command: MemoryIniti
     _complete(hall, owner, command, memory.initialise(command.slot, hall.now))
 
 
+def bell(hall: Hall, owner: NodeName, memory: Memory, command: MemoryBell) -> None:
+    """Measure two slots in the Bell basis."""
+    slot, other = command.slot, command.other
+    _need_both(memory, slot, other)
+    found = memory.bell(slot, other, hall.now)
+    body = BellResult(command.device, command.command, slot, other, found.bell, *found.held_ns)
+    hall.end_at(found.done, owner, body)
+
+
 def _complete(
     hall: Hall, owner: NodeName, command: MemoryGate | MemoryMove | MemoryInitialise, at: int
 ) -> None:
     hall.end_at(at, owner, Completed(command.device, command.command))
+
+
+def _need_both(memory: Memory, one: int, other: int) -> None:
+    _need(memory, one)
+    _need(memory, other)
+    if not memory.joined(one, other):
+        raise Refused(f"slots {one} and {other} are not coupled")
 
 
 def _need(memory: Memory, slot: int) -> None:
