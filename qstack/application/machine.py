@@ -48,13 +48,15 @@ from qstack.messages.devices import (
 )
 from qstack.messages.link import LinkRequest
 from qstack.network.service import (
+    FIRST_LABEL,
     NetworkCancel,
     NetworkCreate,
     NetworkListen,
     RequestAccepted,
+    RequestIds,
 )
 from qstack.physical.slots import Slots
-from qstack.units import BootId, Instant, NodeName
+from qstack.units import Instant, NodeName
 
 MOST_ENDED = 1_024
 """So many requests that have ended are remembered, for pairs of theirs that expire later."""
@@ -111,10 +113,10 @@ class Application:
     """
 
     def __init__(
-        self, node: NodeName, boot: BootId, memory: str, slots: Slots, commands: CommandIds
+        self, node: NodeName, requests: RequestIds, memory: str, slots: Slots, commands: CommandIds
     ) -> None:
         self.node = node
-        self._boot = boot
+        self._requests = requests
         self._memory = memory
         self._slots = slots
         self._commands = commands
@@ -123,7 +125,6 @@ class Application:
         self._user_of: dict[RequestId, NodeName] = {}
         self._ended: dict[RequestId, NodeName] = {}
         self._work: dict[int, _Work] = {}
-        self._requests_made = 0
         self.counters = {"requests": 0, "pairs": 0, "outcomes": 0, "expired": 0, "unclaimed": 0}
 
     @property
@@ -195,9 +196,8 @@ class Application:
         plans: tuple[BasisPlan, BasisPlan, int | None],
     ) -> list[Action]:
         terms: Terms = message.terms
-        self._requests_made += 1
         self.counters["requests"] += 1
-        request = RequestId(self.node, self._boot, self._requests_made)
+        request = self._requests.next()
         self._users[user].requests.add(request)
         self._user_of[request] = user
         store = False if isinstance(message, CreateMeasure) else message.store
@@ -216,6 +216,11 @@ class Application:
             *plans,
         )
         created = Send(user, Created(message.reference, request))
+        if not 0 <= terms.purpose < FIRST_LABEL:
+            reason = f"{self.node}: purpose {terms.purpose} is not between 0 and {FIRST_LABEL - 1}"
+            ended = RequestEnded(request, ErrorCode.CREATE, reason, 0)
+            self._forget(request)
+            return [created, Send(user, ended)]
         return [created, Down(NetworkCreate(terms.remote, wanted))]
 
     def _cancel(self, user: NodeName, message: Cancel) -> list[Action]:
@@ -229,6 +234,9 @@ class Application:
         purpose, reference = message.purpose, message.reference
         holder = self._listener.get(purpose)
         if isinstance(message, Listen):
+            if not 0 <= purpose < FIRST_LABEL:
+                reason = f"purpose {purpose} is not between 0 and {FIRST_LABEL - 1}"
+                return [self._refusal(user, reference, reason)]
             if holder is not None and holder != user:
                 reason = f"purpose {purpose} is taken by {holder}"
                 return [self._refusal(user, reference, reason, ErrorCode.NO_RESOURCES)]

@@ -125,4 +125,8 @@ def _model(sheet: MemorySheet) -> MemoryModel:
         gate_ns=sheet.gate_ns,
         gate_fidelity=sheet.gate_fidelity,
         readout=sheet.readout,
+        bell_measurement=sheet.bell_measurement,
+        two_qubit_fidelity=sheet.two_qubit_fidelity,
+        swap_success=sheet.swap_success,
+        coupled=sheet.coupled,
     )

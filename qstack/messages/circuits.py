@@ -148,7 +148,7 @@ class CircuitComplete:
 class CircuitClosed:
     """Upstream: the tail-end is through with the request; `pairs` are all that it delivered.
 
-    Pairs carry the head-end's id. Those that were confirmed before are left out.
+    Pairs carry the head-end's id; those that it told of by CircuitDelivered are left out.
     """
 
     circuit: CircuitId
@@ -177,8 +177,7 @@ class CircuitTrack:
     `weights` its errors I, Z, X, Y relative to it, but for the wait of the halves at the two ends.
     `doubt`: by how much the fidelity may be lower, from the intervals of the links. `age_ns`: how
     long the origin's half had waited since its link delivered it. `request`: whom the head-end
-    gives the pair to; None from the tail-end. `delivered`: pairs, by the head-end's id, that the
-    sending end has delivered since its last track.
+    gives the pair to; None from the tail-end.
     """
 
     circuit: CircuitId
@@ -189,7 +188,6 @@ class CircuitTrack:
     doubt: float
     age_ns: Duration
     request: RequestId | None
-    delivered: tuple[PairId, ...]
 
 
 @message(0x4D, Layer.NETWORK, Delivery.RELIABLE)
@@ -203,6 +201,18 @@ class CircuitExpire:
     circuit: CircuitId
     at: PairId
     reason: str
+
+
+@message(0x4F, Layer.NETWORK, Delivery.RELIABLE, bulk=True)
+@record
+class CircuitDelivered:
+    """Either way: pairs, by the head-end's id, that the sending end has delivered.
+
+    What an end has delivered and was not told of by the other end is void if the circuit breaks.
+    """
+
+    circuit: CircuitId
+    pairs: tuple[PairId, ...]
 
 
 @message(0x4E, Layer.NETWORK, Delivery.RELIABLE)

@@ -112,7 +112,7 @@ class PairInfo:
     `goodness` is the fidelity to Bell state `bell` that the link stands for, with its lower
     bound `goodness_low`, estimated for `age_ns` after the emission. `horizon_ns` is the time
     from delivery after which no EXPIRE can follow. `origin` is true at the requester. `hops`: over
-    so many links. Of an end-to-end pair `pair` is the head-end's, and the age is the head-end half's.
+    so many links; a pair over several has the id and the age of its half at the head-end.
     """
 
     pair: PairId

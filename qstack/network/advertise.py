@@ -12,10 +12,10 @@ from collections.abc import Iterable, Sequence
 from qstack.bell import BellWeights
 from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric
 from qstack.network.budget import (
+    Operations,
     Storage,
     correlators,
     fading,
-    keep_of,
     relative,
     together,
     weights_of,
@@ -86,29 +86,30 @@ def link_metric(
 def node_metric(
     models: Sequence[MemoryModel],
     memories: tuple[int, int],
-    two_qubit_fidelity: float,
+    operations: Operations,
     *,
+    swaps: bool,
     trust: int = 0,
     draining: bool = False,
 ) -> NodeMetric:
     """Return what a node says of itself: of several memories the worst of each.
 
     `models` of its ends of links; `memories`: (communication, storage) qubits. It swaps if it has
-    two links. `two_qubit_fidelity` is the datasheet's average gate fidelity.
+    two links, and its memory can.
     """
-    readout = min((sum(model.readout) / 2 for model in models), default=1.0)
     exponents = [model.exponent for model in models]
     return NodeMetric(
-        swaps=len(models) > 1,
+        swaps=swaps,
         trust=trust,
         draining=draining,
         memories=memories,
         t1_ns=_shortest(model.t1_ns for model in models),
         t2_ns=_shortest(model.t2_ns for model in models),
         exponent=min(exponents, default=1.0),
-        keep=keep_of(two_qubit_fidelity, 2),
-        readout=readout,
-        success=1.0,
+        keep=operations.keep,
+        readout=operations.readout,
+        success=operations.success,
+        turn=operations.turn,
     )
 
 

@@ -20,6 +20,7 @@ from qstack.messages.circuits import (
     CircuitAnswer,
     CircuitClosed,
     CircuitComplete,
+    CircuitDelivered,
     CircuitExpire,
     CircuitForward,
     CircuitId,
@@ -65,7 +66,7 @@ Settled = Callable[[Place, Verdict | None], None]
 
 
 class Circuits:
-    """All circuits of one node. `settled` hears, at the head-end, how an install or a life ended."""
+    """All circuits of one node. `settled` hears at the head-end how an install or a life ended."""
 
     def __init__(self, desk: Desk, reservations: Reservations, settled: Settled) -> None:
         self._desk = desk
@@ -126,7 +127,7 @@ class Circuits:
         self._desk.send(place.neighbour(Side.DOWN), CircuitForward(circuit, request))
 
     def steer(self, member: Member) -> None:
-        """Ask the link for pairs while a request wants them; give back what waits when none does."""
+        """Ask the link for pairs while a request wants them, and give back what waits if not."""
         part = member.part
         if type(part) is not Head or member.supply is None:
             return
@@ -153,8 +154,7 @@ class Circuits:
         place = _place_of(message, self._desk.node, peer)
         if message.circuit in self._members:
             raise RemoteProtocolError(f"circuit {message.circuit} is here already")
-        swaps = self._desk.parameters.sheet is not None
-        verdict = self._reservations.consider(place, swaps=swaps)
+        verdict = self._reservations.consider(place, swaps=self._desk.swaps)
         if verdict is not None:
             refused = CircuitRefused(place.id, self._desk.node, verdict.code, verdict.reason)
             self._desk.send(peer, refused)
@@ -250,7 +250,7 @@ class Circuits:
         if side is None:
             raise RemoteProtocolError(f"{peer} is no neighbour on circuit {message.circuit}")
         match message:
-            case CircuitTrack() | CircuitExpire() | CircuitRelease():
+            case CircuitTrack() | CircuitExpire() | CircuitDelivered() | CircuitRelease():
                 self._either_way(member, side, message)
             case _ if side is Side.DOWN:
                 self._from_below(member, message)
@@ -258,9 +258,15 @@ class Circuits:
                 self._from_above(member, message)
 
     def _either_way(self, member: Member, side: Side, message: Any) -> None:
-        part = member.part
+        part, place = member.part, member.place
         if type(message) is CircuitRelease:
             self._take_down(member, message.code, message.reason, tell=(side.other,))
+            return
+        if type(message) is CircuitDelivered:
+            if isinstance(part, Head | Tail):
+                part.confirmed(message.pairs)
+            else:
+                self._desk.send(place.neighbour(side.other), message)
             return
         if message.at.link != member.place.link(side):
             raise RemoteProtocolError(f"{message.at} is no pair of link {member.place.link(side)}")
@@ -395,7 +401,7 @@ class Circuits:
             self.steer(member)
 
     def ended(self, request: RequestId, failed: tuple[ErrorCode, str] | None) -> None:
-        """A link request of a circuit ended; if it failed though it is wanted, so has the circuit."""
+        """A link request of a circuit ended; if it failed though it is wanted, so has all of it."""
         circuit, side = self._desk.owned[request]
         member = self._members.get(circuit)
         if member is None or side is Side.UP or member.supply is None:

@@ -169,6 +169,7 @@ class Demand:
 
     def _begin(self, plan: _Plan) -> None:
         """Look for a way, and begin to install it; decline the requests where there is none."""
+        verdict = Verdict(ErrorCode.NO_RESOURCES, "no circuit was admitted")
         while plan.tries <= TRIES:
             found = self._course(plan)
             if isinstance(found, Verdict):
@@ -178,9 +179,10 @@ class Demand:
             circuit = CircuitId(self._desk.node, self._desk.boot, self._made)
             install = self._install(circuit, found)
             self._plans[circuit] = plan
-            verdict = self.circuits.install(install)
-            if verdict is None:
+            refused = self.circuits.install(install)
+            if refused is None:
                 return
+            verdict = refused
             del self._plans[circuit]
             plan.avoid |= {install.legs[0].link}
             plan.tries += 1
@@ -286,9 +288,9 @@ class Demand:
     def conclude(self) -> None:
         """After each step: circuits that have no request any more begin to rest."""
         for circuit, plan in self._plans.items():
-            if plan.idle_until is None and not plan.waiting and self._is_ready(circuit):
-                if not self._orders(circuit):
-                    self._rest(circuit, plan)
+            wanted = plan.waiting or plan.idle_until is not None
+            if not wanted and self._is_ready(circuit) and not self._orders(circuit):
+                self._rest(circuit, plan)
 
     # --- time and users --------------------------------------------------------------------------
 

@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 
 from qstack.bell import BellWeights
 from qstack.hal.commands import CommandIds
-from qstack.hal.memory import MemorySheet
 from qstack.machine import Action, Device, Down, Note, Send, Up, record
 from qstack.messages.circuits import CircuitId
 from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
@@ -26,7 +25,8 @@ from qstack.network.budget import (
     weights_of,
 )
 from qstack.network.places import Side
-from qstack.physical.service import LinkParameters
+from qstack.network.service import RequestIds
+from qstack.physical.service import LinkParameters, MemoryModel
 from qstack.physical.slots import Owner, Slots
 from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, LinkName, NodeName
 
@@ -37,14 +37,13 @@ ROOM = "network"
 class NetworkParameters:
     """What a node's network layer is told. Durations in lab ns.
 
-    `memory` is the device whose qubits it swaps and `sheet` its datasheet, None for a node that
-    cannot. `trust` as the operator judges the node. A circuit is forgotten `lease_ns` after the
-    last word of its head-end, which keeps one without requests for `idle_ns`.
+    `memory` is the device whose qubits it swaps; a node whose memory cannot do that stands at ends
+    only. `trust` as the operator judges the node. A circuit is forgotten `lease_ns` after the last
+    word of its head-end, which keeps one without requests for `idle_ns`.
     """
 
     links: tuple[LinkParameters, ...]
     memory: str = ""
-    sheet: MemorySheet | None = None
     trust: int = 0
     lease_ns: Duration = 30 * SECOND
     idle_ns: Duration = 500 * MILLISECOND
@@ -76,20 +75,6 @@ class Half:
 
 
 Answer: TypeAlias = Callable[[Any], None]
-
-
-class RequestIds:
-    """Hands out the numbers of a node's own requests, starting at 1: one counter per life."""
-
-    __slots__ = ("_boot", "_last", "_node")
-
-    def __init__(self, node: NodeName, boot: BootId) -> None:
-        self._node, self._boot, self._last = node, boot, 0
-
-    def next(self) -> RequestId:
-        """Return an id that was never given before."""
-        self._last += 1
-        return RequestId(self._node, self._boot, self._last)
 
 
 class Desk:
@@ -126,10 +111,19 @@ class Desk:
         self._answers: dict[int, Answer] = {}
         self._actions: list[Action] = []
         self._errors: dict[tuple[LinkName, str, int, Duration], tuple[float, float, float]] = {}
-        sheet = parameters.sheet
-        self.operations = IDEAL if sheet is None else operations_of(sheet)
+        models = [link.end(node).model for link in parameters.links]
+        self.model = models[0] if models else None
+        """The node's memory as the stack believes it to be; all its links have the same."""
+        self.operations = IDEAL if self.model is None else operations_of(self.model)
         self.swapping = swap_factor(self.operations)
-        self._coupled = frozenset() if sheet is None else frozenset(map(frozenset, sheet.coupled))
+        pairs = () if self.model is None else self.model.coupled
+        self._coupled = frozenset(frozenset(pair) for pair in pairs)
+
+    @property
+    def swaps(self) -> bool:
+        """Whether this node can stand between the ends of a circuit."""
+        able = self.model is not None and self.model.bell_measurement
+        return able and bool(self._coupled) and len(self.links) > 1
 
     # --- actions ---------------------------------------------------------------------------
 
@@ -235,9 +229,14 @@ def eternal(node: NodeName) -> Storage:
     return ETERNAL
 
 
-def operations_of(sheet: MemorySheet) -> Operations:
-    """Return how well a memory of this datasheet swaps, as budgets and tracks reckon."""
-    return Operations(keep_of(sheet.two_qubit_fidelity, 2), sum(sheet.readout) / 2)
+def operations_of(model: MemoryModel) -> Operations:
+    """Return how well a memory swaps, as budgets and tracks reckon."""
+    return Operations(
+        keep_of(model.two_qubit_fidelity, 2),
+        sum(model.readout) / 2,
+        model.swap_success,
+        keep_of(model.gate_fidelity, 1),
+    )
 
 
 def faded(storage: Storage, before_ns: Duration, after_ns: Duration) -> Correlators:

@@ -21,6 +21,7 @@ from qstack.messages.circuits import (
     CircuitAnswer,
     CircuitClosed,
     CircuitComplete,
+    CircuitDelivered,
     CircuitExpire,
     CircuitOutcome,
     CircuitStop,
@@ -33,6 +34,8 @@ from qstack.network.finishing import Finisher, Local
 from qstack.network.orders import Broken, Declined, Finished, Halted, Order, OrderState, Taken
 from qstack.network.places import Gone, Ledger, Place, Side
 
+TOLD_AT_ONCE = 8
+"""After so many deliveries an end tells the other of them."""
 MOST_DELIVERED = 1_024
 """So many delivered pairs an end remembers, for expiries that come later."""
 
@@ -71,8 +74,6 @@ class End:
 
     def tracked(self, track: CircuitTrack) -> None:
         """The other end's word came along the circuit, by one of the pairs of this end's link."""
-        for pair in track.delivered:
-            self._confirm(pair)
         if track.at in self._delivered:
             return
         local = self._local.get(track.at)
@@ -123,7 +124,6 @@ class End:
         half, place = local.half, self._place
         waited = self._desk.waited(place.link(self._side), half)
         weights = weights_of(together(correlators(half.weights), waited))
-        fresh, self._fresh = tuple(pair for _, pair in self._fresh), []
         track = CircuitTrack(
             place.id,
             half.pair,
@@ -133,7 +133,6 @@ class End:
             half.doubt,
             half.age_ns + self._desk.now - half.ready_at,
             request,
-            fresh,
         )
         self._desk.send(place.neighbour(self._side), track)
 
@@ -185,7 +184,7 @@ class End:
             identity = local.info.pair
             order.delivered += 1
             order.unconfirmed[identity] = None
-            self._fresh.append((order.wanted.id, identity))
+            self._tell_of(order.wanted.id, identity)
             self._remember(pair, order.wanted.id, identity)
         if order is not None:
             self._progress(order)
@@ -193,14 +192,24 @@ class End:
     def _progress(self, order: Order) -> None:
         """A pair of this request was delivered or lost."""
 
+    def _tell_of(self, request: RequestId, identity: PairId) -> None:
+        """Let the other end know, now and then, what was delivered here."""
+        self._fresh.append((request, identity))
+        if len(self._fresh) >= TOLD_AT_ONCE and not self._over:
+            pairs, self._fresh = tuple(pair for _, pair in self._fresh), []
+            place = self._place
+            self._desk.send(place.neighbour(self._side), CircuitDelivered(place.id, pairs))
+
     def _remember(self, pair: PairId, request: RequestId, identity: PairId) -> None:
         self._delivered[pair] = (request, identity)
         if len(self._delivered) > MOST_DELIVERED:
             del self._delivered[next(iter(self._delivered))]
 
-    def _confirm(self, identity: PairId) -> None:
+    def confirmed(self, pairs: tuple[PairId, ...]) -> None:
+        """The other end delivered these pairs too."""
         for order in self.orders.values():
-            order.unconfirmed.pop(identity, None)
+            for identity in pairs:
+                order.unconfirmed.pop(identity, None)
 
     # --- what is lost ------------------------------------------------------------------------
 

@@ -32,8 +32,8 @@ class Local:
     """A half at an end of a circuit. `track` is what the other end sent for it.
 
     `busy`: a device works on it. `void`: why nothing will come of it, if so. `prepared`: basis and
-    outcome of the head-end, for PREPARE. `info` once it is to be delivered. `tracked`: the other end
-    was told of it.
+    outcome of the head-end, for PREPARE. `info` once it is to be delivered. `tracked`: the other
+    end was told of it.
     """
 
     half: Half

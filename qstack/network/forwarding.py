@@ -184,7 +184,6 @@ class Between:
             track.doubt + fate.doubt,
             track.age_ns,
             track.request,
-            track.delivered,
         )
         self._desk.send(self._place.neighbour(side.other), passed)
 

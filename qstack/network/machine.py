@@ -315,14 +315,14 @@ class Network:
             return
         self._offers_made = made
         parameters = self.desk.parameters
-        sheet = parameters.sheet
         ends = [link.end(self.node) for link in parameters.links]
         communication = {slot for end in ends for slot in end.communication}
         storage = {slot for end in ends for slot in end.storage}
         node = node_metric(
             [end.model for end in ends],
             (len(communication), len(storage)),
-            1.0 if sheet is None else sheet.two_qubit_fidelity,
+            self.desk.operations,
+            swaps=self.desk.swaps,
             trust=parameters.trust,
             draining=self.reservations.draining,
         )

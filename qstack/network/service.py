@@ -18,10 +18,24 @@ from qstack.messages.application import (
 )
 from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
-from qstack.units import NodeName
+from qstack.units import BootId, NodeName
 
 FIRST_LABEL = 1 << 32
 """Purposes from here on are labels of circuits: users' are below."""
+
+
+class RequestIds:
+    """Hands out the numbers of a node's own requests, starting at 1: one counter per life."""
+
+    __slots__ = ("_boot", "_last", "_node")
+
+    def __init__(self, node: NodeName, boot: BootId) -> None:
+        self._node, self._boot, self._last = node, boot, 0
+
+    def next(self) -> RequestId:
+        """Return an id that was never given before."""
+        self._last += 1
+        return RequestId(self._node, self._boot, self._last)
 
 
 @record

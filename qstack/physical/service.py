@@ -23,6 +23,8 @@ class MemoryModel:
     Coherence after t: ``exp(-(t / t2_ns) ** exponent)``; populations relax with `t1_ns`.
     `readout` are the probabilities to read 0 and 1 right. Fidelities are averages over pure
     input states: a depolarising map of fidelity f keeps ``2 f - 1`` of a correlator.
+    `bell_measurement`: it takes MemoryBell, on the pairs of slots in `coupled`, and gives an index
+    with probability `swap_success`.
     """
 
     t1_ns: Duration
@@ -33,6 +35,10 @@ class MemoryModel:
     gate_ns: Duration
     gate_fidelity: float
     readout: tuple[float, float]
+    bell_measurement: bool = False
+    two_qubit_fidelity: float = 1.0
+    swap_success: float = 1.0
+    coupled: tuple[tuple[int, int], ...] = ()
 
 
 @record

@@ -32,7 +32,16 @@ from qstack.messages.devices import (
     Calibration,
     DeviceState,
 )
-from qstack.network.machine import Network, OnLink
+from qstack.messages.wire import KIND_OF, Layer
+from qstack.network.machine import (
+    FromPeer,
+    LinkSeen,
+    Network,
+    NetworkParameters,
+    OnLink,
+    PeerGone,
+    PeerThere,
+)
 from qstack.physical.events import SLOTS_CHANGED
 from qstack.physical.machine import (
     NodePhysical,
@@ -81,10 +90,12 @@ class EndNode:
             self.link[link.name] = Link(
                 link, self.name, self.slots, commands, chance.fork(f"link/{link.name}")
             )
-        remotes = [(link.name, link.other(self.name).node) for link in parameters.links]
-        self.network = Network(self.name, remotes, self.slots)
+        across = NetworkParameters(parameters.links, parameters.memory)
+        self.network = Network(self.name, self.boot, across, self.slots, commands)
+        self._across_stepped = True
+        self._across_deadline: Instant | None = None
         self.application = Application(
-            self.name, self.boot, parameters.memory, self.slots, commands
+            self.name, self.network.desk.requests, parameters.memory, self.slots, commands
         )
         self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
         self.devices = Devices(
@@ -109,9 +120,12 @@ class EndNode:
         """When the layers above the adjacencies want one; None if only peers can rouse them."""
         for link in self._stepped:
             self._deadlines[link] = earliest(self.physical[link].deadline, self.link[link].deadline)
-        if self._stepped:
+        if self._stepped or self._across_stepped:
+            if self._across_stepped:
+                self._across_stepped = False
+                self._across_deadline = self.network.deadline
             self._stepped.clear()
-            self._first = earliest(*self._deadlines.values())
+            self._first = earliest(self._across_deadline, *self._deadlines.values())
         return self._first
 
     def start(self, now: Instant) -> list[Any]:
@@ -192,12 +206,17 @@ class EndNode:
 
     def _to_network(self, event: Any, now: Instant) -> list[Any]:
         out: list[Any] = []
+        self._across_stepped = True
         for action in self.network.handle(event, now):
             match action:
                 case Up():
                     out += self._to_application(action.event, now)
                 case Down():
                     out += self._to_link(action.request.link, action.request.body, now)
+                case Send():
+                    out += self.neighbours.post(action.peer, action.message, now)
+                case Device():
+                    out += self.devices.command(action, self._to_network, now)
                 case _:
                     out.append(action)
         return out
@@ -238,6 +257,8 @@ class EndNode:
                     raise RemoteProtocolError(f"{peer} is no station of link {message.link!r}")
                 return self._to_physical(link.name, message, now)
             case "node":
+                if KIND_OF[type(message)].layer is Layer.NETWORK:
+                    return self._to_network(FromPeer(peer, message), now)
                 link = self._links.get(message.link)
                 if link is None or link.other(self.name).node != peer:
                     raise RemoteProtocolError(f"{peer} is no end of link {message.link!r}")
@@ -267,8 +288,23 @@ class EndNode:
         if not touched and peer not in self.devices.hosts:
             user = UserUp(peer) if up else UserDown(peer, reason)
             out += self._to_application(user, now)
+        if any(link.other(self.name).node == peer for link in self.parameters.links):
+            across = PeerThere(peer) if up else PeerGone(peer, reason)
+            out += self._to_network(across, now)
+        out += self._look_at_links(peer, now)
         state = "peer-up" if up else "peer-lost"
         out.append(Note(state, (("peer", peer), ("reason", reason))))
+        return out
+
+    def _look_at_links(self, peer: NodeName, now: Instant) -> list[Any]:
+        """Tell the network layer which links can be used, now that `peer` came or went."""
+        out: list[Any] = []
+        for name, link in self._links.items():
+            other = link.other(self.name).node
+            if peer in (other, link.station):
+                up = self.neighbours.is_up(other) and self.neighbours.is_up(link.station)
+                latency = self.neighbours.latency_ns(other)
+                out += self._to_network(LinkSeen(name, up, latency), now)
         return out
 
     # --- time -----------------------------------------------------------------------------
@@ -302,6 +338,9 @@ class EndNode:
             deadline = machine.deadline
             if deadline is not None and deadline <= now:
                 out += self._to_link(link, TICK, now)
+        deadline = self.network.deadline
+        if deadline is not None and deadline <= now:
+            out += self._to_network(TICK, now)
         return out
 
     def status(self, now: Instant) -> dict[str, Any]:
@@ -330,6 +369,7 @@ class EndNode:
                 }
                 for name, link in self._links.items()
             },
+            "network": self.network.report(now),
             "application": dict(self.application.counters),
             "neighbours": self.neighbours.report(),
             "refused": dict(self.neighbours.counters),

@@ -159,6 +159,11 @@ class Neighbours:
         """Whether the adjacency with `peer` is up."""
         return peer in self._live
 
+    def latency_ns(self, peer: NodeName) -> Duration:
+        """Return how long a message to `peer` takes, one way, as far as is known."""
+        adjacency = self._all.get(peer)
+        return 0 if adjacency is None else (adjacency.smoothed_rtt_ns or 0) // 2
+
     def post(self, peer: NodeName, message: Any, now: Instant) -> list[Any]:
         """Queue a message; it leaves when the inbox is drained."""
         adjacency = self._all.get(peer)

@@ -28,7 +28,13 @@ from qstack.messages.application import (
 )
 from qstack.messages.common import PLAIN_Z, Basis, PairId, PairInfo, Qubit, RequestId
 from qstack.messages.devices import Completed, Faulted, Gate, MemoryMeasure, MemoryResult
-from qstack.network.service import NetworkCancel, NetworkCreate, NetworkListen, RequestAccepted
+from qstack.network.service import (
+    NetworkCancel,
+    NetworkCreate,
+    NetworkListen,
+    RequestAccepted,
+    RequestIds,
+)
 from qstack.physical.slots import Owner, Slots
 
 INFO = PairInfo(PairId("ab", 1, 1), 2, 1, "s", 0.9, 0.8, 0, 0, True)
@@ -40,7 +46,9 @@ class Bench:
 
     def __init__(self) -> None:
         self.slots = Slots(range(4))
-        self.machine = Application("alice", 99, "alice/memory", self.slots, CommandIds())
+        self.machine = Application(
+            "alice", RequestIds("alice", 99), "alice/memory", self.slots, CommandIds()
+        )
 
     def do(self, event: Any) -> list[Any]:
         return self.machine.handle(event, 0)
