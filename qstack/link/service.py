@@ -5,10 +5,27 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from qstack.errors import ErrorCode
+from qstack.link.prepare import Remedy, remedy
 from qstack.machine import record
 from qstack.messages.common import Basis, PairId, PairInfo, Qubit, RequestId
 from qstack.messages.link import LinkRequest
 from qstack.units import NodeName
+
+__all__ = [
+    "LinkAccepted",
+    "LinkCancel",
+    "LinkCreate",
+    "LinkDone",
+    "LinkExpired",
+    "LinkFailed",
+    "LinkIndication",
+    "LinkListen",
+    "LinkOutcomeReady",
+    "LinkPairReady",
+    "LinkServiceRequest",
+    "Remedy",
+    "remedy",
+]
 
 
 @record

@@ -1,20 +1,48 @@
 """Theory of operation: end-to-end pairs.
 
-So far the network is one hop: every request is for a neighbour, and a link's pair is an
-end-to-end pair (`machine`, `service`). The layer already has the service that it will keep, so that
-nothing above it will notice when circuits over several links arrive. What they will be
-built from is here, and no request uses it yet:
+A pair with a neighbour is a pair of the link between. A pair with anybody else is made over a
+*circuit*, a path of links whose nodes between the ends swap.
 
-- `linkstate`: every node advertises itself and its links in one update, which floods over the
-  adjacencies, so that all nodes have the same database; restarts and partitions heal.
-- `advertise`: what a node says of its links, from what the stack believes of them.
-- `topology`: that database as a graph of links which both ends advertise.
-- `routing`: the way of the largest rate at the fidelity and the trust asked for.
-- `budget`: what swaps, waits and cutoffs do to a pair's Bell weights, and how long they take.
-- `purification`: what rounds of purification give and cost, and which to choose.
+**Knowing the way.** Every node advertises itself and its links in one update (`advertise`),
+which floods over the adjacencies (`linkstate`), so that all nodes have the same database; restarts
+and partitions heal. `topology` makes it a graph of links that both ends advertise as up, `routing`
+finds the way of the largest rate at the fidelity and the trust asked for, with what `budget` says
+of swaps, waits and cutoffs; `course` chooses the cutoff and what is asked of each link.
+`purification` knows what rounds of purification give and cost.
 
-Fidelity is a promise for states and no scalar can carry it: two Z errors swap to another fidelity
-than a Z and an X error. Everything therefore keeps four weights, relative to the announced
-Bell state. Sources: draft-irtf-qirg-principles (RFC 9340) sections 5 and 7 (what routes must know),
-OSPF (RFC 2328) for the flooding, Briegel et al. 1998, Bennett et al. 1996 and Deutsch et al. 1996.
+**Circuits** (`circuits`, `places`, `admission`). The head-end sends the whole path with an install,
+hop by hop. Each node admits: the links on both sides are there, their time suffices, a qubit can
+be had, it is not draining. The tail-end's answer comes back the same way with a label for each
+link: the purpose under which the node after it takes link requests. All or nothing: a refusal
+undoes what was reserved, a release runs in order behind the install. State is soft: leases.
+
+**Requests** (`demand`, `orders`). Requests with the same promise to the same node share a circuit.
+The head-end forwards a request, the tail-end takes or refuses it, and as the answer comes back
+each node begins to ask the link after it for pairs (`supply`), in small link requests, so that
+circuits take turns on a link. `intake` takes what links bring to the circuit that it is for.
+
+**Pairs** (`forwarding`, `ends`, `head_end`, `tail_end`, `finishing`). A node between swaps as soon
+as there is a half on both sides, and keeps what became of each pair. Each end sends a track for
+each half; it follows the swaps, collects outcomes and Bell weights, waits where a swap is still to
+come, and turns back as an expiry where a pair was cut off. An end delivers a half when the other
+end's track for it has come. Identities are those of link pairs: (link, boot id of its station,
+sequence); the head-end's names the end-to-end pair. No message names a memory slot.
+
+**Truth of promises.** Fidelity is a promise for states and no scalar can carry it: two Z errors
+swap to another fidelity than a Z and an X error. Everything therefore keeps four weights, relative
+to the announced Bell state. Every map here but damping towards a pole is diagonal in the
+correlators, so a track multiplies as it goes and the order of swaps does not matter.
+
+**Who says what when.** All messages of a circuit keep their order on each hop. A track that waited
+at a node is passed on by the swap, before the track of the other end passes there. So once the
+head-end has delivered every pair of a request and says that it is complete, the tail-end has
+delivered the same. If a request ends early, the tail-end's last word names the pairs that it
+delivered, and those alone stay valid. If the circuit breaks, what the other end is not known to
+have delivered is void.
+
+Sources: Kozlowski, Dahlberg and Wehner 2020 (QNP: swap records, TRACK from both ends, cutoffs),
+draft-irtf-qirg-principles (RFC 9340) sections 5 and 7, the P4 data plane of Kozlowski et al.
+(V1Quantum: both arrival orders of TRACK and swap, XOR), RSVP (RFC 2205: soft state along a
+recorded path), OSPF (RFC 2328) for the flooding, Briegel et al. 1998, Bennett et al. 1996 and
+Deutsch et al. 1996.
 """

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from qstack.errors import ErrorCode, RemoteProtocolError
-from qstack.link.service import LinkCancel, LinkListen
+from qstack.link.service import LinkListen
 from qstack.machine import earliest
 from qstack.messages.circuits import (
     CircuitAnswer,
@@ -33,20 +33,18 @@ from qstack.messages.circuits import (
     CircuitStop,
     CircuitTrack,
 )
-from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
+from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
 from qstack.network.desk import Desk
-from qstack.network.ends import Head, Tail
 from qstack.network.forwarding import Between
+from qstack.network.head_end import Head
 from qstack.network.orders import Order, OrderState
-from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side
+from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, place_of
 from qstack.network.service import FIRST_LABEL, RequestAccepted
 from qstack.network.supply import Supply
-from qstack.units import Instant, LinkName, NodeName
-
-LONGEST = 64
-"""Hops that a circuit may have."""
+from qstack.network.tail_end import Tail
+from qstack.units import Instant, NodeName
 
 
 @attrs.define(eq=False)
@@ -93,6 +91,11 @@ class Circuits:
     def member(self, circuit: CircuitId) -> Member | None:
         """Return this node's part in a circuit."""
         return self._members.get(circuit)
+
+    def labelled(self, label: int) -> Member | None:
+        """Return the circuit that this node takes link requests for under a label."""
+        circuit = self._labels.get(label)
+        return None if circuit is None else self._members.get(circuit)
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -151,7 +154,7 @@ class Circuits:
         return member
 
     def _installing(self, peer: NodeName, message: CircuitInstall) -> None:
-        place = _place_of(message, self._desk.node, peer)
+        place = place_of(message, self._desk.node, peer)
         if message.circuit in self._members:
             raise RemoteProtocolError(f"circuit {message.circuit} is here already")
         verdict = self._reservations.consider(place, swaps=self._desk.swaps)
@@ -369,75 +372,3 @@ class Circuits:
         part.orders[request.id] = Order(request, OrderState.RUNNING, None)
         self._desk.send(up, CircuitAnswer(place.id, request.id, None, ""))
         self._desk.up(RequestAccepted(request.id, place.id.origin, request.purpose))
-
-    # --- links -----------------------------------------------------------------------------------
-
-    def accepted(self, link: LinkName, request: LinkRequest) -> None:
-        """A link request of the node before this one entered the queue of the link between."""
-        circuit = self._labels.get(request.purpose)
-        member = None if circuit is None else self._members.get(circuit)
-        if member is None or member.place.link(Side.UP) != link:
-            cancel = LinkCancel(request.id, f"{self._desk.node} knows no label {request.purpose}")
-            self._desk.down(link, cancel)
-            return
-        self._desk.own(request.id, member.place.id, Side.UP)
-
-    def pair(self, link: LinkName, info: PairInfo, qubit: Qubit, request: RequestId) -> None:
-        """A link delivered a half for a circuit, or for one that was."""
-        circuit, side = self._desk.owned[request]
-        member = self._members.get(circuit)
-        part = None if member is None else member.part
-        if member is None or part is None:
-            self._desk.free(qubit)
-            return
-        half = self._desk.half(link, info, qubit)
-        if type(part) is Between:
-            if not member.active:
-                part.refuse(side, half, "its request ended")
-            else:
-                part.pair(side, half)
-        elif not isinstance(part, Between):
-            part.pair(half)
-            self.steer(member)
-
-    def ended(self, request: RequestId, failed: tuple[ErrorCode, str] | None) -> None:
-        """A link request of a circuit ended; if it failed though it is wanted, so has all of it."""
-        circuit, side = self._desk.owned[request]
-        member = self._members.get(circuit)
-        if member is None or side is Side.UP or member.supply is None:
-            return
-        if member.supply.ended(request):
-            return
-        if failed is None:
-            member.supply.renew()
-            return
-        code, reason = failed
-        self._take_down(member, code, f"link {member.supply.link}: {reason}", tell=tuple(Side))
-
-    def expired(self, request: RequestId, pair: PairId, reason: str) -> None:
-        """EXPIRE of a pair that a link request of a circuit had brought."""
-        circuit, side = self._desk.owned[request]
-        member = self._members.get(circuit)
-        part = None if member is None else member.part
-        if member is None or part is None:
-            return
-        if type(part) is Between:
-            part.expired(side, pair, reason)
-        elif not isinstance(part, Between):
-            part.expired(pair, reason)
-            self.steer(member)
-
-
-def _place_of(message: CircuitInstall, node: NodeName, peer: NodeName) -> Place:
-    """Return the place of `node` on a path on which `peer` is the one before it."""
-    nodes = [message.circuit.origin, *(leg.node for leg in message.legs)]
-    if len(set(nodes)) < len(nodes) or not 1 <= len(message.legs) <= LONGEST:
-        raise RemoteProtocolError(f"circuit {message.circuit} goes by {nodes}")
-    if node not in nodes[1:] or nodes[nodes.index(node) - 1] != peer:
-        raise RemoteProtocolError(f"circuit {message.circuit} does not come from {peer} to {node}")
-    if message.lease_ns <= 0 or message.latency_ns < 0:
-        raise RemoteProtocolError(f"circuit {message.circuit} has times that mean nothing")
-    for leg in message.legs:
-        if not (0 <= leg.share <= 1 and 0 <= leg.fidelity_min <= 1 and leg.cutoff_ns >= 0):
-            raise RemoteProtocolError(f"circuit {message.circuit} asks for {leg}")
-    return Place(message, nodes.index(node))

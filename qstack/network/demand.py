@@ -8,57 +8,30 @@ time, nothing is reserved and it takes what is left over.
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
 import attrs
 
 from qstack.errors import ErrorCode
-from qstack.machine import earliest, record
+from qstack.machine import earliest
 from qstack.messages.application import RequestEnded
-from qstack.messages.circuits import CircuitId, CircuitInstall, CircuitStop, Leg
+from qstack.messages.circuits import CircuitId, CircuitInstall, CircuitStop
 from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
 from qstack.network.budget import ETERNAL, Storage
 from qstack.network.circuits import Circuits
+from qstack.network.course import Course, Promise, choose, legs_of, nonsense
 from qstack.network.desk import Desk
-from qstack.network.ends import Head, Tail
+from qstack.network.head_end import Head
 from qstack.network.linkstate import LinkState
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.places import Place, PlaceState, Side
-from qstack.network.routing import Query, Route, best_fidelity, route
+from qstack.network.routing import Query, route
+from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph, graph_of
-from qstack.units import SECOND, Duration, Instant, LinkName, NodeName
-
-CUTOFFS = (2, 5, 10, 20, 50, 100)
-"""A cutoff may be the shortest coherence time of the network divided by one of these."""
-
-PATIENCE = 20
-"""Without a cutoff for fidelity's sake a pair waits so many mean times of the slowest link."""
+from qstack.units import SECOND, Instant, LinkName, NodeName
 
 TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""
-
-MARGIN = 1e-3
-"""A link is asked for this much less than it offers, so that it gives what was reckoned with."""
-
-
-class Promise(NamedTuple):
-    """What requests must have in common to share a circuit."""
-
-    target: NodeName
-    fidelity_min: float
-    reserved: bool
-
-
-@record
-class Course:
-    """A route, its cutoff (0: none for fidelity's sake), and what it takes of its links' time."""
-
-    route: Route
-    cutoff_ns: Duration
-    share: float
 
 
 @attrs.define(eq=False)
@@ -147,6 +120,13 @@ class Demand:
             return
         self._begin(_Plan(promise, [order]))
 
+    def reaches(self, remote: NodeName) -> bool:
+        """Whether some way leads to this node now."""
+        graph = self.graph
+        if remote == self._desk.node or not {remote, self._desk.node} <= graph.sites.keys():
+            return False
+        return route(graph, Query(self._desk.node, remote)) is not None
+
     def _unknown(self, remote: NodeName) -> Verdict | None:
         desk = self._desk
         if remote == desk.node:
@@ -204,39 +184,9 @@ class Demand:
         return Graph(graph.sites, left)
 
     def _install(self, circuit: CircuitId, course: Course) -> CircuitInstall:
-        legs, before = [], self._desk.node
-        database = self._flood.database
-        for hop in course.route.hops:
-            metrics = [m for m in database[before].links if m.link == hop.link]
-            metrics += [m for m in database[hop.node].links if m.link == hop.link]
-            low = min(o.fidelity_low for m in metrics for o in m.offers if o.setting == hop.setting)
-            free = 1 - max(m.reserved for m in metrics)
-            cutoff = course.cutoff_ns or self._patience(course.route, database)
-            share = min(free, course.share * free)
-            fidelity = max(0.0, low - MARGIN)
-            store = self._stores(before) and self._stores(hop.node)
-            legs.append(Leg(hop.link, hop.node, fidelity, share, cutoff, store))
-            before = hop.node
-        parameters = self._desk.parameters
-        latency = course.route.latency_ns
-        return CircuitInstall(circuit, tuple(legs), latency, parameters.lease_ns, False)
-
-    def _patience(self, way: Route, database: object) -> Duration:
-        rates = []
-        before = self._desk.node
-        for hop in way.hops:
-            rates += [
-                choice.rate_hz
-                for choice in self.graph.choices[before]
-                if choice.link == hop.link and choice.setting == hop.setting
-            ]
-            before = hop.node
-        return int(PATIENCE * SECOND / min(rates))
-
-    def _stores(self, node: NodeName) -> bool:
-        """Whether halves should move to storage there: one qubit to attempt with, and room."""
-        metric = self._flood.database[node].node
-        return metric.memories[1] > 0 and metric.memories[0] < 2
+        legs = legs_of(self._flood.database, self._desk.node, course)
+        lease = self._desk.parameters.lease_ns
+        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, False)
 
     # --- circuits ------------------------------------------------------------------------------
 
@@ -343,56 +293,3 @@ class Demand:
 
 
 _TOO_LATE = "the maximum time passed before all pairs were delivered"
-
-
-def nonsense(request: LinkRequest) -> Verdict | None:
-    """Return why an end-to-end request makes no sense, or None."""
-    complaint = ""
-    if request.number < 1:
-        complaint = f"number is {request.number}; ask for one pair at least"
-    elif not 0.0 <= request.fidelity_min <= 1.0:
-        complaint = f"fidelity_min is {request.fidelity_min}; it lies between 0 and 1"
-    elif request.remaining_ns < 0:
-        complaint = f"the maximum time is {request.remaining_ns} ns; 0 means no limit"
-    elif not (math.isfinite(request.weight) and request.weight > 0):
-        complaint = f"weight is {request.weight}; it must be positive"
-    elif request.final_bell is not None and request.final_bell not in range(4):
-        complaint = f"final_bell is {request.final_bell}; Bell indices are 0 to 3"
-    return Verdict(ErrorCode.CREATE, complaint) if complaint else None
-
-
-def choose(graph: Graph, source: NodeName, promise: Promise, need_hz: float) -> Course | Verdict:
-    """Return the fastest course that keeps the promise, or why there is none.
-
-    Cutoffs make pairs better and fewer, so each is tried. `need_hz`: pairs per second of lab time
-    that must be had; 0 for what there is.
-    """
-    target = promise.target
-    times = [site.storage.t2_ns for site in graph.sites.values() if site.storage.t2_ns > 0]
-    cutoffs = [0] + ([min(times) // part for part in CUTOFFS] if times else [])
-    best: Course | None = None
-    for cutoff in cutoffs:
-        query = Query(source, target, promise.fidelity_min, cutoff_ns=cutoff)
-        found = route(graph, query)
-        if found is not None and (best is None or found.rate_hz > best.route.rate_hz):
-            best = Course(found, cutoff, 0.0)
-        if found is not None and cutoff == 0:
-            break
-    if best is None:
-        return _hopeless(graph, source, promise, cutoffs)
-    if need_hz > best.route.rate_hz:
-        reason = f"{need_hz:.3g} pairs/s are needed, the best route has {best.route.rate_hz:.3g}"
-        return Verdict(ErrorCode.NO_TIME, f"{reason} left")
-    return Course(best.route, best.cutoff_ns, need_hz / best.route.rate_hz)
-
-
-def _hopeless(graph: Graph, source: NodeName, promise: Promise, cutoffs: list[Duration]) -> Verdict:
-    best = max(
-        best_fidelity(graph, Query(source, promise.target, cutoff_ns=cutoff)) for cutoff in cutoffs
-    )
-    if best <= 0:
-        reason = f"no way leads from {source} to {promise.target} now"
-        return Verdict(ErrorCode.NO_RESOURCES, reason)
-    wanted = f"fidelity {promise.fidelity_min:.4f} at hand-over is asked for"
-    reason = f"{wanted}; the network stands for {best:.4f} at most"
-    return Verdict(ErrorCode.UNSUPPORTED, reason)

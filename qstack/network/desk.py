@@ -103,8 +103,8 @@ class Desk:
         self.counters = dict.fromkeys(
             ("swaps", "swaps_failed", "cutoffs", "tracks", "expired", "unknown"), 0
         )
-        self.owned: dict[RequestId, tuple[CircuitId, Side]] = {}
-        """Link requests of circuits, those that ended lately among them."""
+        self._owned: dict[RequestId, tuple[CircuitId, Side]] = {}
+        self._ended: dict[RequestId, tuple[CircuitId, Side]] = {}
         self.storage_at: Callable[[NodeName], Storage] = eternal
         """How the qubits of another node fade, as it advertises."""
         self._commands = commands
@@ -169,9 +169,24 @@ class Desk:
 
     def own(self, request: RequestId, circuit: CircuitId, side: Side) -> None:
         """Set down for which circuit a link request is, and on which side."""
-        self.owned[request] = (circuit, side)
-        if len(self.owned) > _MOST_OWNED:
-            del self.owned[next(iter(self.owned))]
+        self._owned[request] = (circuit, side)
+
+    def disown(self, request: RequestId) -> None:
+        """Such a request ended; it is remembered for a while, for pairs of its that expire."""
+        owner = self._owned.pop(request, None)
+        if owner is not None:
+            self._ended[request] = owner
+            if len(self._ended) > _MOST_ENDED:
+                del self._ended[next(iter(self._ended))]
+
+    def owns(self, request: RequestId) -> bool:
+        """Whether a link request is, or was lately, one of a circuit."""
+        return request in self._owned or request in self._ended
+
+    def owner_of(self, request: RequestId) -> tuple[CircuitId, Side]:
+        """Return its circuit, and on which side of this node; KeyError if it is none's."""
+        found = self._owned.get(request)
+        return self._ended[request] if found is None else found
 
     # --- qubits ----------------------------------------------------------------------------
 
@@ -221,7 +236,7 @@ class Desk:
 
 
 _MOST_KINDS = 4_096
-_MOST_OWNED = 4_096
+_MOST_ENDED = 1_024
 
 
 def eternal(node: NodeName) -> Storage:

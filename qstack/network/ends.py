@@ -13,25 +13,20 @@ request is ended early the tail-end's last word decides: it names the pairs that
 
 from __future__ import annotations
 
-from typing import assert_never
+from abc import ABC, abstractmethod
 
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.messages.application import PairExpired, RequestDone, RequestEnded
 from qstack.messages.circuits import (
-    CircuitAnswer,
-    CircuitClosed,
-    CircuitComplete,
     CircuitDelivered,
     CircuitExpire,
-    CircuitOutcome,
-    CircuitStop,
     CircuitTrack,
 )
 from qstack.messages.common import PairId, PairInfo, PairKind, RequestId
 from qstack.network.budget import correlators, together, weights_of
 from qstack.network.desk import Desk, Half, faded
 from qstack.network.finishing import Finisher, Local
-from qstack.network.orders import Broken, Declined, Finished, Halted, Order, OrderState, Taken
+from qstack.network.orders import Broken, Order
 from qstack.network.places import Gone, Ledger, Place, Side
 
 TOLD_AT_ONCE = 8
@@ -40,7 +35,7 @@ MOST_DELIVERED = 1_024
 """So many delivered pairs an end remembers, for expiries that come later."""
 
 
-class End:
+class End(ABC):
     """What both ends have in common: halves, tracks, requests."""
 
     def __init__(self, desk: Desk, place: Place) -> None:
@@ -113,10 +108,11 @@ class End:
 
     # --- one half ----------------------------------------------------------------------------
 
+    @abstractmethod
     def _arrived(self, local: Local) -> None:
         """A half, or the track for one that was here, has come."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _assign(self) -> None:
         """Give halves to requests, where this end decides that."""
 
@@ -189,6 +185,7 @@ class End:
         if order is not None:
             self._progress(order)
 
+    @abstractmethod
     def _progress(self, order: Order) -> None:
         """A pair of this request was delivered or lost."""
 
@@ -270,153 +267,3 @@ class End:
         for local in self._local.values():
             local.void = local.void or reason
         self.stop()
-
-
-class Head(End):
-    """The head-end: it gives pairs to requests, in the order in which these came."""
-
-    def _arrived(self, local: Local) -> None:
-        if local.wanted is None:
-            self._assign()
-        elif local.track is not None:
-            self._ready(local)
-
-    def _assign(self) -> None:
-        for local in list(self._local.values()):
-            if local.wanted is not None or local.void:
-                continue
-            order = next((each for each in self.orders.values() if each.wants > 0), None)
-            if order is None:
-                return
-            local.wanted = order.wanted
-            order.outstanding.add(local.half.pair)
-            self._send_track(local, order.wanted.id)
-            if local.track is not None:
-                self._ready(local)
-
-    def _ready(self, local: Local) -> None:
-        """The tail-end has its half. While a request is being ended its last word is waited for."""
-        order = None if local.wanted is None else self.orders.get(local.wanted.id)
-        if order is not None and order.state is OrderState.RUNNING and not local.busy:
-            self._finish(local, order)
-
-    def _progress(self, order: Order) -> None:
-        if order.state is OrderState.RUNNING and order.delivered >= order.wanted.number:
-            order.handle(Halted(None, ""))
-            self._complete(order)
-        self._settle(order)
-        self._assign()
-
-    def told(self, message: CircuitAnswer | CircuitClosed | CircuitStop) -> None:
-        """The tail-end's word on a request; of one that is over here it is nothing."""
-        order = self.orders.get(message.request)
-        if order is None:
-            return
-        match message:
-            case CircuitAnswer(_, _, None, _):
-                order.handle(Taken())
-                self._assign()
-            case CircuitAnswer(_, _, code, reason):
-                order.handle(Declined(ErrorCode.OTHER if code is None else code, reason))
-                if order.state is OrderState.OVER:
-                    self.conclude(order)
-            case CircuitStop(_, _, code, reason):
-                self.halt(order, code, reason)
-            case CircuitClosed():
-                self._closed(order, message.pairs)
-            case _:
-                assert_never(message)
-
-    def halt(self, order: Order, code: ErrorCode, reason: str) -> None:
-        """The request is to end early; the tail-end is told, and has the last word."""
-        before = order.state
-        order.handle(Halted(code, reason))
-        if before is not OrderState.CLOSING:
-            self._complete(order)
-
-    def _complete(self, order: Order) -> None:
-        place, request = self._place, order.wanted.id
-        complete = CircuitComplete(place.id, request, order.code, order.reason)
-        self._desk.send(place.neighbour(Side.DOWN), complete)
-
-    def _closed(self, order: Order, pairs: tuple[PairId, ...]) -> None:
-        """The tail-end is through; these it delivered, besides those that it told of before."""
-        if not order.legal(Finished):
-            raise RemoteProtocolError(f"{order.wanted.id} is closed, but {order.state.value} here")
-        order.peer_through = True
-        theirs = set(pairs)
-        for pair in pairs:
-            order.unconfirmed.pop(pair, None)
-        for pair in sorted(order.outstanding, key=lambda each: (each.link, each.sequence)):
-            local = self._local[pair]
-            if local.busy:
-                continue
-            if pair in theirs and local.track is not None and not local.void:
-                self._finish(local, order)
-            else:
-                self._drop(local, "its request ended", tell=True)
-        self._settle(order)
-
-    def _settle(self, order: Order) -> None:
-        """End a request that both ends are through with."""
-        if not order.peer_through or order.outstanding:
-            return
-        for identity in order.unconfirmed:
-            reason = f"{self._place.tail} did not deliver it"
-            self._desk.up(PairExpired(order.wanted.id, identity, reason))
-        order.delivered -= len(order.unconfirmed)
-        order.handle(Finished())
-        self.conclude(order)
-
-
-class Tail(End):
-    """The tail-end: it tracks every half at once, and hears from the head-end whose it is."""
-
-    def _arrived(self, local: Local) -> None:
-        if not local.tracked:
-            local.tracked = True
-            self._send_track(local, None)
-        if local.track is None:
-            return
-        request = local.track.request
-        order = None if request is None else self.orders.get(request)
-        if order is None or order.state is not OrderState.RUNNING:
-            self._drop(local, "its request ended", tell=False)
-        else:
-            self._finish(local, order)
-
-    def outcome(self, message: CircuitOutcome) -> None:
-        """The head-end measured its half of a pair that is to be prepared here."""
-        for local in self._local.values():
-            track = local.track
-            if track is not None and track.origin == message.origin and local.prepared is None:
-                wanted = local.wanted
-                if wanted is None or wanted.kind is not PairKind.PREPARE:
-                    raise RemoteProtocolError(f"an outcome for {message.origin}, which is kept")
-                local.prepared = (message.basis, message.outcome)
-                self._finisher.prepared(local)
-                return
-
-    def completed(self, message: CircuitComplete) -> None:
-        """The head-end wants no more pairs for a request."""
-        order = self.orders.get(message.request)
-        if order is None:
-            self._close(message.request)
-            return
-        order.handle(Halted(message.code, message.reason))
-        for pair in sorted(order.outstanding, key=lambda each: (each.link, each.sequence)):
-            if not self._local[pair].busy:
-                self._drop(self._local[pair], "its request ended", tell=True)
-        self._progress(order)
-
-    def _progress(self, order: Order) -> None:
-        if order.state is OrderState.CLOSING and not order.outstanding:
-            self._close(order.wanted.id)
-            order.handle(Finished())
-            self.conclude(order)
-
-    def _close(self, request: RequestId) -> None:
-        pairs = tuple(pair for owner, pair in self._fresh if owner == request)
-        self._fresh = [each for each in self._fresh if each[0] != request]
-        closed = CircuitClosed(self._place.id, request, pairs)
-        self._desk.send(self._place.neighbour(Side.UP), closed)

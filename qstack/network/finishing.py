@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from qstack.bell import BellIndex
-from qstack.link.prepare import remedy
+from qstack.link.service import remedy
 from qstack.messages.application import OutcomeReady, PairReady
 from qstack.messages.circuits import CircuitOutcome, CircuitTrack
 from qstack.messages.common import Basis, PairInfo, PairKind

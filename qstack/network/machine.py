@@ -33,6 +33,7 @@ from qstack.network.admission import Reservations
 from qstack.network.advertise import link_metric, node_metric
 from qstack.network.demand import Demand
 from qstack.network.desk import Desk, NetworkParameters, OnLink
+from qstack.network.intake import Intake
 from qstack.network.linkstate import (
     Advertise,
     FromNeighbour,
@@ -136,6 +137,7 @@ class Network:
         self.flood = LinkState(node, boot)
         self.reservations = Reservations(node, parameters.links)
         self.demand = Demand(self.desk, self.reservations, self.flood)
+        self.intake = Intake(self.desk, self.demand.circuits)
         self.desk.storage_at = self.demand.storage_at
         self._offers_made: tuple[Any, ...] | None = None
 
@@ -199,15 +201,11 @@ class Network:
 
     def _create(self, event: NetworkCreate) -> None:
         link = self._by_remote.get(event.remote)
-        if link is None or (self._ways_around() and not self._views[link].up):
+        if link is None or (not self._views[link].up and self.demand.reaches(event.remote)):
             self.demand.create(event.remote, event.request)
             return
         self._link_of[event.request.id] = link
         self.desk.down(link, LinkCreate(event.request))
-
-    def _ways_around(self) -> bool:
-        """Whether this node has more than one link to leave by."""
-        return len(self._remote_of) > 1
 
     def _cancel(self, event: NetworkCancel) -> None:
         link = self._link_of.get(event.request)
@@ -228,25 +226,25 @@ class Network:
 
     def _indicated(self, link: LinkName, body: Any) -> None:
         """An indication for a circuit, if its request is one's; otherwise for a user."""
-        circuits = self.demand.circuits
+        intake = self.intake
         if type(body) is LinkAccepted:
             if body.request.purpose >= FIRST_LABEL:
-                circuits.accepted(link, body.request)
+                intake.accepted(link, body.request)
             else:
                 self._accepted(link, body)
             return
-        if body.request not in self.desk.owned:
+        if not self.desk.owns(body.request):
             self._of_user(body)
             return
         match body:
             case LinkPairReady():
-                circuits.pair(link, body.info, body.qubit, body.request)
+                intake.pair(link, body.info, body.qubit, body.request)
             case LinkDone():
-                circuits.ended(body.request, None)
+                intake.ended(body.request, None)
             case LinkFailed():
-                circuits.ended(body.request, (body.code, body.reason))
+                intake.ended(body.request, (body.code, body.reason))
             case LinkExpired():
-                circuits.expired(body.request, body.pair, body.reason)
+                intake.expired(body.request, body.pair, body.reason)
 
     def _accepted(self, link: LinkName, body: LinkAccepted) -> None:
         request = body.request

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import attrs
 
 from qstack.bell import BellIndex
+from qstack.errors import RemoteProtocolError
 from qstack.machine import record
 from qstack.messages.circuits import CircuitId, CircuitInstall, CircuitTrack, Leg
 from qstack.messages.common import PairId
@@ -128,6 +129,25 @@ class Place:
         if following not in allowed:
             raise LookupError(f"{type(event).__name__} for {self.id} which is {self.state.name}")
         self.state = following
+
+
+LONGEST = 64
+"""Hops that a circuit may have."""
+
+
+def place_of(message: CircuitInstall, node: NodeName, peer: NodeName) -> Place:
+    """Return the place of `node` on a path on which `peer` is the one before it."""
+    nodes = [message.circuit.origin, *(leg.node for leg in message.legs)]
+    if len(set(nodes)) < len(nodes) or not 1 <= len(message.legs) <= LONGEST:
+        raise RemoteProtocolError(f"circuit {message.circuit} goes by {nodes}")
+    if node not in nodes[1:] or nodes[nodes.index(node) - 1] != peer:
+        raise RemoteProtocolError(f"circuit {message.circuit} does not come from {peer} to {node}")
+    if message.lease_ns <= 0 or message.latency_ns < 0:
+        raise RemoteProtocolError(f"circuit {message.circuit} has times that mean nothing")
+    for leg in message.legs:
+        if not (0 <= leg.share <= 1 and 0 <= leg.fidelity_min <= 1 and leg.cutoff_ns >= 0):
+            raise RemoteProtocolError(f"circuit {message.circuit} asks for {leg}")
+    return Place(message, nodes.index(node))
 
 
 # --- what became of pairs -----------------------------------------------------------------

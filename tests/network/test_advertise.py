@@ -12,6 +12,8 @@ import pytest
 from qstack.config import NetworkFile, link_parameters, load
 from qstack.messages.network import RouteUpdate
 from qstack.network.advertise import link_metric, node_metric, offers
+from qstack.network.budget import Operations
+from qstack.network.desk import operations_of
 from qstack.network.routing import Query, best_fidelity, route
 from qstack.network.topology import graph_of
 from qstack.physical.service import LinkParameters, MemoryModel
@@ -63,11 +65,12 @@ def test_a_link_that_keeps_nothing_offers_nothing() -> None:
 
 def test_a_node_says_the_worst_of_its_memories() -> None:
     eternal = MemoryModel(0, 0, 1.0, 0, 1.0, 0, 1.0, (1.0, 1.0))
-    found = node_metric([eternal, FADING], (2, 0), 0.985, trust=3)
-    assert found.swaps
+    able = Operations(keep=(4 * 0.985 - 1) / 3, readout=0.99, success=0.5, turn=0.9)
+    found = node_metric([eternal, FADING], (2, 0), able, swaps=True, trust=3)
+    assert (found.swaps, found.trust) == (True, 3)
     assert (found.t1_ns, found.t2_ns, found.readout) == (0, 1_000_000_000, 0.99)
     assert found.keep == pytest.approx((4 * 0.985 - 1) / 3)
-    assert not node_metric([eternal], (1, 0), 1.0).swaps
+    assert (found.success, found.turn) == (0.5, 0.9)
 
 
 def said(file: NetworkFile, links: Iterable[LinkParameters]) -> dict[str, RouteUpdate]:
@@ -87,7 +90,8 @@ def said(file: NetworkFile, links: Iterable[LinkParameters]) -> dict[str, RouteU
             )
             for link in mine
         )
-        metric = node_metric(models, (len(mine), 0), 0.99)
+        able = operations_of(models[0])
+        metric = node_metric(models, (len(mine), 0), able, swaps=len(mine) > 1)
         found[node.name] = RouteUpdate(node.name, 1, 1, 0, metric, metrics)
     return found
 

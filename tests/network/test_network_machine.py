@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qstack.errors import ErrorCode, LocalProtocolError
+from qstack.hal.commands import CommandIds
 from qstack.link.service import (
     LinkAccepted,
     LinkCancel,
@@ -26,9 +27,10 @@ from qstack.messages.application import (
 )
 from qstack.messages.common import PLAIN_Z, Basis, PairId, PairInfo, PairKind, Qubit, RequestId
 from qstack.messages.link import LinkRequest
-from qstack.network.machine import Network, OnLink
+from qstack.network.machine import Network, NetworkParameters, OnLink
 from qstack.network.service import NetworkCancel, NetworkCreate, NetworkListen, RequestAccepted
 from qstack.physical.slots import Owner, Slots
+from tests.network.links import link_between
 
 INFO = PairInfo(PairId("ab", 1, 1), 2, 1, "s", 0.9, 0.8, 0, 0, True)
 
@@ -41,7 +43,9 @@ def request(number: int = 1, origin: str = "alice") -> LinkRequest:
 
 
 def network(slots: Slots | None = None) -> Network:
-    return Network("alice", [("ab", "bob"), ("ac", "carol")], slots or Slots(range(2)))
+    links = (link_between("ab", "alice", "bob"), link_between("ac", "alice", "carol"))
+    parameters = NetworkParameters(links, "alice/memory")
+    return Network("alice", 1, parameters, slots or Slots(range(2)), CommandIds())
 
 
 def test_each_request_goes_to_the_link_with_its_remote() -> None:
@@ -51,12 +55,12 @@ def test_each_request_goes_to_the_link_with_its_remote() -> None:
     ]
 
 
-def test_a_remote_without_link_is_refused_with_the_names_that_are_reached() -> None:
+def test_a_remote_that_nobody_told_of_is_refused_with_the_names_that_are_known() -> None:
     (up,) = network().handle(NetworkCreate("dave", request()), 0)
     assert isinstance(up, Up)
     assert up.event.code is ErrorCode.CREATE
     assert "dave" in up.event.reason
-    assert "bob, carol" in up.event.reason
+    assert "it knows nobody" in up.event.reason
 
 
 def test_a_purpose_is_announced_on_every_link() -> None:

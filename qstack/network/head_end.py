@@ -1,0 +1,116 @@
+"""The head-end of a circuit: whose each pair is, and when a request is complete."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from qstack.errors import ErrorCode, RemoteProtocolError
+from qstack.messages.application import PairExpired
+from qstack.messages.circuits import (
+    CircuitAnswer,
+    CircuitClosed,
+    CircuitComplete,
+    CircuitStop,
+)
+from qstack.messages.common import PairId
+from qstack.network.ends import End
+from qstack.network.finishing import Local
+from qstack.network.orders import Declined, Finished, Halted, Order, OrderState, Taken
+from qstack.network.places import Side
+
+
+class Head(End):
+    """The head-end: it gives pairs to requests, in the order in which these came."""
+
+    def _arrived(self, local: Local) -> None:
+        if local.wanted is None:
+            self._assign()
+        elif local.track is not None:
+            self._ready(local)
+
+    def _assign(self) -> None:
+        for local in list(self._local.values()):
+            if local.wanted is not None or local.void:
+                continue
+            order = next((each for each in self.orders.values() if each.wants > 0), None)
+            if order is None:
+                return
+            local.wanted = order.wanted
+            order.outstanding.add(local.half.pair)
+            self._send_track(local, order.wanted.id)
+            if local.track is not None:
+                self._ready(local)
+
+    def _ready(self, local: Local) -> None:
+        """The tail-end has its half. While a request is being ended its last word is waited for."""
+        order = None if local.wanted is None else self.orders.get(local.wanted.id)
+        if order is not None and order.state is OrderState.RUNNING and not local.busy:
+            self._finish(local, order)
+
+    def _progress(self, order: Order) -> None:
+        if order.state is OrderState.RUNNING and order.delivered >= order.wanted.number:
+            order.handle(Halted(None, ""))
+            self._complete(order)
+        self._settle(order)
+        self._assign()
+
+    def told(self, message: CircuitAnswer | CircuitClosed | CircuitStop) -> None:
+        """The tail-end's word on a request; of one that is over here it is nothing."""
+        order = self.orders.get(message.request)
+        if order is None:
+            return
+        match message:
+            case CircuitAnswer(_, _, None, _):
+                order.handle(Taken())
+                self._assign()
+            case CircuitAnswer(_, _, code, reason):
+                order.handle(Declined(ErrorCode.OTHER if code is None else code, reason))
+                if order.state is OrderState.OVER:
+                    self.conclude(order)
+            case CircuitStop(_, _, code, reason):
+                self.halt(order, code, reason)
+            case CircuitClosed():
+                self._closed(order, message.pairs)
+            case _:
+                assert_never(message)
+
+    def halt(self, order: Order, code: ErrorCode, reason: str) -> None:
+        """The request is to end early; the tail-end is told, and has the last word."""
+        before = order.state
+        order.handle(Halted(code, reason))
+        if before is not OrderState.CLOSING:
+            self._complete(order)
+
+    def _complete(self, order: Order) -> None:
+        place, request = self._place, order.wanted.id
+        complete = CircuitComplete(place.id, request, order.code, order.reason)
+        self._desk.send(place.neighbour(Side.DOWN), complete)
+
+    def _closed(self, order: Order, pairs: tuple[PairId, ...]) -> None:
+        """The tail-end is through; these it delivered, besides those that it told of before."""
+        if not order.legal(Finished):
+            raise RemoteProtocolError(f"{order.wanted.id} is closed, but {order.state.value} here")
+        order.peer_through = True
+        theirs = set(pairs)
+        for pair in pairs:
+            order.unconfirmed.pop(pair, None)
+        for pair in sorted(order.outstanding, key=lambda each: (each.link, each.sequence)):
+            local = self._local[pair]
+            if local.busy:
+                continue
+            if pair in theirs and local.track is not None and not local.void:
+                self._finish(local, order)
+            else:
+                self._drop(local, "its request ended", tell=True)
+        self._settle(order)
+
+    def _settle(self, order: Order) -> None:
+        """End a request that both ends are through with."""
+        if not order.peer_through or order.outstanding:
+            return
+        for identity in order.unconfirmed:
+            reason = f"{self._place.tail} did not deliver it"
+            self._desk.up(PairExpired(order.wanted.id, identity, reason))
+        order.delivered -= len(order.unconfirmed)
+        order.handle(Finished())
+        self.conclude(order)

@@ -1,0 +1,76 @@
+"""What links bring for circuits: requests of neighbours by their label, halves, ends, expiries."""
+
+from __future__ import annotations
+
+from qstack.errors import ErrorCode
+from qstack.link.service import LinkCancel
+from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
+from qstack.messages.link import LinkRequest
+from qstack.network.circuits import Circuits
+from qstack.network.desk import Desk
+from qstack.network.forwarding import Between
+from qstack.network.places import Side
+from qstack.units import LinkName
+
+
+class Intake:
+    """Takes the indications of links that belong to circuits to where they belong."""
+
+    def __init__(self, desk: Desk, circuits: Circuits) -> None:
+        self._desk = desk
+        self._circuits = circuits
+
+    def accepted(self, link: LinkName, request: LinkRequest) -> None:
+        """A link request of the node before this one entered the queue of the link between."""
+        member = self._circuits.labelled(request.purpose)
+        if member is None or member.place.link(Side.UP) != link:
+            cancel = LinkCancel(request.id, f"{self._desk.node} knows no label {request.purpose}")
+            self._desk.down(link, cancel)
+            return
+        self._desk.own(request.id, member.place.id, Side.UP)
+
+    def pair(self, link: LinkName, info: PairInfo, qubit: Qubit, request: RequestId) -> None:
+        """A link delivered a half for a circuit, or for one that was."""
+        circuit, side = self._desk.owner_of(request)
+        member = self._circuits.member(circuit)
+        part = None if member is None else member.part
+        if member is None or part is None:
+            self._desk.free(qubit)
+            return
+        half = self._desk.half(link, info, qubit)
+        if type(part) is Between:
+            if not member.active:
+                part.refuse(side, half, "its request ended")
+            else:
+                part.pair(side, half)
+        elif not isinstance(part, Between):
+            part.pair(half)
+            self._circuits.steer(member)
+
+    def ended(self, request: RequestId, failed: tuple[ErrorCode, str] | None) -> None:
+        """A link request of a circuit ended; if it failed though it is wanted, so has all of it."""
+        circuit, side = self._desk.owner_of(request)
+        member = self._circuits.member(circuit)
+        self._desk.disown(request)
+        if member is None or side is Side.UP or member.supply is None:
+            return
+        if member.supply.ended(request):
+            return
+        if failed is None:
+            member.supply.renew()
+            return
+        code, reason = failed
+        self._circuits.release(circuit, code, f"link {member.supply.link}: {reason}")
+
+    def expired(self, request: RequestId, pair: PairId, reason: str) -> None:
+        """EXPIRE of a pair that a link request of a circuit had brought."""
+        circuit, side = self._desk.owner_of(request)
+        member = self._circuits.member(circuit)
+        part = None if member is None else member.part
+        if member is None or part is None:
+            return
+        if type(part) is Between:
+            part.expired(side, pair, reason)
+        elif not isinstance(part, Between):
+            part.expired(pair, reason)
+            self._circuits.steer(member)
