@@ -90,11 +90,13 @@ def node_metric(
     *,
     trust: int = 0,
     draining: bool = False,
+    swap_success: float = 1.0,
 ) -> NodeMetric:
     """Return what a node says of itself: of several memories the worst of each.
 
     `models` of its ends of links; `memories`: (communication, storage) qubits. It swaps if it has
-    two links. `two_qubit_fidelity` is the datasheet's average gate fidelity.
+    two links. `two_qubit_fidelity` is the datasheet's average gate fidelity, `swap_success` its
+    probability that a Bell measurement gives a result.
     """
     readout = min((sum(model.readout) / 2 for model in models), default=1.0)
     exponents = [model.exponent for model in models]
@@ -108,7 +110,8 @@ def node_metric(
         exponent=min(exponents, default=1.0),
         keep=keep_of(two_qubit_fidelity, 2),
         readout=readout,
-        success=1.0,
+        success=swap_success,
+        turn=keep_of(min((model.gate_fidelity for model in models), default=1.0), 1),
     )
 
 

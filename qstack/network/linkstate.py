@@ -300,7 +300,7 @@ def _check(
     origin: NodeName, node: NodeMetric, links: tuple[LinkMetric, ...], error: type[Exception]
 ) -> None:
     """Raise `error` where an update says what cannot be."""
-    shares = [node.keep, node.readout, node.success]
+    shares = [node.keep, node.readout, node.success, node.turn]
     times = [node.t1_ns, node.t2_ns, *node.memories]
     for link in links:
         shares.append(link.reserved)

@@ -71,7 +71,7 @@ def _site(name: NodeName, metric: NodeMetric) -> Site:
         trust=metric.trust,
         single=metric.memories[0] < 2,
         storage=Storage(metric.t1_ns, metric.t2_ns, metric.exponent),
-        swapping=swap_factor(Operations(metric.keep, metric.readout)),
+        swapping=swap_factor(Operations(metric.keep, metric.readout, turn=metric.turn)),
         success=metric.success,
     )
 

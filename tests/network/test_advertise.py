@@ -70,6 +70,18 @@ def test_a_node_says_the_worst_of_its_memories() -> None:
     assert not node_metric([eternal], (1, 0), 1.0).swaps
 
 
+def test_a_node_says_how_well_its_bell_measurement_turns_and_succeeds() -> None:
+    """An H of average fidelity 0.97 mixes its qubit with probability 0.06."""
+    models = [FADING, attrs.evolve(FADING, gate_fidelity=0.97)]  # type: ignore[misc]  # a record
+    found = node_metric(models, (2, 0), 1.0, swap_success=0.5)
+    assert found.turn == pytest.approx(0.94)
+    assert found.success == 0.5
+    update = RouteUpdate("r", 1, 1, 0, found, ())
+    swapping = graph_of({"r": update}).sites["r"].swapping
+    # Readout is right in 0.99 of all cases: 2 r - 1 = 0.98 for each bit.
+    assert swapping == pytest.approx((0.94 * 0.98, 0.94 * 0.98**2, 0.98))
+
+
 def said(file: NetworkFile, links: Iterable[LinkParameters]) -> dict[str, RouteUpdate]:
     """What all nodes of a network would advertise with all links up."""
     found = {}
