@@ -19,7 +19,9 @@ def test_the_ends_of_a_chain_share_the_fidelity_that_they_were_told(
     report = qstack.sim.Network.load(network, seed=3).pairs("alice", "bob", count=400)
     assert (len(report), report.error) == (400, "")
     told, seen, sigma = report.predicted_fidelity, report.fidelity, report.fidelity_error
-    assert told is not None and seen is not None and sigma is not None
+    assert told is not None
+    assert seen is not None
+    assert sigma is not None
     # Both ends read their halves with errors; the told fidelity is that of the pair itself.
     expected = (1 + (4 * told - 1) * READOUT**2) / 4
     assert 0 < sigma < 0.03
