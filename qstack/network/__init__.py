@@ -12,6 +12,7 @@ built from is here, and no request uses it yet:
 - `routing`: the way of the largest rate at the fidelity and the trust asked for.
 - `budget`: what swaps, waits and cutoffs do to a pair's Bell weights, and how long they take.
 - `purification`: what rounds of purification give and cost, and which to choose.
+- `distillation`: those rounds carried out, between the two ends of pairs.
 
 Fidelity is a promise for states and no scalar can carry it: two Z errors swap to another fidelity
 than a Z and an X error. Everything therefore keeps four weights, relative to the announced
