@@ -1,8 +1,11 @@
-"""Node with node, for routes: what each advertises of itself and its links (link state)."""
+"""Node with node: what each advertises of itself and its links (link state), and purification."""
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from qstack.machine import record
+from qstack.messages.common import PairId, RequestId
 from qstack.messages.wire import Delivery, Layer, message, payload
 from qstack.units import BootId, Duration, LinkName, NodeName
 
@@ -104,3 +107,97 @@ class RouteDigest:
     after: NodeName
     upto: NodeName
     entries: tuple[RouteEntry, ...]
+
+
+# --- purification: the two ends of pairs, over whatever lies between ----------------------
+
+
+class TurnAxis(IntEnum):
+    """About which axis both halves are turned by a quarter before a round, opposite at the ends."""
+
+    X = 1
+    """Z and Y errors change places, and so do Phi- and Psi-: the turn of DEJMPS."""
+    Y = 2
+    """Z and X errors change places, and so do Phi- and Psi+."""
+    Z = 3
+    """X and Y errors change places, and so do Psi+ and Psi-."""
+
+
+@payload
+class DistilAges:
+    """How old the sender's half is, in ns since its initialisation.
+
+    `stated_ns`: at the age for which the weights hold. `begun_ns`: when the round's gates began.
+    """
+
+    stated_ns: Duration
+    begun_ns: Duration
+
+
+@payload
+class DistilInput:
+    """One of the two pairs of a round, as the leading end knows it before its turn.
+
+    `bell`: the announced Bell index. `weights`: probabilities of the errors I, Z, X, Y relative
+    to it, with each half as old as its end states.
+    """
+
+    pair: PairId
+    bell: int
+    weights: tuple[float, float, float, float]
+    turn: TurnAxis
+    ages: DistilAges
+
+
+@message(0x50, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class DistilRound:
+    """The leading end has done its part of round `number` and read `outcome`: do yours.
+
+    Rounds count from 1 in the life of a request between two ends. `kept` is the control of the
+    CNOT, `spent` its target, which was read. `sent_ns`: age of the leader's kept half now.
+    Answered by DistilOutcome, or by a DistilVoid that names both pairs.
+    """
+
+    request: RequestId
+    number: int
+    kept: DistilInput
+    spent: DistilInput
+    outcome: int
+    sent_ns: Duration
+
+
+@message(0x51, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class DistilOutcome:
+    """The other end has done its part of round `number` and read `outcome`.
+
+    `kept` and `spent`: the ages of its halves; `sent_ns`: that of the kept one now.
+    """
+
+    request: RequestId
+    number: int
+    outcome: int
+    kept: DistilAges
+    spent: DistilAges
+    sent_ns: Duration
+
+
+@message(0x52, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class DistilVoid:
+    """These pairs are void, and all that was made with any of them, handed over or not."""
+
+    request: RequestId
+    pairs: tuple[PairId, ...]
+    reason: str
+
+
+@message(0x53, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class DistilEnd:
+    """No more rounds for this request. `pairs`: what the sender gave up by that, which is void."""
+
+    request: RequestId
+    pairs: tuple[PairId, ...]
+    reason: str

@@ -8,7 +8,7 @@ which floods over the adjacencies (`linkstate`), so that all nodes have the same
 and partitions heal. `topology` makes it a graph of links that both ends advertise as up, `routing`
 finds the way of the largest rate at the fidelity and the trust asked for, with what `budget` says
 of swaps, waits and cutoffs; `course` chooses the cutoff and what is asked of each link.
-`purification` knows what rounds of purification give and cost.
+`purification` knows what rounds of purification give and cost, `distillation` carries them out.
 
 **Circuits** (`circuits`, `places`, `admission`). The head-end sends the whole path with an install,
 hop by hop. Each node admits: the links on both sides are there, their time suffices, a qubit can
