@@ -49,7 +49,7 @@ class NodeMetric:
     `memories`: (communication, storage) qubits. `t1_ns`, `t2_ns`, `exponent`: fading, 0 for
     never. `keep`: probability that a two-qubit gate does what it should, fully mixing both
     qubits otherwise. `readout`: probability that an outcome is read right. `success`: of a whole
-    swap. `turn`: as `keep`, of the one-qubit gate in a swap.
+    swap. `turn`: as `keep`, of the H of a swap, on its one qubit.
     """
 
     swaps: bool
@@ -62,7 +62,7 @@ class NodeMetric:
     keep: float
     readout: float
     success: float
-    turn: float = 1.0
+    turn: float
 
 
 @message(0x40, Layer.NETWORK, Delivery.RELIABLE, bulk=True)

@@ -62,7 +62,9 @@ def _at_delivery(parameters: LinkParameters, setting: Setting) -> BellWeights:
     age = 2 * max(end.delay_ns for end in parameters.ends)
     waits = (fading(storage_of(end.model), age) for end in parameters.ends)
     mean = total[0], total[1], total[2], total[3]
-    return weights_of(together(correlators(mean), *waits))
+    i, z, x, y = weights_of(together(correlators(mean), *waits))
+    # A rounding error below zero would be no probability.
+    return max(0.0, i), max(0.0, z), max(0.0, x), max(0.0, y)
 
 
 def storage_of(model: MemoryModel) -> Storage:

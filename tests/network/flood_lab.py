@@ -39,6 +39,7 @@ def node_metric(**changes: Any) -> NodeMetric:
         "keep": 1.0,
         "readout": 1.0,
         "success": 1.0,
+        "turn": 1.0,
     }
     return NodeMetric(**(values | changes))
 

@@ -57,6 +57,12 @@ def test_without_a_herald_line_there_is_one_attempt_a_round_trip() -> None:
     assert fast.rate_hz / slow.rate_hz == pytest.approx(math.ceil(trip_ns / CYCLE_NS))
 
 
+def test_no_weight_is_below_zero_by_rounding() -> None:
+    for alpha in (0.05, 0.1, 0.15, 0.2, 0.25, 0.3):
+        for found in offers(parameters(alpha=alpha, t2_ns=0)):
+            assert min(found.weights) >= 0
+
+
 def test_a_link_that_keeps_nothing_offers_nothing() -> None:
     link = attrs.evolve(parameters(), keep=False)  # type: ignore[misc]  # a record
     assert offers(link) == ()
@@ -71,6 +77,18 @@ def test_a_node_says_the_worst_of_its_memories() -> None:
     assert (found.t1_ns, found.t2_ns, found.readout) == (0, 1_000_000_000, 0.99)
     assert found.keep == pytest.approx((4 * 0.985 - 1) / 3)
     assert (found.success, found.turn) == (0.5, 0.9)
+
+
+def test_a_node_says_how_well_its_bell_measurement_turns_and_succeeds() -> None:
+    """An H of average fidelity 0.97 mixes its qubit with probability 0.06; two-qubit gates: 1."""
+    model = attrs.evolve(FADING, gate_fidelity=0.97, swap_success=0.5)  # type: ignore[misc]  # record
+    found = node_metric([model], (2, 0), operations_of(model), swaps=True)
+    assert found.turn == pytest.approx(0.94)
+    assert found.success == 0.5
+    update = RouteUpdate("r", 1, 1, 0, found, ())
+    swapping = graph_of({"r": update}).sites["r"].swapping
+    # Readout is right in 0.99 of all cases: 2 r - 1 = 0.98 for each bit.
+    assert swapping == pytest.approx((0.94 * 0.98, 0.94 * 0.98**2, 0.98))
 
 
 def said(file: NetworkFile, links: Iterable[LinkParameters]) -> dict[str, RouteUpdate]:

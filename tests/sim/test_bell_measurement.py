@@ -41,6 +41,7 @@ from qstack.sim.world import Break, WorldDevice, WorldParameters
 from qstack.sim.world.optics import terms_of
 from qstack.sim.world.peek import pair_state, qubit_state, qubits, register_sizes, running
 from qstack.sim.world.registers import Qubit, Register, Terms
+from qstack.testing.memory import slots_of
 from qstack.units import Chance
 from tests.sim.worlds import XY_PLAN, Driver, make_pair, perfect
 
@@ -281,14 +282,15 @@ memories = st.builds(
 )
 
 
-@given(memories, st.integers(0, 1 << 30), st.booleans())
+@given(memories, st.integers(0, 1 << 30), st.tuples(st.booleans(), st.booleans()))
 def test_what_a_swap_leaves_is_what_its_circuit_leaves_in_density_matrices(
-    memory: MemoryParameters, seed: int, bell_diagonal: bool
+    memory: MemoryParameters, seed: int, bell_diagonal: tuple[bool, bool]
 ) -> None:
-    if bell_diagonal:
-        first, second = (bell_state(each) for each in WEIGHTS)
-    else:
-        first, second = random_pair(seed), random_pair(seed + 1)
+    """Of two Bell-diagonal pairs, of any two states, and of one of each."""
+    first, second = (
+        bell_state(weights) if diagonal else random_pair(seed + place)
+        for place, (weights, diagonal) in enumerate(zip(WEIGHTS, bell_diagonal, strict=True))
+    )
     bench = Bench(memory, seed)
     bench.pairs(first, second)
     bench.now = 700
@@ -486,7 +488,11 @@ def test_the_same_seed_swaps_alike() -> None:
 def test_a_memory_draws_nothing_for_a_swap_that_always_succeeds() -> None:
     """So that a datasheet's 1 does not change the history of a seed; one draw is the index's."""
     bench = Bench(COUPLED, 3)
-    bench.pairs(bell_state(WEIGHTS[0]), bell_state(WEIGHTS[1]))
     chance = Chance(3).fork("memory middle")
-    bell = bench.bell().bell
-    assert bell == int(chance.uniform() * 4)
+    for _ in range(20):
+        bench.pairs(bell_state(WEIGHTS[0]), bell_state(WEIGHTS[1]))
+        assert bench.bell().bell == int(chance.uniform() * 4)
+
+
+def test_the_checker_of_owners_watches_both_slots_of_a_swap() -> None:
+    assert slots_of(MemoryBell("middle", 1, 4, 2)) == (4, 2)

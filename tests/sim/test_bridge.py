@@ -498,7 +498,7 @@ async def test_unknown_nodes_far_ends_and_fidelities_have_one_clear_exception_ea
             session.node("carol")
         alice = session.node("alice")
         for wanted, code, words in (
-            (terms("carol", 1), ErrorCode.CREATE, "no link to 'carol'"),
+            (terms("carol", 1), ErrorCode.CREATE, "knows no 'carol': it knows bob"),
             (terms("bob", 1, fidelity_min=0.9999), ErrorCode.UNSUPPORTED, "0.9999"),
             (terms("bob", 1, fidelity_min=1.5), ErrorCode.CREATE, "between 0 and 1"),
         ):
