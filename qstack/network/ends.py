@@ -179,7 +179,8 @@ class End(ABC):
         elif order is not None:
             identity = local.info.pair
             order.delivered += 1
-            order.unconfirmed[identity] = None
+            if not local.confirmed:
+                order.unconfirmed[identity] = None
             self._tell_of(order.wanted.id, identity)
             self._remember(pair, order.wanted.id, identity)
         if order is not None:
@@ -203,10 +204,15 @@ class End(ABC):
             del self._delivered[next(iter(self._delivered))]
 
     def confirmed(self, pairs: tuple[PairId, ...]) -> None:
-        """The other end delivered these pairs too."""
+        """The other end delivered these pairs; some may still be in a device's hands here."""
         for order in self.orders.values():
             for identity in pairs:
                 order.unconfirmed.pop(identity, None)
+        theirs = set(pairs)
+        for local in self._local.values():
+            origin = local.half.pair if local.track is None else local.track.origin
+            if (local.half.pair if self._place.is_head else origin) in theirs:
+                local.confirmed = True
 
     # --- what is lost ------------------------------------------------------------------------
 

@@ -92,8 +92,7 @@ class Head(End):
             raise RemoteProtocolError(f"{order.wanted.id} is closed, but {order.state.value} here")
         order.peer_through = True
         theirs = set(pairs)
-        for pair in pairs:
-            order.unconfirmed.pop(pair, None)
+        self.confirmed(pairs)
         for pair in sorted(order.outstanding, key=lambda each: (each.link, each.sequence)):
             local = self._local[pair]
             if local.busy:
@@ -106,7 +105,7 @@ class Head(End):
 
     def _settle(self, order: Order) -> None:
         """End a request that both ends are through with."""
-        if not order.peer_through or order.outstanding:
+        if order.state is OrderState.OVER or not order.peer_through or order.outstanding:
             return
         for identity in order.unconfirmed:
             reason = f"{self._place.tail} did not deliver it"
