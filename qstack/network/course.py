@@ -20,7 +20,11 @@ CUTOFFS = (2, 5, 10, 20, 50, 100)
 """A cutoff may be the shortest coherence time of the network divided by one of these."""
 
 PATIENCE = 20
-"""Without a cutoff for fidelity's sake a pair waits so many mean times of the slowest link."""
+"""Without a cutoff for fidelity's sake a pair waits as long as so many pairs of the route take.
+
+Nodes in the middle find partners sooner than those near the ends, whose qubits wait for tracks:
+discarded too early, their pairs would take whole chains with them.
+"""
 
 MARGIN = 1e-3
 """A link is asked for this much less than it offers, so that it gives what was reckoned with."""
@@ -112,8 +116,9 @@ def legs_of(
         offers = [o for metric in metrics for o in metric.offers if o.setting == hop.setting]
         found.append((hop.link, before, hop.node, metrics, offers))
         before = hop.node
-    slowest = min(offer.rate_hz for *_, offers in found for offer in offers)
-    cutoff = course.cutoff_ns or int(PATIENCE * SECOND / slowest)
+    way = course.route
+    turn_ns = SECOND / way.rate_hz + 2 * way.latency_ns
+    cutoff = course.cutoff_ns or int(PATIENCE * turn_ns)
     legs = []
     for link, one, other, metrics, offers in found:
         free = 1 - max(metric.reserved for metric in metrics)

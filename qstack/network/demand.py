@@ -147,13 +147,17 @@ class Demand:
         member = self.circuits.member(circuit)
         return member is not None and member.place.state is PlaceState.READY
 
-    def _begin(self, plan: _Plan) -> None:
-        """Look for a way, and begin to install it; decline the requests where there is none."""
-        verdict = Verdict(ErrorCode.NO_RESOURCES, "no circuit was admitted")
+    def _begin(self, plan: _Plan, refused: Verdict | None = None) -> None:
+        """Look for a way, and begin to install it; decline the requests where there is none.
+
+        `refused`: why the last one tried was not admitted.
+        """
+        verdict = refused or Verdict(ErrorCode.NO_RESOURCES, "no circuit was admitted")
         while plan.tries <= TRIES:
             found = self._course(plan)
             if isinstance(found, Verdict):
-                self._decline_all(plan, found)
+                # That no way is left beside those that refused is no reason of its own.
+                self._decline_all(plan, found if plan.tries == 1 else verdict)
                 return
             self._made += 1
             circuit = CircuitId(self._desk.node, self._desk.boot, self._made)
@@ -213,7 +217,7 @@ class Demand:
             self._decline_all(plan, verdict)
             return
         plan.refresh_at = None
-        self._begin(plan)
+        self._begin(plan, verdict)
 
     def _ask(self, circuit: CircuitId, order: Order) -> None:
         member = self.circuits.member(circuit)

@@ -52,6 +52,7 @@ from qstack.physical.service import LinkParameters
 from qstack.physical.slots import Slots
 from qstack.stack.devices import Devices
 from qstack.stack.hosting import Identity, Neighbours
+from qstack.stack.turns import Turns
 from qstack.units import Chance, Duration, Instant, LinkName, NodeName
 
 
@@ -94,6 +95,8 @@ class EndNode:
         self.network = Network(self.name, self.boot, across, self.slots, commands)
         self._across_stepped = True
         self._across_deadline: Instant | None = None
+        self._across = Turns(self._of_network)
+        self._turns = {name: Turns(partial(self._of_link, name)) for name in self._links}
         self.application = Application(
             self.name, self.network.desk.requests, parameters.memory, self.slots, commands
         )
@@ -188,6 +191,9 @@ class EndNode:
         return out
 
     def _to_link(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
+        return self._turns[link].inside(event, now)
+
+    def _of_link(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
         self._dirty.add(link)
         self._stepped.add(link)
         out: list[Any] = []
@@ -206,6 +212,9 @@ class EndNode:
         return out
 
     def _to_network(self, event: Any, now: Instant) -> list[Any]:
+        return self._across.after(event, now)
+
+    def _of_network(self, event: Any, now: Instant) -> list[Any]:
         out: list[Any] = []
         self._across_stepped = True
         for action in self.network.handle(event, now):
@@ -213,7 +222,7 @@ class EndNode:
                 case Up():
                     out += self._to_application(action.event, now)
                 case Down():
-                    out += self._to_link(action.request.link, action.request.body, now)
+                    out += self._turns[action.request.link].after(action.request.body, now)
                 case Send():
                     out += self.neighbours.post(action.peer, action.message, now)
                 case Device():
