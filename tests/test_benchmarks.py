@@ -11,7 +11,17 @@ import trio
 
 from qstack.config import link_parameters, load
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import calibration, live, networks, peer, programs, relay, routing, virtual
+from tests.benchmarks import (
+    calibration,
+    circuits,
+    live,
+    networks,
+    peer,
+    programs,
+    relay,
+    routing,
+    virtual,
+)
 from tests.benchmarks.table import ABSENT, MET, MISSED, Figure, plain, render
 
 WITHIN_S = 20.0
@@ -85,6 +95,16 @@ def test_efficiencies_give_the_success_probabilities_they_stand_for() -> None:
         e, a = virtual.efficiency_of(probability), 0.5
         found = 2 * a * (1 - a) * e + a**2 * (e**2 + 2 * e * (1 - e))
         assert found == pytest.approx(probability, rel=1e-6)
+
+
+def test_circuits_are_measured_over_several_hops_and_install_in_one_round_trip() -> None:
+    figures = {figure.name: figure for figure in circuits.figures((2, 3), 4)}
+    assert len(figures) == 4
+    assert all(figure.value is not None and figure.value > 0 for figure in figures.values())
+    install = figures["install over 5 hops, in round trips of the path"]
+    # The heap's own time, on every machine alike: a round trip and the way from user to node.
+    assert install.value is not None
+    assert install.value <= 1.2
 
 
 def test_every_virtual_figure_can_be_measured_with_few_pairs() -> None:

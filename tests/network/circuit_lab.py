@@ -99,7 +99,7 @@ def chain(hops: int) -> list[Edge]:
 class Lab:
     """`comm` qubits for each link of a node, or for all of its links together if `shared`."""
 
-    def __init__(  # noqa: PLR0913  every option has a name
+    def __init__(
         self,
         edges: list[Edge],
         seed: int,
