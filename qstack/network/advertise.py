@@ -23,7 +23,6 @@ from qstack.network.budget import (
 from qstack.physical.service import LinkParameters, MemoryModel, Setting
 from qstack.units import SECOND, Duration, NodeName
 
-
 SPREADS = 2
 """A link stands for so many spreads below the mean of its datasheets; see `qstack.link.fidelity`."""
 

@@ -52,6 +52,7 @@ from qstack.physical.service import LinkParameters
 from qstack.physical.slots import Slots
 from qstack.stack.devices import Devices
 from qstack.stack.hosting import Identity, Neighbours
+from qstack.stack.status import status_of_link, status_of_slots
 from qstack.stack.turns import Turns
 from qstack.units import Chance, Duration, Instant, LinkName, NodeName
 
@@ -370,28 +371,14 @@ class EndNode:
 
     def status(self, now: Instant) -> dict[str, Any]:
         """What this node knows and has counted, in JSON's types."""
-        held = {
-            str(slot): f"{owner.room}:{owner.what}" for slot, owner in self.slots.held().items()
-        }
         return {
             "node": self.name,
             "kind": "end",
             "boot": f"{self.boot:016x}",
             "now_ns": now,
-            "slots": {
-                "communication_free": self.slots.free(),
-                "communication": self.slots.total(),
-                "storage_free": self.slots.free("storage"),
-                "storage": self.slots.total("storage"),
-                "held": held,
-            },
+            "slots": status_of_slots(self.slots),
             "links": {
-                name: {
-                    "station": link.station,
-                    "remote": link.other(self.name).node,
-                    "physical": self.physical[name].report(),
-                    "link": self.link[name].report(),
-                }
+                name: status_of_link(link, self.name, self.physical[name], self.link[name])
                 for name, link in self._links.items()
             },
             "network": self.network.report(now),
