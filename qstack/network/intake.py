@@ -13,7 +13,6 @@ from qstack.network.forwarding import Between
 from qstack.network.places import Side
 from qstack.units import LinkName
 
-
 NOBODY = CircuitId("", 0, 0)
 """For whom link requests are that came under a label which is not known (any more)."""
 
@@ -35,6 +34,7 @@ class Intake:
             self._desk.down(link, cancel)
             return
         self._desk.own(request.id, member.place.id, Side.UP)
+        member.room.accepted(request)
 
     def pair(self, link: LinkName, info: PairInfo, qubit: Qubit, request: RequestId) -> None:
         """A link delivered a half for a circuit, or for one that was."""
@@ -45,8 +45,12 @@ class Intake:
             self._desk.free(qubit)
             return
         half = self._desk.half(link, info, qubit)
+        if side is Side.UP:
+            member.room.arrived(request)
+        elif member.supply is not None:
+            member.supply.arrived(request)
         if type(part) is Between:
-            if not member.active:
+            if not member.passing.wanted:
                 part.refuse(side, half, "its request ended")
             else:
                 part.pair(side, half)
@@ -59,9 +63,12 @@ class Intake:
         circuit, side = self._desk.owner_of(request)
         member = self._circuits.member(circuit)
         self._desk.disown(request)
-        if member is None or side is Side.UP or member.supply is None:
+        if member is None:
             return
-        if member.supply.ended(request):
+        if side is Side.UP or member.supply is None:
+            member.room.ended(request)
+            return
+        if member.supply.ended(request, done=failed is None):
             return
         if failed is None:
             member.supply.renew()
