@@ -102,7 +102,7 @@ class Reservations:
             end = link.end(self._node)
             room = len(end.communication) + (len(end.storage) if leg.store else 0)
         elif not room:
-            reason = f"{here}: one qubit cannot hold a half while the other side brings one"
+            reason = f"{here}: no qubit could hold a half while the other side brings one"
             return Verdict(ErrorCode.NO_RESOURCES, reason, leg.link)
         if sharing >= room:
             reason = f"{here} has room for {room} circuits and as many are there"
@@ -110,25 +110,33 @@ class Reservations:
         return None
 
     def _rest(self, place: Place, side: Side) -> int | None:
-        """How many halves of a side leave the other a qubit to attempt with; None: any number."""
-        if not (place.has(side) and place.has(side.other)):
+        """How many halves of a side may rest here at once; None: as many as the link makes.
+
+        Stored halves rest in storage, and a link gives up a half that finds none free; others rest
+        in the communication qubits. A node between keeps one place for the other side's half.
+        """
+        link, store = self._links.get(place.link(side)), place.leg(side).store
+        if link is None:
             return None
-        ends = [self._links.get(place.link(each)) for each in (side, side.other)]
-        if ends[0] is None or ends[1] is None:
+        mine = link.end(self._node)
+        if not place.has(side.other):
+            return len(mine.storage) if store else None
+        beyond = self._links.get(place.link(side.other))
+        if store or beyond is None:
+            return len(mine.storage) - place.leg(side.other).store
+        if not set(beyond.end(self._node).communication) <= set(mine.communication):
             return None
-        mine, other = (link.end(self._node) for link in ends if link is not None)
-        if not set(other.communication) <= set(mine.communication):
-            return None
-        stored = len(mine.storage) if place.leg(side).store else 0
-        return stored + len(mine.communication) - 1
+        return len(mine.communication) - 1
 
     def _sharing(self, place: Place, side: Side) -> set[CircuitId]:
-        """The circuits that live in the communication qubits of a side."""
-        mine = set(self._links[place.link(side)].end(self._node).communication)
+        """The circuits whose halves rest in the same places as those of a side."""
+        end = self._links[place.link(side)].end(self._node)
+        kind = "storage" if place.leg(side).store else "communication"
+        mine = set(getattr(end, kind))
         return {
             circuit
             for name, link in self._links.items()
-            if mine & set(link.end(self._node).communication)
+            if mine & set(getattr(link.end(self._node), kind))
             for circuit in self._shares[name]
         }
 

@@ -283,14 +283,20 @@ class Circuits:
                 member.part.tick()
 
     def balance(self) -> None:
-        """After each step: what nodes between have room for, where both sides share it."""
+        """After each step: what there is room for, where halves rest in shared qubits."""
         for member in self._members.values():
-            if type(member.part) is Between:
-                self._balance(member)
+            self._balance(member)
 
     def _balance(self, member: Member) -> None:
         place, part = member.place, member.part
-        if type(part) is Between and member.supply is not None:
-            limit = self._reservations.limit
-            member.room.balance(limit(place, Side.UP), part.held_on(Side.UP))
-            member.supply.balance(limit(place, Side.DOWN), part.held_on(Side.DOWN))
+        if part is None:
+            return
+        for side in Side:
+            if not place.has(side):
+                continue
+            limit = self._reservations.limit(place, side)
+            held = part.held_on(side) if isinstance(part, Between) else part.held
+            if side is Side.UP:
+                member.room.balance(limit, held)
+            elif member.supply is not None:
+                member.supply.balance(limit, held)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qstack.errors import ErrorCode
-from qstack.link.service import LinkCancel
+from qstack.link.service import LinkCancel, LinkFailed
 from qstack.messages.circuits import CircuitId
 from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
 from qstack.messages.link import LinkRequest
@@ -58,8 +58,11 @@ class Intake:
             part.pair(half)
             self._circuits.steer(member)
 
-    def ended(self, request: RequestId, failed: tuple[ErrorCode, str] | None) -> None:
-        """A link request of a circuit ended; if it failed though it is wanted, so has all of it."""
+    def ended(self, request: RequestId, failed: LinkFailed | None) -> None:
+        """A link request of a circuit ended; if it failed though it is wanted, so has all of it.
+
+        Unless it brought pairs and then found no memory for one: users may hold theirs for long.
+        """
         circuit, side = self._desk.owner_of(request)
         member = self._circuits.member(circuit)
         self._desk.disown(request)
@@ -70,11 +73,11 @@ class Intake:
             return
         if member.supply.ended(request, done=failed is None):
             return
-        if failed is None:
+        if failed is None or (failed.code is ErrorCode.NO_RESOURCES and failed.delivered):
             member.supply.renew()
             return
-        code, reason = failed
-        self._circuits.release(circuit, code, f"link {member.supply.link}: {reason}")
+        reason = f"link {member.supply.link}: {failed.reason}"
+        self._circuits.release(circuit, failed.code, reason)
 
     def expired(self, request: RequestId, pair: PairId, reason: str) -> None:
         """EXPIRE of a pair that a link request of a circuit had brought."""

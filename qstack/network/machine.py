@@ -257,7 +257,7 @@ class Network:
             case LinkDone():
                 intake.ended(body.request, None)
             case LinkFailed():
-                intake.ended(body.request, (body.code, body.reason))
+                intake.ended(body.request, body)
             case LinkExpired():
                 intake.expired(body.request, body.pair, body.reason)
 
