@@ -7,7 +7,7 @@ memory answers. `Lab.audit` compares what users were told with what is true.
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import defaultdict, deque
 from typing import Any
 
 import attrs
@@ -118,7 +118,9 @@ class Lab:
         self.names = sorted({name for edge in edges for name in edge})
         self.errors: list[tuple[NodeName, str]] = []
         self.sent: dict[str, int] = {}
-        self.users: dict[tuple[NodeName, RequestId], User] = {}
+        self.asked: dict[RequestId, LinkRequest] = {}
+        self.turned: dict[NodeName, int] = {}
+        self.users: dict[tuple[NodeName, RequestId], User] = defaultdict(User)
         self.pending: dict[NodeName, list[Any]] = {name: [] for name in self.names}
         self.session = dict.fromkeys(self.edges, 1)
         self.view: dict[tuple[NodeName, NodeName], int] = {}
@@ -201,7 +203,7 @@ class Lab:
                     pass
 
     def _told(self, name: NodeName, event: Any) -> None:
-        user = self.users.setdefault((name, event.request), User())
+        user = self.users[name, event.request]
         match event:
             case RequestAccepted():
                 user.accepted += 1
@@ -272,6 +274,7 @@ class Lab:
             "final_bell": None,
         }
         request = LinkRequest(id=identity, number=number, **(values | changes))
+        self.asked[identity] = request
         self.users[head, identity] = User(accepted=1)
         self.step(head, NetworkCreate(tail, request))
         return identity
@@ -375,6 +378,7 @@ class Lab:
                 )
                 self.step(name, result)
             case MemoryGate():
+                self.turned[name] = self.turned.get(name, 0) + 1
                 self.truth.turn(places[0], PAULI[command.gate])
                 self.step(name, Completed(device, command.command))
             case MemoryMeasure():
