@@ -40,11 +40,15 @@ class Promise(NamedTuple):
 
 @record
 class Course:
-    """A route, its cutoff (0: none for fidelity's sake), and what it takes of its links' time."""
+    """A route, its cutoff (0: none for fidelity's sake), and what it takes of its links' time.
+
+    `spare`: by how much the fidelity at hand-over may fall below the route's.
+    """
 
     route: Route
     cutoff_ns: Duration
     share: float
+    spare: float = 0.0
 
 
 def nonsense(request: LinkRequest) -> Verdict | None:
@@ -85,7 +89,8 @@ def choose(graph: Graph, source: NodeName, promise: Promise, need_hz: float) -> 
     if need_hz > best.route.rate_hz:
         reason = f"{need_hz:.3g} pairs/s are needed, the best route has {best.route.rate_hz:.3g}"
         return Verdict(ErrorCode.NO_TIME, f"{reason} left")
-    return Course(best.route, best.cutoff_ns, need_hz / best.route.rate_hz)
+    spare = max(0.0, best.route.fidelity - promise.fidelity_min)
+    return Course(best.route, best.cutoff_ns, need_hz / best.route.rate_hz, spare)
 
 
 def _hopeless(graph: Graph, source: NodeName, promise: Promise, cutoffs: list[Duration]) -> Verdict:
@@ -103,7 +108,13 @@ def _hopeless(graph: Graph, source: NodeName, promise: Promise, cutoffs: list[Du
 def legs_of(
     database: Mapping[NodeName, RouteUpdate], source: NodeName, course: Course
 ) -> tuple[Leg, ...]:
-    """Return what is asked of each hop of a course; both ends' views of each link hold."""
+    """Return what is asked of each hop of a course; both ends' views of each link hold.
+
+    What is asked of a link is below what it offers, which moves with its test rounds: a pair that
+    is worse by d makes the end-to-end pair worse by no more than d, so half of what the course has
+    to spare is divided among its links.
+    """
+    spare = course.spare / (2 * len(course.route.hops))
     found: list[tuple[str, NodeName, NodeName, list[LinkMetric], list[LinkOffer]]] = []
     before = source
     for hop in course.route.hops:
@@ -125,7 +136,7 @@ def legs_of(
         low = min(offer.fidelity_low for offer in offers)
         store = _stores(database[one].node) and _stores(database[other].node)
         share = min(free, course.share * free)
-        legs.append(Leg(link, other, max(0.0, low - MARGIN), share, cutoff, store))
+        legs.append(Leg(link, other, max(0.0, low - MARGIN - spare), share, cutoff, store))
     return tuple(legs)
 
 
