@@ -26,8 +26,8 @@ from tests.whole.chain_cases import (
 )
 from tests.whole.chain_models import off, slots_for_all, with_cutoff
 
-ROUNDS = {3: 300, 4: 120, 5: 150, 9: 60}
-CUT_ROUNDS = 250
+ROUNDS = {3: 250, 4: 100, 5: 120, 9: 50}
+CUT_ROUNDS = 150
 
 
 def cycles(rounds: list[Round]) -> np.ndarray:
@@ -84,7 +84,7 @@ def lonely_rounds(success: tuple[float, ...], count: int) -> list[Round]:
 def test_a_repeater_with_one_communication_qubit_takes_the_sum_of_both_links(
     success: tuple[float, float],
 ) -> None:
-    found = cycles(lonely_rounds(success, 200))
+    found = cycles(lonely_rounds(success, 120))
     assert off(found, sum(1 / each for each in success)) < 4
     assert off(found, slots_for_all(success)) > 4
 
