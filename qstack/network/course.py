@@ -12,7 +12,7 @@ from qstack.messages.circuits import Leg
 from qstack.messages.link import LinkRequest
 from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric, RouteUpdate
 from qstack.network.admission import Verdict
-from qstack.network.routing import Query, Route, best_fidelity, route
+from qstack.network.routing import Query, Route, best_fidelity, rate_at_once, route
 from qstack.network.topology import Graph
 from qstack.units import SECOND, Duration, NodeName
 
@@ -86,11 +86,12 @@ def choose(graph: Graph, source: NodeName, promise: Promise, need_hz: float) -> 
             break
     if best is None:
         return _hopeless(graph, source, promise, cutoffs)
-    if need_hz > best.route.rate_hz:
-        reason = f"{need_hz:.3g} pairs/s are needed, the best route has {best.route.rate_hz:.3g}"
+    rate_hz = best.route.rate_hz if best.cutoff_ns else rate_at_once(graph, best.route)
+    if need_hz > rate_hz:
+        reason = f"{need_hz:.3g} pairs/s are needed, the best route has {rate_hz:.3g}"
         return Verdict(ErrorCode.NO_TIME, f"{reason} left")
     spare = max(0.0, best.route.fidelity - promise.fidelity_min)
-    return Course(best.route, best.cutoff_ns, need_hz / best.route.rate_hz, spare)
+    return Course(best.route, best.cutoff_ns, need_hz / rate_hz, spare)
 
 
 def _hopeless(graph: Graph, source: NodeName, promise: Promise, cutoffs: list[Duration]) -> Verdict:

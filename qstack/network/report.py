@@ -9,7 +9,7 @@ from qstack.messages.network import RouteUpdate
 from qstack.network.circuits import Circuits
 from qstack.network.forwarding import Between
 from qstack.network.places import Side
-from qstack.network.routing import Query, route
+from qstack.network.routing import Query, rate_at_once, route
 from qstack.network.topology import Graph
 from qstack.units import NodeName
 
@@ -32,7 +32,7 @@ def report_routes(
         way = route(graph, Query(node, name)) if name != node and node in graph.sites else None
         if way is not None:
             entry["way"] = list(way.nodes)
-            entry["rate_hz"] = way.rate_hz
+            entry["rate_hz"] = rate_at_once(graph, way)
             entry["fidelity"] = way.fidelity
         found[name] = entry
     return found

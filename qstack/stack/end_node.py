@@ -328,7 +328,7 @@ class EndNode:
         for name, told in self._latencies.items():
             other = self._links[name].other(self.name).node
             latency = self.neighbours.latency_ns(other)
-            if abs(latency - told) > told // 2:
+            if latency > 2 * told or 2 * latency < told:
                 out += self._look_at_links(other, now)
         return out
 
