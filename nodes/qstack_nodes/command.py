@@ -70,7 +70,10 @@ def _add_up(verbs: Any) -> None:
     verb.add_argument("--json", action="store_true", help="one JSON object per line")
     verb.add_argument("--traces", metavar="FOLDER", help="write a trace of every process")
     verb.add_argument("--verbose", action="store_true", help="show what the processes note")
-    verb.usage = "qstack up [--json] [--traces FOLDER] [--verbose] NETWORK [-- COMMAND ...]"
+    verb.add_argument("--only", metavar="NAMES", help="start these alone, as alice,bob,world")
+    verb.usage = (
+        "qstack up [--json] [--traces FOLDER] [--verbose] [--only NAMES] NETWORK [-- COMMAND ...]"
+    )
     verb.description = (
         f"{verb.description}"
         " With a COMMAND, run it against the live network, stop everything, and return its code."
@@ -200,7 +203,17 @@ def _add_topology(verbs: Any) -> None:
 def _up(given: argparse.Namespace) -> int:
     from qstack_nodes.running import UpOptions, up  # noqa: PLC0415  help must stay instant
 
-    return up(UpOptions(given.network, given.command, given.json, given.traces, given.verbose))
+    only = () if given.only is None else tuple(given.only.split(","))
+    return up(
+        UpOptions(
+            network=given.network,
+            command=given.command,
+            json=given.json,
+            traces=given.traces,
+            verbose=given.verbose,
+            only=only,
+        )
+    )
 
 
 def _node(given: argparse.Namespace) -> int:

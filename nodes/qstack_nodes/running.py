@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from qstack.config.hosts import HERE
 from qstack.drivers.knowing import heard_of, ignorance
 from qstack.drivers.places import WORLD
 from qstack.drivers.serving import DONE, FAILED, UNREACHABLE, USAGE
+from qstack.errors import ConfigError
 from qstack.machine import record
 from qstack_nodes.host import host_command
 from qstack_nodes.launcher import (
@@ -59,13 +61,17 @@ _GUARD = (
 
 @record
 class UpOptions:
-    """What to run, and how to tell of it. `command` may be empty."""
+    """What to run, and how to tell of it. `command` may be empty.
+
+    `only` these processes are started, all where it is empty: the others are waited for.
+    """
 
     network: str
     command: tuple[str, ...] = ()
     json: bool = False
     traces: str | None = None
     verbose: bool = False
+    only: tuple[str, ...] = ()
 
 
 def plans_of(network: NetworkFile, options: UpOptions) -> list[Plan]:
@@ -85,7 +91,22 @@ def plans_of(network: NetworkFile, options: UpOptions) -> list[Plan]:
     for node in sorted(network.nodes, key=lambda node: (node.kind != "station", node.name)):
         command = (sys.executable, "-m", "qstack_nodes.command", "node")
         plans.append(Plan(node.name, (*command, options.network, node.name, *extra)))
-    return plans
+    known = [plan.name for plan in plans]
+    unknown = [name for name in options.only if name not in known]
+    if unknown:
+        reason = f"there is no process {', '.join(unknown)}: there are {', '.join(known)}"
+        raise ConfigError([f"{network.file}: {reason}"])
+    return [plan for plan in plans if not options.only or plan.name in options.only]
+
+
+def elsewhere(network: NetworkFile, plans: list[Plan]) -> list[tuple[str, str]]:
+    """Return the parties that somebody else starts: name and address."""
+    here = {plan.name for plan in plans}
+    found = [(host.name, host.address) for host in network.hosts]
+    found += [(node.name, node.address) for node in network.nodes]
+    if network.world is not None and network.simulated():
+        found.insert(0, (WORLD, network.world.address))
+    return [(name, address) for name, address in found if name not in here]
 
 
 class Teller:
@@ -192,11 +213,11 @@ async def _up(network: NetworkFile, options: UpOptions, teller: Teller, outcome:
         async with launched(plans, teller.tell) as launcher:
             more = EACH_S * len(plans)
             await launcher.wait_ready(READY_S + more)
-            for host in network.hosts:
-                if host.started != HERE:
-                    teller.waits(host.name, host.address)
-            await launcher.wait_linked(LINKED_S + more)
-            await all_known(network, KNOWN_S + more)
+            for name, address in elsewhere(network, plans):
+                teller.waits(name, address)
+            # The other part of a network is started by people, who have all the time they want.
+            await launcher.wait_linked(math.inf if options.only else LINKED_S + more)
+            await all_known(network, math.inf if options.only else KNOWN_S + more)
             teller.up(network, [plan.name for plan in plans])
             nursery.start_soon(launcher.supervise)
             if options.command:

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from qstack_nodes.command import DONE, UNREACHABLE
 
 from qstack.config import load
 from qstack.drivers.client import connect
@@ -21,12 +22,15 @@ from tests.nodes.live_rig import (
     LIMIT_S,
     NETWORKS,
     Child,
+    addresses,
     alive,
     child_called,
     children_of,
     environment_for,
     nobody_has,
     on_own_ports,
+    processes,
+    qstack,
     up,
 )
 
@@ -126,6 +130,11 @@ async def lived(file: Path, environment: dict[str, str]) -> list[int]:
         async with up(file, environment) as network:
             pids = children_of(network.popen.pid)
             assert len(pids) == 10
+            asked = ("pairs", "alice", "bob", "--count", "10", "--fidelity-min", "0.7", "--json")
+            words = (*asked, "--network", str(file))
+            result = await trio.to_thread.run_sync(qstack, words, environment)
+            assert result.returncode == DONE, result.stderr
+            expect_pairs_over_four_links([json.loads(line) for line in result.stdout.splitlines()])
             async with (
                 connect(str(file), "alice", "bob", timeout_s=LIMIT_S) as (alice, bob),
                 trio.open_nursery() as nursery,
@@ -136,6 +145,45 @@ async def lived(file: Path, environment: dict[str, str]) -> list[int]:
                 await story(stage, one, other)
                 nursery.cancel_scope.cancel()
             return pids + children_of(network.popen.pid)
+
+
+def expect_pairs_over_four_links(lines: list[dict[str, Any]]) -> None:
+    """What `qstack pairs --json` said: ten pairs, each with all that is known of it."""
+    *pairs, last = lines
+    assert len({pair["pair"] for pair in pairs}) == len(pairs) == 10
+    for pair in pairs:
+        assert pair["pair"].startswith("alice-r1.")
+        assert pair["hops"] == 4
+        assert pair["bell_index"] == ["Phi+", "Phi-", "Psi+", "Psi-"].index(pair["bell"])
+        assert 0 < pair["goodness_low"] < pair["goodness"] < 1
+        assert pair["age_ns"] > 0
+    summary = last["summary"]
+    assert summary["delivered"] == [10, 10]
+    assert summary["hops"] == {"4": 10}
+    assert summary["promised_fidelity"] >= 0.7
+    assert summary["rate_hz"] < summary["predicted_rate_hz"]
+
+
+async def without(missing: str, file: Path, environment: dict[str, str]) -> Any:
+    """Ask for pairs between the ends of a chain of three of which one party is not started."""
+    names = [n for n in addresses(file) if n != missing and not n.endswith(".user")]
+    words = ("pairs", "alice", "bob", "--count", "5", "--json", "--network", str(file))
+    with trio.fail_after(2 * LIMIT_S):
+        async with processes(file, names, environment) as children:
+            await children["alice"].until(lambda line: line.startswith("linked "))
+            return await trio.to_thread.run_sync(qstack, words, environment)
+
+
+def test_a_node_that_no_way_leads_to_is_told_in_one_line_with_the_links_that_are_down(
+    tmp_path: Path,
+) -> None:
+    file = on_own_ports((NETWORKS / "chain3.toml").read_text(), tmp_path)
+    result = trio.run(without, "s2", file, environment_for(tmp_path))
+    assert result.returncode == UNREACHABLE
+    (line,) = result.stderr.strip().splitlines()
+    assert "alice has found no way to bob" in line
+    assert "r1-bob is down" in line or "nothing was heard of bob" in line
+    assert "qstack check" in line
 
 
 def test_ten_live_processes_tell_the_same_story(tmp_path: Path) -> None:
