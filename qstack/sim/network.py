@@ -13,6 +13,7 @@ from qstack.sim.heap import WORLD, EventHeap, Wire
 from qstack.sim.world import Retime, World, WorldParameters
 from qstack.stack import Identity, Timing, UserHost
 from qstack.stack.assembly import build, roles
+from qstack.stack.policy import Policy
 from qstack.units import Chance, Duration, NodeName
 
 _QUIET = Timing(
@@ -28,7 +29,8 @@ _QUIET = Timing(
 class Surroundings:
     """What a virtual network is put into: wires, hardware port, timing of adjacencies.
 
-    `clocks`: of those nodes whose clocks are not right from the beginning.
+    `clocks`: of those nodes whose clocks are not right from the beginning. `policies`: of those
+    whose operators decided other than usual.
     """
 
     wire: Wire = Wire(50_000)
@@ -37,6 +39,7 @@ class Surroundings:
     timing: Timing = _QUIET
     wire_bytes: bool = False
     clocks: tuple[tuple[NodeName, NodeClock], ...] = ()
+    policies: tuple[tuple[NodeName, Policy], ...] = ()
 
 
 class VirtualNetwork:
@@ -85,8 +88,12 @@ class VirtualNetwork:
         """Start the party `name`, or start it again in a new life."""
         chance = self._chance_of(name)
         identity = self._identity(name, roles(self.links)[name], chance)
-        host = build(identity, self.links, (), chance)
+        host = build(identity, self.links, (), chance, policy=self.policy(name))
         self.heap.add(name, host, clock=self._clocks.get(name))
+
+    def policy(self, name: NodeName) -> Policy:
+        """Return what the operator of a party decided."""
+        return dict(self.surroundings.policies).get(name, Policy())
 
     def crash(self, name: NodeName) -> None:
         """End the party `name` at once, as kill -9 does."""

@@ -52,6 +52,7 @@ from qstack.physical.service import LinkParameters
 from qstack.physical.slots import Slots
 from qstack.stack.devices import Devices
 from qstack.stack.hosting import Identity, Neighbours
+from qstack.stack.policy import Policy
 from qstack.stack.status import status_of_link, status_of_slots
 from qstack.stack.turns import Turns
 from qstack.units import Chance, Duration, Instant, LinkName, NodeName
@@ -73,6 +74,7 @@ class EndNodeParameters:
     storage: tuple[int, ...]
     hosts: tuple[tuple[str, NodeName], ...]
     sheets: tuple[tuple[str, Sheet], ...] = ()
+    policy: Policy = Policy()
 
 
 class EndNode:
@@ -92,7 +94,10 @@ class EndNode:
             self.link[link.name] = Link(
                 link, self.name, self.slots, commands, chance.fork(f"link/{link.name}")
             )
-        across = NetworkParameters(parameters.links, parameters.memory)
+        policy = parameters.policy
+        across = NetworkParameters(
+            parameters.links, parameters.memory, policy.trust, policy.lease_ns, policy.idle_ns
+        )
         self.network = Network(self.name, self.boot, across, self.slots, commands)
         self._across_stepped = True
         self._across_deadline: Instant | None = None
