@@ -11,7 +11,17 @@ import trio
 
 from qstack.config import link_parameters, load
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import calibration, live, networks, peer, programs, relay, routing, virtual
+from tests.benchmarks import (
+    calibration,
+    live,
+    networks,
+    peer,
+    programs,
+    relay,
+    ring,
+    routing,
+    virtual,
+)
 from tests.benchmarks.table import ABSENT, MET, MISSED, Figure, plain, render
 
 WITHIN_S = 20.0
@@ -163,3 +173,12 @@ def test_the_figures_of_routing_can_be_measured_on_a_small_network() -> None:
     figures = list(routing.figures(40, 0.25))
     assert all(figure.value is not None and figure.value > 0 for figure in figures)
     assert figures[-1].target == routing.RATIO
+
+
+def test_the_figures_of_the_ring_can_be_measured_on_a_small_one() -> None:
+    """Each in a process of its own. Every link makes its pairs, or it would raise."""
+    figures = list(ring.figures(4, 3))
+    assert all(figure.value is not None and figure.value > 0 for figure in figures)
+    assert {figure.target for figure in figures} == {None, ring.MEMORY_MB, ring.RATIO}
+    assert figures[0].value is not None
+    assert 10 < figures[0].value < ring.MEMORY_MB

@@ -175,3 +175,33 @@ def test_a_script_is_done_at_its_instant_and_is_neither_entry_nor_step() -> None
     assert done == [10, 20]
     assert heap.next_at is None
     assert (heap.entries, heap.steps) == (1, 2)
+
+
+def test_what_is_put_on_the_heap_for_the_present_instant_comes_after_what_was_there() -> None:
+    """In the order of insertion, also while that instant is being worked off, and at its end."""
+    heap, told = EventHeap(Chance(1), Wire(1)), []
+
+    def say(word: str, *after: str) -> Any:
+        def action() -> None:
+            told.append((word, heap.now))
+            for each in after:
+                heap.call(heap.now, say(each))
+
+        return action
+
+    heap.call(5, say("first", "third", "fourth"))
+    heap.call(5, say("second"))
+    heap.call(7, say("last"))
+    assert heap.next_at == 5
+    heap.turn()
+    assert heap.next_at == 5
+    heap.run(5)
+    heap.call(0, say("also at five"))
+    assert heap.next_at == 5
+    heap.run(6)
+    assert heap.now == 6
+    assert heap.next_at == 7
+    heap.run()
+    assert heap.next_at is None
+    words = ["first", "second", "third", "fourth", "also at five"]
+    assert told == [*((word, 5) for word in words), ("last", 7)]
