@@ -11,15 +11,16 @@ off costs nothing here.
 from __future__ import annotations
 
 import heapq
-from collections import Counter
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from qstack.hal.server import Commanded, OwnerGone
 from qstack.machine import DRAINED, TICK, Arrived, Device, FromDevice, Note, Transmit, Up
-from qstack.messages.wire import KINDS, Datagram, Layer
+from qstack.messages.wire import Datagram
 from qstack.sim.clocks import NodeClock, RunningClock, check_clock
 from qstack.sim.garbage import SELDOM_COLLECTED
+from qstack.sim.tally import Tally
 from qstack.sim.targets import TAKEN, WAKE, Entry, Target
 from qstack.sim.wires import NOBODY, Path, Wire
 from qstack.sim.wiring import WireCounts, Wiring
@@ -36,7 +37,8 @@ class EventHeap:
     `wire_bytes`: datagrams go through the codec on every hop. `device_ns`: latency of the
     hardware port, one way. `watch`, if set, is called with (target, event, now, actions) after
     every step: the trace, and the checkers' eyes; `now` is by the target's own clock, the true
-    instant is that of the heap. `wiring`: the wires, and what is wrong with them.
+    instant is that of the heap. `wiring`: the wires, and what is wrong with them. Over a plain
+    wire without latency hosts hand their datagrams over directly: no entry counts them.
     """
 
     def __init__(
@@ -54,13 +56,13 @@ class EventHeap:
         self._at: Instant = -1
         self._present: list[Entry] = []
         self._place = 0
+        self._handed: deque[tuple[Target, int, Arrived]] = deque()
         self._limit = 1 << 62
         self._targets: dict[NodeName, Target] = {}
         self._world = self._target(WORLD)
         self._script = Target("", drains=False)
         self._lives = 0
-        self._kinds: Counter[int] = Counter()
-        self._ports: Counter[tuple[str, type[Any]]] = Counter()
+        self._tally = Tally()
 
     # --- who takes part ------------------------------------------------------------------
 
@@ -236,15 +238,18 @@ class EventHeap:
         if place >= len(self._present):
             self._advance()
             place = 0
-        present, instant = self._present, self._at
-        target, life, event = present[place]
-        present[place] = TAKEN
-        self._place = place = place + 1
-        machine = target.machine
-        if machine is None:
+        target, life, event = self._present[place]
+        self._present[place] = TAKEN
+        self._place = place + 1
+        if target.machine is None:
             self._to_nobody(target, life, event)
-            return
-        local = instant if target.clock is None else target.clock.local(instant)
+        else:
+            self._serve(target, life, event)
+        while self._handed:
+            self._hand_over(*self._handed.popleft())
+
+    def _serve(self, target: Target, life: int, event: Any) -> None:
+        local = self._at if target.clock is None else target.clock.local(self._at)
         if life > 0 and life != target.life:
             event = None
         elif event is WAKE:
@@ -256,8 +261,12 @@ class EventHeap:
             if target.answers:
                 self._answer(target, local)
         # Also after an entry that came to nothing: the one before it left the inbox to it.
-        if place < len(present) and present[place][0] is target:
+        if self._place < len(self._present) and self._present[self._place][0] is target:
             return
+        self._conclude(target, local)
+
+    def _conclude(self, target: Target, local: Instant) -> None:
+        """Let a host know that its inbox is drained, and note when it wants to be woken."""
         while target.undrained:
             target.undrained = False
             self._step(target, DRAINED, local)
@@ -265,6 +274,19 @@ class EventHeap:
                 self._answer(target, local)
         if target.machine is not None:
             self._schedule(target)
+
+    def _hand_over(self, target: Target, number: int, event: Arrived) -> None:
+        """Let a host take a datagram from one at the same place, without the heap."""
+        if target.machine is None:
+            self._to_nobody(target, number, event)
+            return
+        if self.steps > self._limit:
+            self._endless()
+        target.undrained, local = target.drains, self._local(target)
+        self._step(target, event, local)
+        if target.answers:
+            self._answer(target, local)
+        self._conclude(target, local)
 
     def _advance(self) -> None:
         """Go on to the next instant at which something is due."""
@@ -333,7 +355,7 @@ class EventHeap:
                 self._transmit(target, action)
             elif kind is Device:
                 command = action.command
-                self._ports["command", type(command)] += 1
+                self._tally.ports["command", type(command)] += 1
                 event = Commanded(target.name, command)
                 self._push(self.now + self._device_ns, self._world, event)
             elif kind is Up:
@@ -344,7 +366,7 @@ class EventHeap:
     def _indicated(self, target: Target, event: Any) -> None:
         if target is self._world:
             body = event.body
-            self._ports["report", type(body)] += 1
+            self._tally.ports["report", type(body)] += 1
             owner = self._targets.get(event.owner)
             if owner is not None and owner.machine is not None:
                 self._push(self.now + self._device_ns, owner, FromDevice(body), owner.life)
@@ -353,7 +375,7 @@ class EventHeap:
 
     def _transmit(self, source: Target, action: Transmit) -> None:
         datagram: Datagram = action.datagram
-        kinds = self._kinds
+        kinds = self._tally.kinds
         for frame in datagram.frames:
             kinds[frame.kind] += 1
         destination = datagram.header.destination
@@ -362,24 +384,16 @@ class EventHeap:
             path = self._path(source, destination)
         path.sent += 1
         port = action.port
-        if path.plain_ns >= 0:
+        if path.plain_ns > 0:
             arrived = Arrived(port, datagram)
             self._push(self.now + path.plain_ns, path.target, arrived, path.number)
-            return
-        for instant, carried in path.carry(datagram, self.now):
-            self._push(instant, path.target, Arrived(port, carried), path.number)
-
-    # --- what was counted ----------------------------------------------------------------
+        elif path.plain_ns == 0:
+            self._handed.append((path.target, path.number, Arrived(port, datagram)))
+        else:
+            for instant, carried in path.carry(datagram, self.now):
+                self._push(instant, path.target, Arrived(port, carried), path.number)
 
     @property
     def frames(self) -> dict[str, int]:
         """Frames sent by "layer:Kind"; "command:Kind" and "report:Kind" of the hardware port."""
-        counts: Counter[str] = Counter()
-        for number, count in self._kinds.items():
-            entry = KINDS.get(number)
-            layer = Layer.CONTROL if entry is None else entry.layer
-            name = "unknown" if entry is None else entry.cls.__name__
-            counts[f"{layer.name.lower()}:{name}"] += count
-        for (port, cls), count in self._ports.items():
-            counts[f"{port}:{cls.__name__}"] += count
-        return dict(counts)
+        return self._tally.by_name()
