@@ -28,7 +28,9 @@ _QUIET = Timing(
 class Surroundings:
     """What a virtual network is put into: wires, hardware port, timing of adjacencies.
 
-    `clocks`: of those nodes whose clocks are not right from the beginning.
+    `user_ns`: between a user and its node, one way; 0 for a user in the same place, whose words
+    are no entries of the heap. `clocks`: of those nodes whose clocks are not right from the
+    beginning.
     """
 
     wire: Wire = Wire(50_000)
