@@ -27,6 +27,7 @@ bench: .venv/all-installed  ## speed, beside a calibration of this machine; one 
 
 simulate: .venv/all-installed  ## networks under all faults in virtual time, from SEEDS seeds, then planted bugs, then chains
 	$(BIN)/python -m tests.simulate --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulate --classes
 	$(BIN)/python -m tests.simulate --bugs
 	$(BIN)/python -m tests.simulate.chains
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -110,7 +111,8 @@ def parse(
         raise ConfigError([f"{file}: not TOML: nested too deeply"]) from None
     problems = Problems(file)
     changed.apply(data, changes or {}, problems)
-    network = _network(data, problems, find)
+    # Each look for a plugin reads the metadata of all that is installed: one for each name.
+    network = _network(data, problems, cache(find))
     if problems.lines or network is None:
         raise ConfigError(problems.lines)
     return network
