@@ -230,7 +230,7 @@ class CircuitOutcome:
     outcome: int
 
 
-@message(0x50, Layer.NETWORK, Delivery.RELIABLE)
+@message(0x55, Layer.NETWORK, Delivery.RELIABLE)
 @record
 class CircuitRoom:
     """Upstream, one hop: how many halves the sender takes on the link between; the newest holds.
