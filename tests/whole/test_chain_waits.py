@@ -99,5 +99,5 @@ def test_a_long_request_over_nodes_with_one_communication_qubit_is_not_served_ye
     Once they leave each other room this is to say ``len(chain.ask(40)) == 40``.
     """
     chain = Chain(lonely((0.2,) * (nodes - 1)), seed=72)
-    with pytest.raises(TruthError, match="no storage slot|not reached"):
+    with pytest.raises(TruthError, match=r"no storage slot|not reached"):
         chain.ask(40, limit_ns=2 * SECOND)
