@@ -12,6 +12,8 @@ import attrs
 import pytest
 import trio
 from qstack_nodes.command import DONE, UNREACHABLE
+from qstack_nodes.launcher import NotReady
+from qstack_nodes.running import all_known
 
 from qstack.config import load
 from qstack.drivers.client import connect
@@ -126,7 +128,7 @@ def test_in_virtual_time_a_chain_outlives_its_repeaters_and_stations(
 
 async def lived(file: Path, environment: dict[str, str]) -> list[int]:
     """Play the story with ten processes; return the ids of all that ran."""
-    with trio.fail_after(2 * LIMIT_S):
+    with trio.fail_after(4 * LIMIT_S):
         async with up(file, environment) as network:
             pids = children_of(network.popen.pid)
             assert len(pids) == 10
@@ -168,9 +170,11 @@ async def without(missing: str, file: Path, environment: dict[str, str]) -> Any:
     """Ask for pairs between the ends of a chain of three of which one party is not started."""
     names = [n for n in addresses(file) if n != missing and not n.endswith(".user")]
     words = ("pairs", "alice", "bob", "--count", "5", "--json", "--network", str(file))
-    with trio.fail_after(2 * LIMIT_S):
+    with trio.fail_after(4 * LIMIT_S):
         async with processes(file, names, environment) as children:
             await children["alice"].until(lambda line: line.startswith("linked "))
+            with pytest.raises(NotReady, match=r"r1-bob is down|has not heard of .*bob"):
+                await all_known(load(file), 1.0)
             return await trio.to_thread.run_sync(qstack, words, environment)
 
 
