@@ -23,9 +23,8 @@ from qstack.network.budget import (
 from qstack.physical.service import LinkParameters, MemoryModel, Setting
 from qstack.units import SECOND, Duration, NodeName
 
-
 SPREADS = 2
-"""A link stands for so many spreads below the mean of its datasheets; see `qstack.link.fidelity`."""
+"""A link stands for its mean less so many spreads, as :mod:`qstack.link.fidelity` reckons."""
 
 
 def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:

@@ -230,6 +230,11 @@ class Desk:
         """Return what waiting did to a half from its delivery to this age, as hardware said."""
         return faded(self.storage(link), half.age_ns, age_ns)
 
+    def parallel(self, link: LinkName) -> int:
+        """Return with how many qubits at a time a link attempts, at least one."""
+        parameters = self.links[link]
+        return max(1, min(parameters.modes, *(len(end.communication) for end in parameters.ends)))
+
     def storage(self, link: LinkName) -> Storage:
         """Return how the qubits fade that this node has on a link."""
         return storage_of(self.links[link].end(self.node).model)
