@@ -17,7 +17,6 @@ from qstack.errors import QstackError
 from qstack.machine import record
 from qstack.messages.application import Listen
 from qstack.messages.common import PairId, PairKind, Qubit
-from qstack.network.linkstate import FloodParameters
 from qstack.sim.heap import Wire
 from qstack.sim.network import Surroundings, VirtualNetwork
 from qstack.sim.playing import play
@@ -87,11 +86,11 @@ class RouteNetwork(VirtualNetwork):
         super().start(name)
         host = self.heap.host(name)
         if isinstance(host, EndNode):
-            desk = host.network.desk
             # The type checker does not see that our records are attrs classes.
-            quick: Any = desk.parameters
-            desk.parameters = attrs.evolve(quick, lease_ns=LEASE_NS, idle_ns=IDLE_NS)
-            host.network.flood.parameters = FloodParameters(hold_ns=HOLD_NS)
+            desk: Any = host.network.desk
+            flood: Any = host.network.flood
+            desk.parameters = attrs.evolve(desk.parameters, lease_ns=LEASE_NS, idle_ns=IDLE_NS)
+            flood.parameters = attrs.evolve(flood.parameters, hold_ns=HOLD_NS)
 
 
 @attrs.define

@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from qstack.messages.circuits import CircuitRefused, CircuitRelease, CircuitTrack
+from qstack.messages.circuits import (
+    CircuitRefresh,
+    CircuitRefused,
+    CircuitRelease,
+    CircuitTrack,
+)
 from qstack.messages.common import PairKind
 from qstack.network.admission import Reservations
 from qstack.network.circuits import Circuits, Member
@@ -20,7 +25,7 @@ from qstack.network.finishing import Finisher, Local
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
 from qstack.network.places import PlaceState, Side, Swapped
-from tests.simulate.planted import Patch, pitfall_13_a_slot_is_freed_whatever_its_generation
+from tests.simulate.planted import Patch
 
 MOST_SEEDS = 2_000
 
@@ -37,12 +42,16 @@ FOUND: dict[str, tuple[int, str]] = {
     "n12_an_expiry_of_a_swapped_pair_is_not_passed_on": (1, "liveness"),
     "ours_a_confirmation_that_comes_first_is_forgotten": (6, "RouteSamePairs"),
     "ours_circuits_that_nobody_uses_are_kept": (0, "liveness"),
+    "ours_a_reservation_outlives_its_circuit": (0, "liveness"),
+    "ours_labels_of_circuits_are_never_forgotten": (0, "RouteBaseline"),
     "ours_outcomes_are_flipped_at_the_tail_end": (0, "RouteOutcomes"),
     "ours_the_outcome_of_a_swap_is_left_out": (0, "RouteStates"),
     "pitfall_10_both_ends_correct": (20, "RouteStates"),
     "pitfall_12_a_half_is_delivered_before_the_other_ends_track": (0, "RouteOutcomes"),
     "pitfall_14_a_track_for_a_swapped_pair_is_dropped": (0, "liveness"),
     "pitfall_15_a_cutoff_leaves_no_record_for_tracks_that_come_later": (1, "liveness"),
+    "pitfall_22_an_install_is_confirmed_before_the_next_node_admits_it": (13, "liveness"),
+    "pitfall_37_a_release_that_meets_an_install_is_dropped": (15, "liveness"),
 }
 """The seed at which each bug is found first, and who complains: a checker, or what never came."""
 
@@ -77,10 +86,6 @@ def pitfall_12_a_half_is_delivered_before_the_other_ends_track() -> tuple[Patch,
             self._ready(local)
 
     return ((Head, "_arrived", at_once),)
-
-
-# The user's late word about a half of a circuit is that about a half of a link.
-bug(pitfall_13_a_slot_is_freed_whatever_its_generation)
 
 
 @bug
@@ -122,8 +127,12 @@ def pitfall_10_both_ends_correct() -> tuple[Patch, ...]:
 
 @bug
 def pitfall_22_an_install_is_confirmed_before_the_next_node_admits_it() -> tuple[Patch, ...]:
-    """A refusal further on leaves a circuit whose first half believes in it."""
-    confirm, below = Circuits._confirm, Circuits._from_below
+    """A refusal further on leaves a circuit whose first half believes in it.
+
+    Nor is it told so when it refreshes the lease, which mends this otherwise.
+    """
+    admit, confirm, below = Circuits._admit, Circuits._confirm, Circuits._from_below
+    told = Circuits.told
 
     def too_early(self: Circuits, place: Any) -> Member:
         member = admit(self, place)
@@ -140,8 +149,15 @@ def pitfall_22_an_install_is_confirmed_before_the_next_node_admits_it() -> tuple
         elif type(message) is not CircuitRefused:
             below(self, member, message)
 
-    admit = Circuits._admit
-    return (Circuits, "_admit", too_early), (Circuits, "_from_below", late)
+    def silent(self: Circuits, peer: str, message: Any) -> None:
+        if type(message) is not CircuitRefresh or self.member(message.circuit) is not None:
+            told(self, peer, message)
+
+    return (
+        (Circuits, "_admit", too_early),
+        (Circuits, "_from_below", late),
+        (Circuits, "told", silent),
+    )
 
 
 @bug
@@ -236,3 +252,16 @@ def ours_a_reservation_outlives_its_circuit() -> tuple[Patch, ...]:
             release(self, place)
 
     return ((Reservations, "release", keep),)
+
+
+@bug
+def ours_labels_of_circuits_are_never_forgotten() -> tuple[Patch, ...]:
+    """A table grows by an entry with every circuit that comes by."""
+    forget = Circuits._forget
+
+    def keep(self: Circuits, member: Member) -> None:
+        forget(self, member)
+        if member.place.label:
+            self._labels[member.place.label] = member.place.id
+
+    return ((Circuits, "_forget", keep),)
