@@ -17,6 +17,7 @@ from qstack.messages.circuits import (
     CircuitTrack,
 )
 from qstack.messages.common import PairKind
+from qstack.messages.devices import MemoryResult
 from qstack.network.admission import Reservations
 from qstack.network.circuits import Circuits, Member
 from qstack.network.demand import Demand
@@ -25,7 +26,7 @@ from qstack.network.finishing import Finisher, Local
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
 from qstack.network.places import PlaceState, Side, Swapped
-from tests.simulate.planted import Patch
+from tests.simulate.planted import Patch, changed
 
 MOST_SEEDS = 2_000
 
@@ -222,11 +223,8 @@ def ours_outcomes_are_flipped_at_the_tail_end() -> tuple[Patch, ...]:
     measured = Finisher._measured
 
     def flip(self: Finisher, local: Local, event: Any) -> None:
-        if hasattr(event, "outcome") and not self._place.is_head:
-            event = type(event)(
-                *(getattr(event, name) for name in event.__slots__ if name != "__weakref__")
-            )
-            event.outcome ^= 1
+        if type(event) is MemoryResult and not self._place.is_head:
+            event = changed(event, outcome=event.outcome ^ 1)
         measured(self, local, event)
 
     return ((Finisher, "_measured", flip),)
