@@ -42,8 +42,8 @@ at a node is passed on by the swap, before the track of the other end passes the
 head-end has delivered every pair of a request and says that it is complete, the tail-end has
 delivered the same. If a request ends early, the tail-end's last word names the pairs that it
 delivered, and those alone stay valid. If the circuit breaks, what the other end is not known to
-have delivered is void. A request without a maximum time of which the head-end's user has no pair then
-begins anew on another circuit; every other one ends there.
+have delivered is void. A request without a maximum time of which the head-end's user has no pair
+then begins anew on another circuit; every other one ends there.
 
 Sources: Kozlowski, Dahlberg and Wehner 2020 (QNP: swap records, TRACK from both ends, cutoffs),
 draft-irtf-qirg-principles (RFC 9340) sections 5 and 7, the P4 data plane of Kozlowski et al.
