@@ -185,7 +185,7 @@ def test_without_the_peer_our_side_is_measured_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(peer, "environment", lambda: "no such release")
-    figures = list(peer.figures(peer.Asked(own=5, rounds=1)))
+    figures = list(peer.figures(peer.Asked(own=5, chain=5, rounds=1)))
     assert all(figure.value for figure in figures)
     assert not any("SeQUeNCe" in figure.name for figure in figures)
     assert "skipped, it cannot be had: no such release" in capsys.readouterr().err

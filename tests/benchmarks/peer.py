@@ -23,6 +23,9 @@ What is compared, and where the two differ:
   ``eta**2 / 2 = 1e-4``. SeQUeNCe simulates each attempt, qstack draws the first success, which
   has the same distribution. Few pairs can be waited for on SeQUeNCe's side: with n of them the
   figure is uncertain by a part of ``1 / sqrt(n)``.
+- **Chains**: 3, 5 and 9 routers in a row, double click on each link, perfect swaps. SeQUeNCe swaps
+  by its rules along the reservation; qstack asks for pairs of any fidelity between the ends, and
+  the time in which its circuit is installed counts.
 - Not the same: SeQUeNCe has a reservation before (not counted here) and loss-free messages
   without acknowledgement; qstack has its reliable wire with keepalives, confirmations of each
   herald at both ends, and expiry.
@@ -39,6 +42,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import attrs
@@ -55,7 +59,7 @@ RELEASE = "sequence==0.8.5"
 FOLDER = Path(__file__).resolve().parents[2] / "build" / "peer"
 PROGRAM = Path(__file__).with_name("peer_program.py")
 
-DOUBLE_RATIO, SINGLE_RATIO, RARE_RATIO = 25.0, 6.0, 10_000.0
+DOUBLE_RATIO, SINGLE_RATIO, RARE_RATIO, CHAIN_RATIO = 25.0, 6.0, 10_000.0, 15.0
 RARE = 1e-4
 FIDELITY = 0.95
 DETECTOR = 0.9
@@ -89,8 +93,8 @@ SINGLE = Work("single_heralded", "polarisation")
 RARE_DOUBLE = Work("barret_kok", "barrett-kok", RARE_EFFICIENCY)
 ONE_CLICK = Work("", "single-click")
 CHAINS = tuple(Work("barret_kok", "barrett-kok", routers=count) for count in (3, 5, 9))
-"""Chains of routers, for when there are circuits. SeQUeNCe 0.8.5 swaps no Bell-diagonal states,
-so its single_heralded has no chains."""
+"""Chains of routers. SeQUeNCe 0.8.5 swaps no Bell-diagonal states, so its single_heralded has no
+chains."""
 
 
 @attrs.define
@@ -178,51 +182,91 @@ def bright_population() -> float:
 
 
 def network_text(work: Work) -> str:
-    """Return the two-router network of a piece of work as a network file."""
-    single = work.own == "single-click"
-    kind = "sim.trapped-ion" if work.own == "polarisation" else "sim.colour-centre"
-    alpha = {"single-click": bright_population(), "barrett-kok": 0.5}.get(work.own)
-    rounds = 2 if work.own == "barrett-kok" else 1
+    """Return the row of routers of a piece of work as a network file.
+
+    A router in between has an emitter and memories of its own for each side, all of which can be
+    joined with those of the other side by perfect gates.
+    """
+    nodes = ["alice", *(f"r{number}" for number in range(1, work.routers - 1)), "bob"]
     lines = ['name = "peer"', "[world]", 'address = "127.0.0.1:47900"']
-    for number, node in enumerate(("alice", "bob")):
+    for number, node in enumerate(nodes):
+        sides = [peer for peer in (number - 1, number + 1) if 0 <= peer < len(nodes)]
+        lines += _router(work, node, [nodes[peer] for peer in sides], 47_910 + 2 * number)
+    for number, (one, other) in enumerate(pairwise(nodes)):
+        lines += _station(work, f"s{number + 1}", 47_950 + number)
+        lines += _link(work, (one, other), f"s{number + 1}", nodes)
+    return "\n".join(lines) + "\n"
+
+
+def _router(work: Work, node: str, peers: list[str], port: int) -> list[str]:
+    kind = "sim.trapped-ion" if work.own == "polarisation" else "sim.colour-centre"
+    lines = [
+        f"[nodes.{node}]",
+        'kind = "end"',
+        f'address = "127.0.0.1:{port}"',
+        f'user = "127.0.0.1:{port + 1}"',
+    ]
+    for peer in peers:
         lines += [
-            f"[nodes.{node}]",
-            'kind = "end"',
-            f'address = "127.0.0.1:4791{2 * number}"',
-            f'user = "127.0.0.1:4791{2 * number + 1}"',
-            f"[nodes.{node}.devices.emitter]",
+            f"[nodes.{node}.devices.to-{peer}]",
+            'role = "emitter"',
             f'plugin = "{kind}"',
             f"efficiency = {work.efficiency}",
             "lifetime_ps = 0",
             "prepare_ns = 100",
-            f"[nodes.{node}.devices.memory]",
-            'plugin = "sim.memory"',
-            f"communication = {MEMORIES}",
         ]
-    lines += [
-        "[nodes.station]",
+    first, second = range(MEMORIES), range(MEMORIES, 2 * MEMORIES)
+    joined = [[one, other] for one in first for other in second] if len(peers) > 1 else []
+    return [
+        *lines,
+        f"[nodes.{node}.devices.memory]",
+        'plugin = "sim.memory"',
+        f"communication = {MEMORIES * len(peers)}",
+        f"coupled = {joined}",
+    ]
+
+
+def _station(work: Work, station: str, port: int) -> list[str]:
+    single = work.own == "single-click"
+    return [
+        f"[nodes.{station}]",
         'kind = "station"',
-        'address = "127.0.0.1:47920"',
-        "[nodes.station.devices.analyser]",
+        f'address = "127.0.0.1:{port}"',
+        f"[nodes.{station}.devices.analyser]",
         'plugin = "sim.analyser"',
         f'measurement = "{work.own}"',
         'detector = "detectors"',
         f"visibility = {1.0 if single else 2 * FIDELITY - 1}",
-        "[nodes.station.devices.detectors]",
+        f"[nodes.{station}.devices.detectors]",
         'plugin = "sim.threshold"',
         f"efficiency = {DETECTOR}",
-        "[links.alice-bob]",
+    ]
+
+
+def _link(work: Work, ends: tuple[str, str], station: str, nodes: list[str]) -> list[str]:
+    rounds = 2 if work.own == "barrett-kok" else 1
+    alpha = {"single-click": bright_population(), "barrett-kok": 0.5}.get(work.own)
+    name = "-".join(ends)
+    lines = [
+        f"[links.{name}]",
         'scheme = "midpoint-bsm"',
-        'station = "station"',
+        f'station = "{station}"',
         f"modes = {MEMORIES}",
         f"cycle_ns = {rounds * SECOND // MEMORY_HZ}",
-        f"arms.alice = {{ km = {ARM_KM}, db_per_km = 0.2 }}",
-        f"arms.bob = {{ km = {ARM_KM}, db_per_km = 0.2 }}",
-        "[[links.alice-bob.settings]]",
-        'id = "only"',
-        "window_ps = 1_000",
     ]
-    return "\n".join(lines + ([] if alpha is None else [f"alpha = {alpha}"])) + "\n"
+    for node, peer in (ends, ends[::-1]):
+        # Memories towards the next router come after those towards the one before.
+        later = nodes.index(peer) > nodes.index(node) > 0
+        slots = list(range(MEMORIES * later, MEMORIES * (later + 1)))
+        lines += [
+            f"[links.{name}.arms.{node}]",
+            f"km = {ARM_KM}",
+            "db_per_km = 0.2",
+            f'emitter = "to-{peer}"',
+            f"communication = {slots}",
+        ]
+    setting = [f"[[links.{name}.settings]]", 'id = "only"', "window_ps = 1_000"]
+    return lines + setting + ([] if alpha is None else [f"alpha = {alpha}"])
 
 
 def own_pace(work: Work, pairs: int, seed: int = 1) -> Pace:
@@ -252,11 +296,12 @@ def own_pace(work: Work, pairs: int, seed: int = 1) -> Pace:
 
 @attrs.define
 class Asked:
-    """How many pairs of each side, how many of the rare ones, and how often all of it."""
+    """How many pairs of each side, of the rare ones, over chains, and how often all of it."""
 
     own: int = 3_000
     peer: int = 1_500
     rare: int = 10
+    chain: int = 300
     rounds: int = 3
 
 
@@ -272,15 +317,19 @@ def figures(asked: Asked | None = None) -> Iterator[Figure]:
     python = environment()
     if isinstance(python, str):
         print(f"SeQUeNCe is skipped, it cannot be had: {python}", file=sys.stderr)
-    cases = (
+    cases = [
         ("double click", DOUBLE, asked.peer, DOUBLE_RATIO),
         ("single herald", SINGLE, asked.peer, SINGLE_RATIO),
         ("double click, p = 1e-4", RARE_DOUBLE, asked.rare, RARE_RATIO),
-    )
+    ]
+    cases += [
+        (f"chain of {work.routers} routers", work, asked.chain, CHAIN_RATIO) for work in CHAINS
+    ]
     for name, work, wanted, target in cases:
         mine, theirs = [], []
         for turn in range(asked.rounds):
-            mine.append(own_pace(work, asked.own, turn + 1))
+            own_pairs = asked.own if work.routers == 2 else asked.chain
+            mine.append(own_pace(work, own_pairs, turn + 1))
             # Minutes for a handful of pairs: those are waited for once.
             if isinstance(python, Path) and not (turn and work is RARE_DOUBLE):
                 theirs.append(peer_pace(python, work, wanted, turn + 1))
