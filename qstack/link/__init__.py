@@ -60,6 +60,7 @@ ends with NO_RESOURCES at both ends.
 `request`      the life of one request: states and their table
 `queue`        the distributed queue as one end sees it
 `scheduler`    which item is served
+`timetable`    whose bin a cycle is in, under time division
 `admission`    what is refused before anything is tried
 `pairs`        one half between herald and OK, with its device work
 `prepare`      the algebra of remote state preparation

@@ -26,13 +26,13 @@ MAX_VOIDS = 32
 MAX_JUMP = 1 << 20
 """Numbers, queries and credits that are further away than this are no honest ones."""
 
-Wanted: TypeAlias = tuple[RequestId | None, PairKind, str, int]
-"""What must agree at both ends: request, kind, setting, queue version."""
+Wanted: TypeAlias = tuple[RequestId | None, PairKind, str, int, int]
+"""What must agree at both ends: request, kind, setting, queue version, bin."""
 
 
 def wanted(arm: Arm) -> Wanted:
     """Return what an arm wants."""
-    return (arm.request, arm.kind, arm.setting, arm.queue_version)
+    return (arm.request, arm.kind, arm.setting, arm.queue_version, arm.bin)
 
 
 @record
@@ -103,6 +103,8 @@ class StationEnd:
             )
         if arm.queue_version < 0 or not 0 <= arm.first_cycle < 1 << 62:
             raise RemoteProtocolError(f"version {arm.queue_version}, cycle {arm.first_cycle}")
+        if not 0 <= arm.bin < 1 << 62:
+            raise RemoteProtocolError(f"a bin from cycle {arm.bin} on")
         if same and former is not None:
             if wanted(arm) != self.wanted:
                 raise RemoteProtocolError(f"arm {arm.number} wanted something else before")
@@ -180,8 +182,9 @@ class StationEnd:
             case LinkState.DEFERRED:
                 return Verdict.DEFER, "the analyser serves another link"
             case LinkState.APART if other.arm is not None:
-                mine = (self.arm.queue_version, self.arm.herald_sequence)
-                theirs = (other.arm.queue_version, other.arm.herald_sequence)
+                arm, their = self.arm, other.arm
+                mine = (arm.queue_version, arm.bin, arm.herald_sequence)
+                theirs = (their.queue_version, their.bin, their.herald_sequence)
                 if mine == theirs:
                     return Verdict.REFUSED, "the ends want different things on the same basis"
                 return (Verdict.BEHIND if mine < theirs else Verdict.AHEAD), ""
