@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from qstack.machine import record
 from qstack.messages.common import RequestId
-from qstack.units import Duration, LinkName, NodeName
+from qstack.messages.schedule import BinRun, Timetable
+from qstack.units import BootId, Duration, LinkName, NodeName
 
 
 @record
@@ -193,6 +194,39 @@ def admit(plant: Plant, admitted: Iterable[Ask], new: Ask) -> tuple[Run, ...] | 
     if reason is not None:
         return Refusal(True, reason)
     return earliest_deadline_first(plant, asks)
+
+
+@record
+class Origin:
+    """Where a link's timetable begins: in which life of its clock, and at which of its cycles."""
+
+    station_boot: BootId
+    epoch: int
+    first_cycle: int
+    bin_cycles: int
+
+
+def timetable(
+    runs: Iterable[Run],
+    link: LinkName,
+    span: tuple[int, int],
+    origin: Origin,
+    owners: Mapping[RequestId, tuple[NodeName, int]],
+) -> Timetable:
+    """Return the timetable of one link for the bins in `span` of a schedule.
+
+    `span`: the first bin, and that before which it ends. `owners` are (origin, purpose) of the link
+    requests that each request makes on this link. Bins that are nobody's are left to all.
+    """
+    first, end = span
+    own = sorted((run for run in runs if run.link == link), key=lambda run: run.begin)
+    found = [
+        BinRun(max(run.begin, first) - first, min(run.end, end) - first, *owners[run.id])
+        for run in own
+        if run.begin < end and first < run.end
+    ]
+    where = (origin.station_boot, origin.epoch, origin.first_cycle, origin.bin_cycles)
+    return Timetable(*where, end - first, 1, True, tuple(found))
 
 
 def _check(plant: Plant, asks: Sequence[Ask]) -> None:

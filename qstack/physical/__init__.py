@@ -60,6 +60,13 @@ event of the device is the truth (`attempts.py`), and a half that was heralded a
 indicated for the request that it was made for. The station's reply to the new arm number names
 the last success; when all up to it have been indicated, the switch is Settled.
 
+**Bins.** Work may be bound to cycles (``Serve.begin``, ``Serve.end``; half-open). The emitter
+is told the cycle before which it ends, both arms name the same cycles or are not paired, and
+the station voids a click of any other cycle: after a boundary the analyser stands open for the
+former bin until both ends have armed for the next. An emitter that says that its cycles are
+over gets no more commands for them. For links divided in time `cycles.py` estimates the link's
+cycle, and ClockSeen tells the link layer of it.
+
 **Without a herald line** (`grid.py`, `filling.py`) nothing stops the hardware, so each command
 is a single attempt, and both ends must make it in the same cycle. Each arms exactly at multiples
 of its *spacing*, a power of two of cycles not below its measured turnaround; powers of two nest,

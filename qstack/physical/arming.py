@@ -38,6 +38,7 @@ class Wish:
     setting: str
     queue_version: int
     begin: int = 0
+    end: int = 0
 
 
 ArmEvent: TypeAlias = StationReachable | StationUnreachable | Wish | ArmReply
@@ -68,7 +69,7 @@ def wish_for(target: Serve | None, version: int) -> Wish:
     """Return what to ask for in order to work for `target`; None: to rest."""
     if target is None:
         return Wish(None, IDLE.kind, "", version)
-    return Wish(target.request, target.kind, target.setting, version, target.begin)
+    return Wish(*(target.request, target.kind, target.setting, version), target.begin, target.end)
 
 
 def check_order(order: Serve | Rest, parameters: LinkParameters) -> None:
@@ -208,6 +209,7 @@ class Arming:
             self.first_cycle,
             self.query,
             wish.begin,
+            wish.end,
         )
         return self._sent
 

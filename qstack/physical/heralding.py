@@ -26,13 +26,19 @@ MAX_VOIDS = 32
 MAX_JUMP = 1 << 20
 """Numbers, queries and credits that are further away than this are no honest ones."""
 
-Wanted: TypeAlias = tuple[RequestId | None, PairKind, str, int, int]
-"""What must agree at both ends: request, kind, setting, queue version, bin."""
+Wanted: TypeAlias = tuple[RequestId | None, PairKind, str, int, int, int]
+"""What must agree at both ends: request, kind, setting, queue version, the bin's cycles."""
 
 
 def wanted(arm: Arm) -> Wanted:
     """Return what an arm wants."""
-    return (arm.request, arm.kind, arm.setting, arm.queue_version, arm.bin)
+    return (arm.request, arm.kind, arm.setting, arm.queue_version, arm.bin, arm.bin_end)
+
+
+def in_bin(want: Wanted | None, cycle: int) -> bool:
+    """Return whether a success of this cycle may be one of what is wanted."""
+    begin, end = (0, 0) if want is None else want[4:]
+    return begin <= cycle and (cycle < end or end == 0)
 
 
 @record
@@ -103,8 +109,8 @@ class StationEnd:
             )
         if arm.queue_version < 0 or not 0 <= arm.first_cycle < 1 << 62:
             raise RemoteProtocolError(f"version {arm.queue_version}, cycle {arm.first_cycle}")
-        if not 0 <= arm.bin < 1 << 62:
-            raise RemoteProtocolError(f"a bin from cycle {arm.bin} on")
+        if not 0 <= arm.bin < 1 << 62 or not (arm.bin_end == 0 or arm.bin < arm.bin_end < 1 << 62):
+            raise RemoteProtocolError(f"a bin of the cycles {arm.bin} to {arm.bin_end}")
         if same and former is not None:
             if wanted(arm) != self.wanted:
                 raise RemoteProtocolError(f"arm {arm.number} wanted something else before")

@@ -9,8 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qstack.link.timetable import bin_at, nonsense
 from qstack.messages.common import RequestId
-from qstack.network.schedule import Ask, Plant, Refusal, Run, admit, bins_for, overload
+from qstack.network.schedule import (
+    Ask,
+    Origin,
+    Plant,
+    Refusal,
+    Run,
+    admit,
+    bins_for,
+    overload,
+    timetable,
+)
 
 CHAIN = Plant({"ab": ("a", "b"), "bc": ("b", "c"), "cd": ("c", "d")}, {"b": 1, "c": 1})
 LINK = Plant({"ab": ("a", "b")}, {})
@@ -198,3 +209,22 @@ def test_bins_are_as_many_as_the_mean_time_of_all_pairs_fills(
     figures: tuple[int, int, int, int], bins: int
 ) -> None:
     assert bins_for(*figures) == bins
+
+
+@given(cases(CHAIN), st.integers(0, 3), st.integers(4, 12))
+@settings(max_examples=60)
+def test_the_timetables_of_a_schedule_give_each_cycle_to_the_request_of_its_bin(
+    asks: list[Ask], first: int, end: int
+) -> None:
+    held, _, runs = one_by_one(CHAIN, asks)
+    owners = {each.id: ("a", 100 + each.id.number) for each in held}
+    origin = Origin(7, 1, 1_000, 10)
+    for link in CHAIN.links:
+        table = timetable(runs, link, (first, end), origin, owners)
+        assert nonsense(table) is None
+        for number in range(first, end):
+            mine = [run for run in runs if run.link == link and run.begin <= number < run.end]
+            for cycle in (0, 9):
+                here = bin_at(table, 1_000 + 10 * (number - first) + cycle)
+                assert here.owner == (owners[mine[0].id] if mine else None)
+                assert here.free == (not mine)
