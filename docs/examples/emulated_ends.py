@@ -29,6 +29,12 @@ from qstack.messages.devices import (
 from qstack.units import Chance, Duration, Instant, LinkName
 
 
+def _stop(arm: EmitterArm, first: int) -> int:
+    """Return the cycle after an arm's last, where `first` is its first."""
+    stop = first + arm.cycles
+    return min(stop, arm.before) if arm.before else stop
+
+
 class EmulatedEmitter:
     """An end's qubits: armed, they fire when the FPGA says so, and stop by themselves at a herald.
 
@@ -72,7 +78,7 @@ class EmulatedEmitter:
         there = [
             arm
             for arm, first in self._armed
-            if arm.link == link and first <= cycle < first + arm.cycles
+            if arm.link == link and first <= cycle < _stop(arm, first)
         ]
         return there[mode] if mode < len(there) else None
 
@@ -99,7 +105,7 @@ class EmulatedEmitter:
         else:
             began, cycle_ns = self._clocks[arm.link]
             first = max(arm.not_before, (now - began) // cycle_ns + 1)
-            late = arm.exact and first > arm.not_before
+            late = (arm.exact and first > arm.not_before) or 0 < arm.before <= first
         if reason or late:
             return [Rejected(self.name, arm.command, late, reason or "its cycle has begun")]
         self._armed.append((arm, first))
@@ -107,7 +113,7 @@ class EmulatedEmitter:
 
     def _end(self, arm: EmitterArm, first: int) -> Instant:
         began, cycle_ns = self._clocks[arm.link]
-        return began + (first + arm.cycles) * cycle_ns
+        return began + _stop(arm, first) * cycle_ns
 
     def _due(self, now: Instant) -> list[Any]:
         out: list[Any] = []

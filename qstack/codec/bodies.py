@@ -26,6 +26,7 @@ from qstack.messages import (  # noqa: F401  importing them registers their kind
     link,
     network,
     physical,
+    schedule,
 )
 from qstack.messages.wire import KIND_OF, KINDS, MAX_MESSAGE
 

@@ -55,7 +55,8 @@ class _Measuring:
     @property
     def stop(self) -> int:
         """The cycle after its last."""
-        return self.first + self.command.cycles
+        stop, before = self.first + self.command.cycles, self.command.before
+        return min(stop, before) if before else stop
 
 
 def axes_of(plan: BasisPlan) -> frozenset[Basis] | None:
@@ -170,6 +171,7 @@ class Receiver:
             late = command.exact and command.not_before <= begun
             # What shines by itself was measured already: all that counts is what was not told yet.
             first = max(command.not_before, self._undecided(command.link))
+            late = late or 0 < command.before <= begun + 1
         if reason or late:
             return [Rejected(self.name, command.command, late, reason or "its cycle has begun")]
         self._running.append(_Measuring(command, first, command.pairs))

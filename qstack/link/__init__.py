@@ -13,6 +13,16 @@ and ordered, so equal versions are equal queues. What is served is a pure functi
 queue and of the pairs counted so far (:mod:`qstack.link.scheduler`); both ends compute it on
 their own, and the station compares their bases, versions first. Nothing is sent per pair.
 
+**Time division.** Under the scheduler ``time-division`` the master may ship a timetable
+(``LinkBins``), one more version of the queue: whose the bins of the link's cycles are
+(:mod:`qstack.link.timetable`). What is served then follows from queue, counts and the bin that
+the present cycle is in. Each end learns the cycle from its station's replies, late by their
+way; the bin stands in the arm's basis, so that the station tells the end that is still in the
+former one. When an end notices a boundary decides nothing but how soon it turns to the next
+bin: the emitter's command and the station's count both name the bin's cycles, so that there is
+no attempt, and no success, outside of it. Before and after its frames, without a timetable, and
+after a loss of peer or clock the queue is served by weighted fair shares.
+
 **From herald to OK.** Heralds name their request. Both ends count them, so both know without a
 message when the number is reached. A kept half may be corrected (by the creator alone, and only
 if a final Bell state is asked for), moved to storage, and is then reported with its qubit, in
@@ -60,6 +70,7 @@ ends with NO_RESOURCES at both ends.
 `request`      the life of one request: states and their table
 `queue`        the distributed queue as one end sees it
 `scheduler`    which item is served
+`timetable`    whose bin a cycle is in, under time division
 `admission`    what is refused before anything is tried
 `pairs`        one half between herald and OK, with its device work
 `prepare`      the algebra of remote state preparation

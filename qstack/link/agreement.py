@@ -25,6 +25,7 @@ from qstack.link.request import (
     Stopped,
 )
 from qstack.link.service import LinkAccepted
+from qstack.link.timetable import nonsense as nonsense_of
 from qstack.messages.common import RequestId
 from qstack.messages.link import (
     LinkAdd,
@@ -37,6 +38,7 @@ from qstack.messages.link import (
     LinkRequest,
     LinkSetting,
 )
+from qstack.messages.schedule import LinkBins, Timetable
 from qstack.units import Instant
 
 
@@ -346,6 +348,32 @@ class Agreement:
         self._board.queue.follow(message)
         self._board.unit.announce(message.setting, message.clicks, (one, two, three))
         self._board.pending.append(message)
+
+    # --- time division ---------------------------------------------------------------
+
+    def divide(self, timetable: Timetable | None) -> None:
+        """As master: from the next version on this timetable holds, if there is a peer."""
+        board = self._board
+        if not board.is_master or not board.scheduler.bins:
+            raise LocalProtocolError(f"link {self._name} is not divided by {board.node}")
+        reason = None if timetable is None else nonsense_of(timetable)
+        if reason is not None:
+            raise LocalProtocolError(f"a timetable for link {self._name}: {reason}")
+        if not board.peer_up:
+            board.note("link-not-divided", reason=f"{board.peer} is not there")
+            return
+        version = board.queue.next_version()
+        board.queue.timetable = timetable
+        board.steer()
+        board.send(LinkBins(self._name, version, timetable))
+
+    def divided(self, message: LinkBins) -> None:
+        """As slave: the master divides the link's time."""
+        self._as_slave("timetable")
+        reason = None if message.timetable is None else nonsense_of(message.timetable)
+        if reason is not None or not self._board.scheduler.bins:
+            raise RemoteProtocolError(reason or f"link {self._name} is not divided")
+        self._board.queue.follow(message)
 
     def _as_slave(self, what: str) -> None:
         if self._board.is_master:

@@ -24,10 +24,11 @@ from qstack.link.request import (
 )
 from qstack.link.scheduler import SCHEDULERS
 from qstack.link.service import LinkDone, LinkFailed, LinkIndication
+from qstack.link.timetable import ALWAYS, NEVER, Bin, bin_at
 from qstack.machine import Action, Device, Down, Note, Send, Up
 from qstack.messages.common import PairKind, RequestId
 from qstack.messages.link import LinkClose, LinkEstimate, LinkRequest, LinkSetting, LinkStation
-from qstack.physical.service import LinkParameters, Rest, Serve
+from qstack.physical.service import ClockSeen, LinkParameters, Rest, Serve
 from qstack.units import BootId, Duration, Instant, NodeName
 
 GRACE_CONFIRMS = 8
@@ -50,6 +51,10 @@ class Board:
         self.peer_up = False
         self.peer_boot: BootId = 0
         self.station: BootId | None = None
+        self.now: Instant = 0
+        self.bin_ends_at: Instant | None = None
+        """When, by this end's estimate, another bin of the timetable begins."""
+        self._clock: tuple[BootId, ClockSeen] | None = None
         self.settled_version = -1
         self.pending: list[LinkSetting | LinkEstimate] = []
         self.losses = Losses()
@@ -177,7 +182,8 @@ class Board:
             if (request := self.requests.get(item.request.id)) is not None
             and request.state in SERVABLE
         ]
-        item = self.scheduler.choose(items, self.progress) if self.peer_up else None
+        here = self._bin()
+        item = self.scheduler.choose(here.admits(items), self.progress) if self.peer_up else None
         self._serving = None if item is None else self.requests[item.request.id]
         if item is None:
             if served is None and not self.queue.version:
@@ -195,6 +201,7 @@ class Board:
             and served.setting == item.setting
             and served.queue_version == version
             and self._expected == pairs
+            and (served.begin, served.end) == (here.begin, here.end)
         )
         if not same:
             plan = None
@@ -202,9 +209,32 @@ class Board:
                 plan = wanted.origin_plan if wanted.id.origin == self.node else wanted.peer_plan
             elif wanted.kind is PairKind.PREPARE and wanted.id.origin == self.node:
                 plan = wanted.origin_plan
-            self._served = serve = Serve(wanted.id, wanted.kind, item.setting, pairs, plan, version)
+            self._served = serve = Serve(
+                *(wanted.id, wanted.kind, item.setting, pairs, plan, version), here.begin, here.end
+            )
             self._expected = pairs
             self._actions.append(Down(serve))
+
+    def hear_clock(self, clock: ClockSeen) -> None:
+        """The station's present clock, as far as this end can tell."""
+        self._clock = None if self.station is None else (self.station, clock)
+
+    def _bin(self) -> Bin:
+        """Return the bin of the present cycle; a timetable of another clock counts for nothing."""
+        self.bin_ends_at = None
+        table = self.queue.timetable
+        if table is None or not self.scheduler.bins:
+            return ALWAYS
+        if self._clock is None or self._clock[0] != self.station:
+            return NEVER
+        boot, clock = self._clock
+        if (boot, clock.epoch) != (table.station_boot, table.epoch):
+            return ALWAYS
+        cycle_ns = self.parameters.cycle_ns
+        here = bin_at(table, max(0, (self.now - clock.began) // cycle_ns))
+        if here.end:
+            self.bin_ends_at = clock.began + here.end * cycle_ns
+        return here
 
     def used_up(self, request: RequestId) -> None:
         """A success of this request was indicated: physical has counted it by itself."""

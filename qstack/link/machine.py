@@ -9,9 +9,9 @@ from qstack.hal.commands import CommandIds
 from qstack.link.agreement import Agreement
 from qstack.link.board import Board
 from qstack.link.harvest import Harvest
-from qstack.link.service import LinkCancel, LinkCreate, LinkListen
+from qstack.link.service import LinkCancel, LinkCreate, LinkDivide, LinkListen
 from qstack.link.trials import KEY_BYTES
-from qstack.machine import Action, Drained, Tick, record
+from qstack.machine import Action, Drained, Tick, earliest, record
 from qstack.messages.devices import Aborted, Completed, Faulted, MemoryResult, Rejected
 from qstack.messages.link import (
     LinkAdd,
@@ -28,7 +28,9 @@ from qstack.messages.link import (
     LinkSync,
     LinkTest,
 )
+from qstack.messages.schedule import LinkBins
 from qstack.physical.service import (
+    ClockSeen,
     DeviceTrouble,
     KeptReady,
     LinkParameters,
@@ -56,9 +58,16 @@ class LinkPeerDown:
     reason: str
 
 
-FromAbove: TypeAlias = LinkCreate | LinkCancel | LinkListen
+FromAbove: TypeAlias = LinkCreate | LinkCancel | LinkListen | LinkDivide
 FromBelow: TypeAlias = (
-    KeptReady | MeasuredReady | PairMissing | Settled | StationUp | StationDown | DeviceTrouble
+    KeptReady
+    | MeasuredReady
+    | PairMissing
+    | Settled
+    | StationUp
+    | StationDown
+    | ClockSeen
+    | DeviceTrouble
 )
 FromPeer: TypeAlias = (
     LinkSync
@@ -74,6 +83,7 @@ FromPeer: TypeAlias = (
     | LinkClose
     | LinkStation
     | LinkEstimate
+    | LinkBins
 )
 FromMemory: TypeAlias = Completed | MemoryResult | Rejected | Faulted | Aborted
 Adjacency: TypeAlias = LinkPeerUp | LinkPeerDown
@@ -107,7 +117,7 @@ class Link:
     @property
     def deadline(self) -> Instant | None:
         """The next deadline of a request, or of a half that waits for storage."""
-        first = self._harvest.deadline
+        first = earliest(self._harvest.deadline, self._board.bin_ends_at)
         for request in self._board.requests.values():
             due = request.deadline
             if due is not None and (first is None or due < first):
@@ -116,8 +126,9 @@ class Link:
 
     def handle(self, event: LinkEvent, now: Instant) -> list[Action]:
         """Take one event and return what is to be done about it."""
+        self._board.now = now
         match event:
-            case LinkCreate() | LinkCancel() | LinkListen():
+            case LinkCreate() | LinkCancel() | LinkListen() | LinkDivide():
                 self._from_above(event, now)
             case KeptReady() | MeasuredReady():
                 self._harvest.success(event, now)
@@ -129,6 +140,8 @@ class Link:
                 self._harvest.station_up(event.station_boot)
             case StationDown():
                 self._harvest.station_down(event.station_boot)
+            case ClockSeen():
+                self._board.hear_clock(event)
             case DeviceTrouble():
                 self._board.note("link-device", ready=event.ready, reason=event.reason)
             case Completed() | MemoryResult():
@@ -209,6 +222,8 @@ class Link:
                     self._agreement.purposes.add(purpose)
                 else:
                     self._agreement.purposes.discard(purpose)
+            case LinkDivide():
+                self._agreement.divide(event.timetable)
             case _:
                 assert_never(event)
 
@@ -238,6 +253,8 @@ class Link:
                 self._agreement.closed(event, now)
             case LinkEstimate():
                 self._agreement.estimated(event)
+            case LinkBins():
+                self._agreement.divided(event)
             case LinkExpire():
                 self._harvest.expired(event, now)
             case LinkTest():

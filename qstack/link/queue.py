@@ -13,6 +13,7 @@ from qstack.errors import RemoteProtocolError
 from qstack.link.scheduler import Item, Progress, virtual_now
 from qstack.messages.common import RequestId
 from qstack.messages.link import LinkCommit, LinkEstimate, LinkRemove, LinkRequest, LinkSetting
+from qstack.messages.schedule import LinkBins, Timetable
 
 
 class Queue:
@@ -20,6 +21,7 @@ class Queue:
 
     def __init__(self) -> None:
         self.version = 0
+        self.timetable: Timetable | None = None
         self._items: dict[RequestId, Item] = {}
         self._last_position = 0
 
@@ -50,7 +52,9 @@ class Queue:
         self._items[request.id] = item
         return item
 
-    def follow(self, change: LinkCommit | LinkSetting | LinkRemove | LinkEstimate) -> None:
+    def follow(
+        self, change: LinkCommit | LinkSetting | LinkRemove | LinkEstimate | LinkBins
+    ) -> None:
         """Apply a change that the master shipped.
 
         Raises RemoteProtocolError, and changes nothing, unless it is the next version and
@@ -76,6 +80,8 @@ class Queue:
                 self.retune(change.request, change.setting)
             case LinkRemove():
                 self.drop(change.request)
+            case LinkBins():
+                self.timetable = change.timetable
             case LinkEstimate():
                 pass  # a new version of the same content: it separates heralds before and after
         self.version = change.version

@@ -2,7 +2,8 @@
 
 A scheduler sees the committed items (equal at both ends at one queue version) and how many
 pairs of each were counted (equal after the same herald sequence), and nothing else: no clock,
-no memory of its own. So two ends that know the same choose the same, and the station finds out
+no memory of its own. (Time division adds the bin that the link's cycle is in, which is part of
+the basis too.) So two ends that know the same choose the same, and the station finds out
 by comparing their bases when one of them knows less. Overtaking happens between pairs; an item
 that is atomic or consecutive and has begun is never interrupted.
 
@@ -44,12 +45,15 @@ Progress: TypeAlias = Mapping[RequestId, int]
 
 
 class Scheduler(Protocol):
-    """What every way of choosing is. A time-division one would read an agreed bin here too.
+    """What every way of choosing is.
 
     `counts`: the choice may change with every counted pair, not only when an item is finished.
+    `bins`: what is chosen from are the items that the bin of the present cycle admits
+    (:mod:`qstack.link.timetable`), where the queue has a timetable.
     """
 
     counts: bool
+    bins: bool
 
     def choose(self, items: Sequence[Item], progress: Progress) -> Item | None:
         """Return the item to work for now, or None where none wants a pair."""
@@ -82,6 +86,7 @@ class FirstCome:
     """In the order of commitment."""
 
     counts = False
+    bins = False
 
     def choose(self, items: Sequence[Item], progress: Progress) -> Item | None:
         """Return the item with the lowest position that wants a pair."""
@@ -102,6 +107,7 @@ class StrictPriority:
     """The largest priority first, then the order of commitment."""
 
     counts = False
+    bins = False
 
     def choose(self, items: Sequence[Item], progress: Progress) -> Item | None:
         """Return the most urgent item that wants a pair."""
@@ -126,6 +132,7 @@ class WeightedFair:
     """
 
     counts = True
+    bins = False
 
     def choose(self, items: Sequence[Item], progress: Progress) -> Item | None:
         """Return the item whose next finish time is the smallest; ties by position."""
@@ -150,6 +157,15 @@ class WeightedFair:
         return item.finish_tag(progress.get(request.id, 0) + 1)
 
 
+class TimeDivision(WeightedFair):
+    """Bins of the link's cycles for whom a timetable names; weighted fair in what they admit.
+
+    A bin interrupts whatever is not its own at its boundaries, atomic and consecutive items too.
+    """
+
+    bins = True
+
+
 def virtual_now(items: Sequence[Item], progress: Progress) -> float:
     """Return the virtual time, in cycles: where the least served of the hungry items stands.
 
@@ -168,5 +184,6 @@ SCHEDULERS: dict[str, Scheduler] = {
     "first-come": FirstCome(),
     "strict-priority": StrictPriority(),
     "weighted-fair": WeightedFair(),
+    "time-division": TimeDivision(),
 }
 """By the names that a network file uses."""

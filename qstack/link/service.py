@@ -9,6 +9,7 @@ from qstack.link.prepare import Remedy, remedy
 from qstack.machine import record
 from qstack.messages.common import Basis, PairId, PairInfo, Qubit, RequestId
 from qstack.messages.link import LinkRequest
+from qstack.messages.schedule import Timetable
 from qstack.units import NodeName
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "LinkAccepted",
     "LinkCancel",
     "LinkCreate",
+    "LinkDivide",
     "LinkDone",
     "LinkExpired",
     "LinkFailed",
@@ -55,7 +57,18 @@ class LinkListen:
     accept: bool
 
 
-LinkServiceRequest: TypeAlias = LinkCreate | LinkCancel | LinkListen
+@record
+class LinkDivide:
+    """Divide the link's time as this timetable says, from now on; None: not any more.
+
+    Asked of the link's master alone, and under the scheduler `time-division` alone. It is forgotten
+    when the other end is lost, and counts for nothing in another life of the station's clock.
+    """
+
+    timetable: Timetable | None
+
+
+LinkServiceRequest: TypeAlias = LinkCreate | LinkCancel | LinkListen | LinkDivide
 
 
 @record

@@ -13,7 +13,8 @@ module           kinds        who speaks
 `link`           0x20-0x3f    the two ends of a link
 `network`        0x40-0x41    node with node: link state
 `circuits`       0x42-0x4f    node with neighbouring node, along circuits
-`network`        0x50-0x5f    node with node: purification
+`network`        0x50-0x57    node with node: purification
+`schedule`       0x58-0x5f    time division: whose bins of a link are which
 `application`    0x60-0x8f    a user with a node (the user port)
 `devices`        0xa0-0xdf    a node or station with its hardware (the hardware port)
 `memories`       0xa0-0xdf    what of that is for memories alone

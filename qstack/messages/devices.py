@@ -82,6 +82,8 @@ class EmitterArm:
     in the first cycle that is not earlier. Several armed slots of a link share each cycle as
     its modes 0, 1, ... in the order of arming. The qubit is initialised by the arm. With a
     herald line the device stops by itself after a success; without one `cycles` is 1.
+    If `before` is not 0 no attempt is made in that cycle or later, however late the first one is:
+    an arm that comes too late for any is rejected as late.
     Ends in EmitterHeralded, EmitterFired (no herald line), or a general terminal event.
     """
 
@@ -93,6 +95,7 @@ class EmitterArm:
     not_before: int
     exact: bool
     cycles: int
+    before: int = 0
 
 
 @message(0xA1, Layer.DEVICE, Delivery.RELIABLE, stream="device")
@@ -102,6 +105,7 @@ class EmitterMeasure:
 
     The axis of each attempt is drawn by the device as `plan` says. Reports each heralded
     attempt by EmitterOutcome; ends with the one marked `last`, or a general terminal event.
+    `before` is as in EmitterArm.
     """
 
     device: str
@@ -113,6 +117,7 @@ class EmitterMeasure:
     not_before: int
     exact: bool
     cycles: int
+    before: int = 0
 
 
 @message(0xA2, Layer.DEVICE, Delivery.RELIABLE, stream="device")

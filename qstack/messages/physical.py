@@ -53,12 +53,14 @@ class Success:
 class Arm:
     """A node's standing wish, whole; the newest replaces what was there.
 
-    `number` grows with each change of `request`, `kind`, `setting` or `queue_version` (not of
-    `credits`). `request` None means idle: attempts stop. The basis is (`queue_version`,
+    `number` grows with each change of `request`, `kind`, `setting`, `queue_version` or bin (not
+    of `credits`). `request` None means idle: attempts stop. The basis is (`queue_version`,
     `herald_sequence`): the version of the distributed queue and the last success seen;
     the latter also confirms all successes up to it. `credits` counts the memories that were
     offered under this number, ever. `query` grows when the node wants an answer although
     nothing else changed. `station_boot` is the life of the station that the arm is meant for.
+    Under time division this was chosen for the cycles from `bin` to before `bin_end` (0: no end),
+    and a success of another cycle does not count; `bin` is part of the basis, after the version.
     """
 
     link: LinkName
@@ -72,6 +74,8 @@ class Arm:
     credits: int
     first_cycle: int
     query: int
+    bin: int = 0
+    bin_end: int = 0
 
 
 @message(0x11, Layer.PHYSICAL, Delivery.SOFT, stream="link")

@@ -63,6 +63,13 @@ request that no arm asked for before (`firsts.py`) says as much, for only the ne
 brought it. So the reply to such an arm may wait, for a quarter of `confirm_ns`, and a short request
 is over before it leaves: fewer processes are woken while somebody waits for the pair.
 
+**Bins.** Work may be bound to cycles (``Serve.begin``, ``Serve.end``; half-open). The emitter
+is told the cycle before which it ends, both arms name the same cycles or are not paired, and
+the station voids a click of any other cycle: after a boundary the analyser stands open for the
+former bin until both ends have armed for the next. An emitter that says that its cycles are
+over gets no more commands for them. For links divided in time `cycles.py` estimates the link's
+cycle, and ClockSeen tells the link layer of it.
+
 **Without a herald line** (`grid.py`, `filling.py`) nothing stops the hardware, so each command
 is a single attempt, and both ends must make it in the same cycle. Each arms exactly at multiples
 of its *spacing*, a power of two of cycles not below its measured turnaround; powers of two nest,

@@ -41,6 +41,8 @@ class Wish:
     kind: PairKind
     setting: str
     queue_version: int
+    begin: int = 0
+    end: int = 0
 
 
 ArmEvent: TypeAlias = StationReachable | StationUnreachable | Wish | ArmReply | Success
@@ -73,7 +75,7 @@ def wish_for(target: Serve | None, version: int) -> Wish:
     """Return what to ask for in order to work for `target`; None: to rest."""
     if target is None:
         return Wish(None, IDLE.kind, "", version)
-    return Wish(target.request, target.kind, target.setting, version)
+    return Wish(*(target.request, target.kind, target.setting, version), target.begin, target.end)
 
 
 def check_order(order: Serve | Rest, parameters: LinkParameters) -> None:
@@ -83,12 +85,17 @@ def check_order(order: Serve | Rest, parameters: LinkParameters) -> None:
             raise LocalProtocolError(f"link {parameters.name} has no {order.setting!r}")
         if order.pairs < 0:
             raise LocalProtocolError(f"{order.pairs} pairs cannot be wanted")
+        if order.begin < 0 or 0 < order.end <= order.begin:
+            raise LocalProtocolError(f"cycles {order.begin} to {order.end} are none")
 
 
 def same_work(one: Serve, other: Serve) -> bool:
     """Return whether what is emitted for one may serve the other."""
-    first = (one.request, one.kind, one.setting, one.plan)
-    return first == (other.request, other.kind, other.setting, other.plan)
+    first = (one.request, one.kind, one.setting, one.plan, one.begin, one.end)
+    return first == (
+        *(other.request, other.kind, other.setting, other.plan),
+        *(other.begin, other.end),
+    )
 
 
 class Arming:
@@ -211,6 +218,8 @@ class Arming:
             self.credits,
             self.first_cycle,
             self.query,
+            wish.begin,
+            wish.end,
         )
         return self._sent
 

@@ -113,6 +113,7 @@ class Attempt:
     """One command of the emitter, from `cycle` on; it may still give `left` heralds."""
 
     __slots__ = (
+        "before",
         "command",
         "cycle",
         "epoch",
@@ -131,6 +132,7 @@ class Attempt:
         self.setting = serve.setting
         self.qubit = qubit
         self.cycle = 0
+        self.before = serve.end
         self.left = 1
         self.epoch = 0
         self.state = AttemptState.ARMED
@@ -227,6 +229,7 @@ class Attempts:
                 not_before,
                 exact,
                 BATCH_CYCLES if self._end.herald_line else 1,
+                serve.end,
             ),
         )
 
@@ -247,6 +250,7 @@ class Attempts:
                 not_before,
                 False,
                 BATCH_CYCLES,
+                serve.end,
             ),
         )
 

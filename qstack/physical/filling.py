@@ -8,14 +8,18 @@ paired, and an attempt that nobody shared is as good as none: on to the next cyc
 
 from __future__ import annotations
 
+from typing import Any
+
 from qstack.hal.commands import CommandIds
-from qstack.machine import Device
+from qstack.machine import Device, Up
 from qstack.messages.devices import EmitterFired, Exhausted, Rejected
+from qstack.messages.physical import ArmReply, Verdict
 from qstack.physical.arming import Arming
 from qstack.physical.attempts import MEASURED, Attempt, Attempts, Emission
+from qstack.physical.cycles import CycleEstimate
 from qstack.physical.events import EmitterEvent
 from qstack.physical.grid import Grid
-from qstack.physical.service import LinkParameters, Serve
+from qstack.physical.service import ClockSeen, LinkParameters, Serve
 from qstack.physical.slots import Slots
 from qstack.units import Instant, NodeName
 
@@ -38,6 +42,10 @@ class Filling:
         self._confirm_ns = parameters.confirm_ns
         self.attempts = Attempts(parameters, node, slots, commands)
         self.grid: Grid | None = None
+        self._passed = 0
+        """No cycle before this one is to come any more, as the emitter says."""
+        divided = parameters.scheduler == "time-division"
+        self._estimate = CycleEstimate(parameters.cycle_ns) if divided else None
         if not end.herald_line:
             delay_ns = max(each.delay_ns for each in parameters.ends)
             self.grid = Grid(parameters.cycle_ns, delay_ns, parameters.confirm_ns)
@@ -55,18 +63,21 @@ class Filling:
         if not arming.trusted:
             # What is armed now could still be made by a clock that is about to end.
             return []
+        if 0 < target.end <= self._passed:
+            return []
+        first = max(arming.first_cycle, target.begin)
         if target.plan is not None:
             if uncovered <= 0 or attempts.running or attempts.resting(MEASURED):
                 return []
             pairs = min(uncovered, MEASURED_AT_ONCE)
-            return [attempts.measure(work, target, pairs, arming.first_cycle)]
+            return [attempts.measure(work, target, pairs, first)]
         count = min(uncovered, self._modes - attempts.armed)
         if count <= 0 or attempts.starved or attempts.measuring():
             return []
-        cycle, exact = arming.first_cycle, False
+        cycle, exact = first, False
         if self.grid is not None:
             aim = self.grid.aim(cycle, now) if arming.accepted else None
-            if aim is None:
+            if aim is None or 0 < target.end <= aim:
                 return []
             cycle, exact = aim, True
         commands: list[Device] = []
@@ -79,6 +90,9 @@ class Filling:
 
     def begin(self) -> None:
         """Another life of the station: its clock is another one."""
+        self._passed = 0
+        if self._estimate is not None:
+            self._estimate.forget()
         if self.grid is not None:
             self.grid.forget()
 
@@ -88,7 +102,7 @@ class Filling:
         """Learn from how an attempt ended; return whether it only came too late for its cycle."""
         grid = self.grid
         if grid is None or attempt.qubit is None:
-            return False
+            return self._out_of_bin(attempt, event)
         if isinstance(event, EmitterFired):
             if emission is not None:
                 grid.emitted(event.cycle, emission.emitted_at, now)
@@ -101,6 +115,15 @@ class Filling:
             return True
         return False
 
+    def _out_of_bin(self, attempt: Attempt, event: EmitterEvent) -> bool:
+        """The emitter says that the bin is over; return whether that was news to nobody."""
+        late = isinstance(event, Rejected) and event.late
+        if not attempt.before or not (late or isinstance(event, Exhausted)):
+            return False
+        if self.attempts.current(attempt):
+            self._passed = max(self._passed, attempt.before)
+        return late
+
     def voided(self, emissions: list[Emission], now: Instant) -> None:
         """The station threw these away."""
         if self.grid is not None:
@@ -108,17 +131,22 @@ class Filling:
                 if emission.qubit is not None:
                     self.grid.resolved(emission.cycle, now)
 
-    def heard(self, cycle: int, rewound: bool, work: int, now: Instant) -> list[Device]:
+    def heard(self, reply: ArmReply, rewound: bool, work: int, now: Instant) -> list[Any]:
         """The station named its cycle, of a new life of the clock if `rewound`.
 
         What was armed by the former clock is aborted and counts for nothing.
         """
-        aborts: list[Device] = []
+        actions: list[Any] = []
         if rewound:
-            aborts = self.attempts.withdraw(0, work)
+            actions += self.attempts.withdraw(0, work)
             self.attempts.new_epoch()
+            self._passed = 0
         if self.grid is not None:
             if rewound:
                 self.grid.forget()
-            self.grid.told(cycle, now)
-        return aborts
+            self.grid.told(reply.cycle, now)
+        if self._estimate is not None and reply.verdict is not Verdict.REFUSED:
+            began = self._estimate.heard(reply.epoch, reply.cycle, now)
+            if began is not None:
+                actions.append(Up(ClockSeen(reply.epoch, began)))
+        return actions

@@ -33,13 +33,19 @@ MAX_JUMP = 1 << 20
 HARMLESS = frozenset({Verdict.ACCEPT, Verdict.WAIT, Verdict.AHEAD})
 """Between these an end with a herald line does nothing else: it is told with its next arm."""
 
-Wanted: TypeAlias = tuple[RequestId | None, PairKind, str, int]
-"""What must agree at both ends: request, kind, setting, queue version."""
+Wanted: TypeAlias = tuple[RequestId | None, PairKind, str, int, int, int]
+"""What must agree at both ends: request, kind, setting, queue version, the bin's cycles."""
 
 
 def wanted(arm: Arm) -> Wanted:
     """Return what an arm wants."""
-    return (arm.request, arm.kind, arm.setting, arm.queue_version)
+    return (arm.request, arm.kind, arm.setting, arm.queue_version, arm.bin, arm.bin_end)
+
+
+def in_bin(want: Wanted | None, cycle: int) -> bool:
+    """Return whether a success of this cycle may be one of what is wanted."""
+    begin, end = (0, 0) if want is None else want[4:]
+    return begin <= cycle and (cycle < end or end == 0)
 
 
 @record
@@ -114,6 +120,8 @@ class StationEnd:
             )
         if arm.queue_version < 0 or not 0 <= arm.first_cycle < 1 << 62:
             raise RemoteProtocolError(f"version {arm.queue_version}, cycle {arm.first_cycle}")
+        if not 0 <= arm.bin < 1 << 62 or not (arm.bin_end == 0 or arm.bin < arm.bin_end < 1 << 62):
+            raise RemoteProtocolError(f"a bin of the cycles {arm.bin} to {arm.bin_end}")
         if same and former is not None:
             if wanted(arm) != self.wanted:
                 raise RemoteProtocolError(f"arm {arm.number} wanted something else before")
@@ -211,8 +219,9 @@ class StationEnd:
             case LinkState.DEFERRED:
                 return Verdict.DEFER, "the analyser serves another link"
             case LinkState.APART if other.arm is not None:
-                mine = (self.arm.queue_version, self.arm.herald_sequence)
-                theirs = (other.arm.queue_version, other.arm.herald_sequence)
+                arm, their = self.arm, other.arm
+                mine = (arm.queue_version, arm.bin, arm.herald_sequence)
+                theirs = (their.queue_version, their.bin, their.herald_sequence)
                 if mine == theirs:
                     return Verdict.REFUSED, "the ends want different things on the same basis"
                 return (Verdict.BEHIND if mine < theirs else Verdict.AHEAD), ""

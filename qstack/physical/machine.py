@@ -230,7 +230,7 @@ class NodePhysical:
         epoch, based = self._conversation.epoch, self._arming.based
         void = self._conversation.reply(reply, now)
         rewound = based and reply.epoch != epoch
-        actions: list[Any] = [*self._filling.heard(reply.cycle, rewound, self._work, now)]
+        actions: list[Any] = [*self._filling.heard(reply, rewound, self._work, now)]
         if void and not rewound:
             self._filling.voided(void, now)
         self._void(void)

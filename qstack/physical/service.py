@@ -158,7 +158,8 @@ class Serve:
     """Work for this request from now on, replacing what was served before.
 
     `pairs`: how many more successes are wanted. `plan`: measure my half at once as it says;
-    None: keep it. `queue_version` is that of the queue that the choice was made from.
+    None: keep it. `queue_version` is that of the queue that the choice was made from. Attempts
+    are made in the cycles from `begin` to before `end` alone; 0: there is no such bound.
     """
 
     request: RequestId
@@ -167,6 +168,8 @@ class Serve:
     pairs: int
     plan: BasisPlan | None
     queue_version: int
+    begin: int = 0
+    end: int = 0
 
 
 @record
@@ -259,6 +262,18 @@ class StationDown:
 
 
 @record
+class ClockSeen:
+    """The link's cycle 0 of this epoch began at `began`, local lab time, by the station's word.
+
+    Indicated under time division, again where the estimate has moved by a cycle; it is late
+    by the way of a message at most.
+    """
+
+    epoch: int
+    began: Instant
+
+
+@record
 class DeviceTrouble:
     """A device of this link cannot work (`ready` false), or can again."""
 
@@ -267,5 +282,12 @@ class DeviceTrouble:
 
 
 PhysicalIndication: TypeAlias = (
-    KeptReady | MeasuredReady | PairMissing | Settled | StationUp | StationDown | DeviceTrouble
+    KeptReady
+    | MeasuredReady
+    | PairMissing
+    | Settled
+    | StationUp
+    | StationDown
+    | ClockSeen
+    | DeviceTrouble
 )

@@ -34,13 +34,7 @@ from qstack.physical.events import (
     Granted,
     StationEvent,
 )
-from qstack.physical.heralding import (
-    HARMLESS,
-    MAX_UNCONFIRMED,
-    StationEnd,
-    Wanted,
-    Word,
-)
+from qstack.physical.heralding import HARMLESS, MAX_UNCONFIRMED, StationEnd, Wanted, Word, in_bin
 from qstack.physical.pairing import TABLE, LinkState
 from qstack.physical.service import LinkParameters
 from qstack.units import BootId, Duration, Instant, NodeName
@@ -189,7 +183,8 @@ class StationPhysical:
             self._count("device_errors")
             return
         late = not self._clock.heard(event.cycle, now - event.age_ns)
-        if self._open is None or event.command != self._open or late:
+        ours = event.command == self._open and in_bin(self._open_for, event.cycle)
+        if late or not ours:
             self._count("late" if late else "stray")
             self._void(event)
         elif event.clicks not in self._bells:

@@ -220,6 +220,13 @@ def test_a_command_ends_with_its_last_outcome_and_at_the_end_of_its_cycles() -> 
     assert [e.attempts for e in bench.of(Exhausted) if e.command == 6] == [3]
     bench.give(EmitterMeasure("a", 7, "l", (), BOTH_AXES, 1, 213, True, 3))
     assert bench.of(Rejected, "a")[-1].late
+    bench.give(EmitterMeasure("a", 8, "l", (), BOTH_AXES, 1_000, 0, False, LONG, 214))
+    assert [(e.command, e.late) for e in bench.of(Rejected, "a")] == [(7, True), (8, True)]
+    bench.give(EmitterMeasure("a", 9, "l", (), BOTH_AXES, 1_000, 0, False, LONG, 215))
+    bench.run(214_999_999)
+    assert not any(e.command == 9 for e in bench.of(Exhausted))
+    bench.run(215_000_000)
+    assert any(e.command == 9 for e in bench.of(Exhausted))
 
 
 def test_between_two_commands_a_coincidence_waits_but_not_for_ever() -> None:

@@ -125,6 +125,26 @@ def test_an_exact_arm_whose_cycle_has_begun_is_late() -> None:
     assert not driver.of(Rejected, command)
 
 
+def test_no_attempt_is_made_in_the_cycle_before_which_an_arm_ends() -> None:
+    driver = driver_of(emitter=ColourCentreParameters(0.0, prepare_ns=1_000))
+    driver.open()
+    driver.now = 5 * CYCLE
+    first = driver.send(EmitterArm, "emitter-a", "link", 0, (), 0, False, LONG, 9)
+    second = driver.arm("b")
+    driver.run_until(100 * CYCLE)
+    assert driver.of(Exhausted, first)[0].attempts == 3, "6, 7 and 8"
+    assert driver.world.attempted("link") == 3
+    assert not driver.of(Exhausted, second)
+
+
+def test_an_arm_that_comes_too_late_for_any_of_its_cycles_is_late() -> None:
+    driver = perfect()
+    driver.now = 5 * CYCLE
+    for before in (6, 7):
+        command = driver.send(EmitterArm, "emitter-a", "link", 0, (), 0, False, LONG, before)
+        assert [event.late for event in driver.of(Rejected, command)] == [True] * (before == 6)
+
+
 def test_tags_follow_the_packet_inside_the_window() -> None:
     """4,000 pairs; exponential tags cut at the window have a known mean: 4 standard errors."""
     dot = ColourCentreParameters(0.5, alpha=0.3, lifetime_ps=500_000, prepare_ns=1_000)

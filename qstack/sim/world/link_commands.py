@@ -137,7 +137,11 @@ def _enter(hall: Hall, run: Arm, command: EmitterArm | EmitterMeasure) -> None:
         if command.exact:
             raise Refused(f"cycle {start} has begun", late=True)
         start = following
+    if 0 < command.before <= start:
+        raise Refused(f"cycle {command.before} has begun, before which it was to be", late=True)
     run.start, stop = start, start + command.cycles
+    if command.before:
+        stop = min(stop, command.before)
     run.stop = stop if stop < FOREVER else FOREVER
     hall.start(run)
     link.add(run)
