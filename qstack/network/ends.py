@@ -47,6 +47,7 @@ class End(ABC):
         self._finisher = Finisher(desk, place, self._through)
         self._delivered: dict[PairId, tuple[RequestId, PairId]] = {}
         self._fresh: list[tuple[RequestId, PairId]] = []
+        self._doubtful: dict[PairId, RequestId] = {}
         self._over = False
         self.orders: dict[RequestId, Order] = {}
 
@@ -98,6 +99,7 @@ class End(ABC):
         if found is None:
             return
         request, identity = found
+        self._doubtful.pop(identity, None)
         self._desk.counters["expired"] += 1
         self._desk.up(PairExpired(request, identity, reason))
         order = self.orders.get(request)
@@ -154,7 +156,7 @@ class End(ABC):
             bell = wanted.final_bell
         head = place.is_head
         return PairInfo(
-            half.pair if head else track.origin,
+            self._identity(local, track),
             bell,
             0,
             str(place.id),
@@ -165,6 +167,10 @@ class End(ABC):
             head,
             len(place.install.legs),
         )
+
+    def _identity(self, local: Local, track: CircuitTrack) -> PairId:
+        """The pair's id at both ends: that of the head-end's half."""
+        return local.half.pair if self._place.is_head else track.origin
 
     def _through(self, local: Local, done: bool) -> None:
         """The last step of a half ended: its user has it, or a device failed."""
@@ -179,7 +185,8 @@ class End(ABC):
         elif order is not None:
             identity = local.info.pair
             order.delivered += 1
-            order.unconfirmed[identity] = None
+            if not local.confirmed:
+                order.unconfirmed[identity] = None
             self._tell_of(order.wanted.id, identity)
             self._remember(pair, order.wanted.id, identity)
         if order is not None:
@@ -192,7 +199,11 @@ class End(ABC):
     def _tell_of(self, request: RequestId, identity: PairId) -> None:
         """Let the other end know, now and then, what was delivered here."""
         self._fresh.append((request, identity))
-        if len(self._fresh) >= TOLD_AT_ONCE and not self._over:
+        if len(self._fresh) >= TOLD_AT_ONCE:
+            self._tell_all()
+
+    def _tell_all(self) -> None:
+        if self._fresh and not self._over:
             pairs, self._fresh = tuple(pair for _, pair in self._fresh), []
             place = self._place
             self._desk.send(place.neighbour(self._side), CircuitDelivered(place.id, pairs))
@@ -204,6 +215,13 @@ class End(ABC):
 
     def confirmed(self, pairs: tuple[PairId, ...]) -> None:
         """The other end delivered these pairs too."""
+        for identity in pairs:
+            self._doubtful.pop(identity, None)
+        for local in self._local.values():
+            # Its last step may take longer here, or wait for the tail-end's last word.
+            track = local.track
+            if track is not None and self._identity(local, track) in pairs:
+                local.confirmed = True
         for order in self.orders.values():
             for identity in pairs:
                 order.unconfirmed.pop(identity, None)
@@ -237,6 +255,11 @@ class End(ABC):
         """A request is over here: tell its user, and forget it."""
         request = order.wanted.id
         del self.orders[request]
+        if order.code is not None and not self._over:
+            # It ended early: the other end may yet fail to deliver what this one has delivered.
+            self._doubtful.update(dict.fromkeys(order.unconfirmed, request))
+            while len(self._doubtful) > MOST_DELIVERED:
+                del self._doubtful[next(iter(self._doubtful))]
         for local in list(self._local.values()):
             if local.wanted is not None and local.wanted.id == request and not local.busy:
                 self._drop(local, "its request ended", tell=False)
@@ -256,6 +279,9 @@ class End(ABC):
     def end(self, code: ErrorCode, reason: str) -> None:
         """The circuit is over: so are its requests, and pairs that nobody confirmed are void."""
         self._over = True
+        for identity, request in self._doubtful.items():
+            self._desk.up(PairExpired(request, identity, reason))
+        self._doubtful.clear()
         for order in list(self.orders.values()):
             request = order.wanted.id
             for identity in order.unconfirmed:

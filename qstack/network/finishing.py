@@ -33,7 +33,7 @@ class Local:
 
     `busy`: a device works on it. `void`: why nothing will come of it, if so. `prepared`: basis and
     outcome of the head-end, for PREPARE. `info` once it is to be delivered. `tracked`: the other
-    end was told of it.
+    end was told of it. `confirmed`: it says that it delivered the pair.
     """
 
     half: Half
@@ -44,6 +44,7 @@ class Local:
     void: str = ""
     prepared: tuple[Basis, int] | None = None
     tracked: bool = False
+    confirmed: bool = False
 
 
 Through: TypeAlias = Callable[[Local, bool], None]

@@ -91,26 +91,28 @@ class Head(End):
         if not order.legal(Finished):
             raise RemoteProtocolError(f"{order.wanted.id} is closed, but {order.state.value} here")
         order.peer_through = True
-        theirs = set(pairs)
-        for pair in pairs:
-            order.unconfirmed.pop(pair, None)
+        self.confirmed(pairs)
         for pair in sorted(order.outstanding, key=lambda each: (each.link, each.sequence)):
             local = self._local[pair]
             if local.busy:
                 continue
-            if pair in theirs and local.track is not None and not local.void:
+            if local.confirmed and not local.void:
                 self._finish(local, order)
             else:
                 self._drop(local, "its request ended", tell=True)
         self._settle(order)
 
     def _settle(self, order: Order) -> None:
-        """End a request that both ends are through with."""
-        if not order.peer_through or order.outstanding:
+        """End a request that both ends are through with, unless that is done already."""
+        if not order.peer_through or order.outstanding or order.state is OrderState.OVER:
             return
         for identity in order.unconfirmed:
             reason = f"{self._place.tail} did not deliver it"
+            self._delivered.pop(identity, None)
             self._desk.up(PairExpired(order.wanted.id, identity, reason))
         order.delivered -= len(order.unconfirmed)
+        order.unconfirmed.clear()
+        if order.code is not None:
+            self._tell_all()
         order.handle(Finished())
         self.conclude(order)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from qstack.errors import ErrorCode
 from qstack.link.service import LinkCancel
+from qstack.messages.circuits import CircuitId
 from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.circuits import Circuits
@@ -11,6 +12,10 @@ from qstack.network.desk import Desk
 from qstack.network.forwarding import Between
 from qstack.network.places import Side
 from qstack.units import LinkName
+
+
+NOBODY = CircuitId("", 0, 0)
+"""For whom link requests are that came under a label which is not known (any more)."""
 
 
 class Intake:
@@ -24,6 +29,8 @@ class Intake:
         """A link request of the node before this one entered the queue of the link between."""
         member = self._circuits.labelled(request.purpose)
         if member is None or member.place.link(Side.UP) != link:
+            # What it may bring before it ends is nobody's: it must not go to a user.
+            self._desk.own(request.id, NOBODY, Side.UP)
             cancel = LinkCancel(request.id, f"{self._desk.node} knows no label {request.purpose}")
             self._desk.down(link, cancel)
             return
