@@ -4,7 +4,8 @@ Everything is said in correlators of the pair along X, Y and Z, taken relative t
 Bell state, so that a perfect pair has (1, 1, 1) and its fidelity is ``(1 + x + y + z) / 4``.
 All maps here shrink them axis by axis:
 
-- coherence of one half after t: ``exp(-(t / T2) ** n)`` for X and Y;
+- coherence of one half after t: ``exp(-(t / T2) ** n)`` for X and Y, but never more than
+  relaxation leaves, ``exp(-t / (2 T1))``;
 - populations of one half after t: ``exp(-t / T1)`` for Z;
 - a gate or a move of average fidelity f, taken as depolarising: ``2 f - 1`` for all.
 
@@ -40,9 +41,12 @@ NO_SHRINK = Shrink(1.0, 1.0, 1.0, 0.0)
 
 def coherence(model: MemoryModel, age_ns: Duration) -> float:
     """Return the factor of one half's X and Y after this age, in [0, 1]."""
-    if model.t2_ns <= 0 or age_ns <= 0:
+    if age_ns <= 0:
         return 1.0
-    return math.exp(-((age_ns / model.t2_ns) ** model.exponent))
+    loss = age_ns / (2 * model.t1_ns) if model.t1_ns > 0 else 0.0
+    if model.t2_ns > 0:
+        loss = max(loss, (age_ns / model.t2_ns) ** model.exponent)
+    return math.exp(-loss)
 
 
 def population(model: MemoryModel, age_ns: Duration) -> float:

@@ -35,6 +35,8 @@ _QUANTILES = 64
 _EXPANDED = 12
 """Up to so many links the waiting time for all is an exact sum; its terms double with each."""
 
+_ROUNDING = 1e-12
+
 _TAIL = 1e-13
 """Where a series of probabilities is cut."""
 
@@ -89,14 +91,18 @@ def correlators(weights: BellWeights) -> Correlators:
 
 
 def weights_of(values: Correlators) -> BellWeights:
-    """Return the relative weights of relative correlators."""
+    """Return the relative weights of relative correlators; what rounding made negative is 0."""
     x, y, z = values
     return (
-        (1 + x + y + z) / 4,
-        (1 - x - y + z) / 4,
-        (1 + x - y - z) / 4,
-        (1 - x + y - z) / 4,
+        _cleared((1 + x + y + z) / 4),
+        _cleared((1 - x - y + z) / 4),
+        _cleared((1 + x - y - z) / 4),
+        _cleared((1 - x + y - z) / 4),
     )
+
+
+def _cleared(weight: float) -> float:
+    return 0.0 if -_ROUNDING < weight < 0.0 else weight
 
 
 def fidelity(values: Correlators) -> float:
@@ -137,10 +143,16 @@ def swap(first: BellWeights, second: BellWeights, operations: Operations = IDEAL
 
 
 def coherence(storage: Storage, age_ns: float) -> float:
-    """Return the factor of a qubit's X and Y after this age, since its initialisation."""
-    if storage.t2_ns <= 0 or age_ns <= 0:
+    """Return the factor of a qubit's X and Y after this age, since its initialisation.
+
+    Never more than relaxation leaves, ``exp(-t / (2 t1_ns))``: no state allows that.
+    """
+    if age_ns <= 0:
         return 1.0
-    return math.exp(-((age_ns / storage.t2_ns) ** storage.exponent))
+    loss = age_ns / (2 * storage.t1_ns) if storage.t1_ns > 0 else 0.0
+    if storage.t2_ns > 0:
+        loss = max(loss, (age_ns / storage.t2_ns) ** storage.exponent)
+    return math.exp(-loss)
 
 
 def population(storage: Storage, age_ns: float) -> float:
@@ -185,25 +197,36 @@ def mean_fading(storage: Storage, rate_hz: float, cutoff_ns: Duration = 0) -> Co
 
     The wait is exponential; with a cutoff (0: none) it is one that ended in time.
     """
-    phase = _mean(storage.t2_ns, storage.exponent, rate_hz, cutoff_ns)
-    return phase, phase, _mean(storage.t1_ns, 1.0, rate_hz, cutoff_ns)
+    level = _mean_of_exponential(storage.t1_ns, rate_hz, cutoff_ns)
+    phase = _mean_coherence(storage, rate_hz, cutoff_ns)
+    return phase, phase, level
 
 
-def _mean(time_ns: Duration, exponent: float, rate_hz: float, cutoff_ns: Duration) -> float:
-    """The mean of ``exp(-(t / time) ** exponent)``."""
+def _mean_coherence(storage: Storage, rate_hz: float, cutoff_ns: Duration) -> float:
+    """The mean of :func:`coherence`."""
+    if storage.exponent == 1.0 or storage.t2_ns <= 0:
+        times = [time for time in (storage.t2_ns, 2 * storage.t1_ns) if time > 0]
+        return _mean_of_exponential(min(times, default=0), rate_hz, cutoff_ns)
+    if rate_hz <= 0:
+        return 0.0
+    rate = rate_hz * 1e-9
+    places = ((index + 0.5) / _QUANTILES * _ended(rate, cutoff_ns) for index in range(_QUANTILES))
+    return sum(coherence(storage, -math.log1p(-place) / rate) for place in places) / _QUANTILES
+
+
+def _mean_of_exponential(time_ns: Duration, rate_hz: float, cutoff_ns: Duration) -> float:
+    """The mean of ``exp(-t / time)``."""
     if time_ns <= 0:
         return 1.0
     if rate_hz <= 0:
         return 0.0
-    rate = rate_hz * 1e-9
-    kept = -math.expm1(-rate * cutoff_ns) if cutoff_ns else 1.0
-    if exponent == 1.0:
-        decay = 1 / time_ns
-        ended = -math.expm1(-(rate + decay) * cutoff_ns) if cutoff_ns else 1.0
-        return rate / (rate + decay) * ended / kept
-    places = ((index + 0.5) / _QUANTILES * kept for index in range(_QUANTILES))
-    waits = (-math.log1p(-place) / rate for place in places)
-    return sum(math.exp(-((wait / time_ns) ** exponent)) for wait in waits) / _QUANTILES
+    rate, total = rate_hz * 1e-9, rate_hz * 1e-9 + 1 / time_ns
+    return rate / total * _ended(total, cutoff_ns) / _ended(rate, cutoff_ns)
+
+
+def _ended(rate: float, cutoff_ns: Duration) -> float:
+    """The probability that a wait for what comes at this rate (per ns) ends before the cutoff."""
+    return -math.expm1(-rate * cutoff_ns) if cutoff_ns else 1.0
 
 
 # --- how long it takes --------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from qstack.bell import BellWeights
 from qstack.hal.commands import CommandIds
 from qstack.machine import Action, Device, Down, Note, Send, Up, record
-from qstack.messages.circuits import CircuitId
+from qstack.messages.circuits import CircuitId, CircuitTrack
 from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
 from qstack.network.advertise import storage_of
 from qstack.network.budget import (
@@ -22,9 +22,10 @@ from qstack.network.budget import (
     keep_of,
     relative,
     swap_factor,
+    together,
     weights_of,
 )
-from qstack.network.places import Side
+from qstack.network.places import Parked, Side
 from qstack.network.service import RequestIds
 from qstack.physical.service import LinkParameters, MemoryModel
 from qstack.physical.slots import Owner, Slots
@@ -229,6 +230,27 @@ class Desk:
     def held(self, link: LinkName, half: Half, age_ns: Duration) -> Correlators:
         """Return what waiting did to a half from its delivery to this age, as hardware said."""
         return faded(self.storage(link), half.age_ns, age_ns)
+
+    def unparked(self, parked: Parked, origin: NodeName) -> CircuitTrack:
+        """Return a track as it is now: its origin's half, at `origin`, aged while it waited here.
+
+        The sender knew the age when it sent; nobody but the node where a track waits knows how
+        long that is, and it can be longer than all other waits of the pair.
+        """
+        track = parked.track
+        age = track.age_ns + self.now - parked.since
+        waited = faded(self.storage_at(origin), track.age_ns, age)
+        weights = weights_of(together(correlators(track.weights), waited))
+        return CircuitTrack(
+            track.circuit,
+            track.origin,
+            track.at,
+            track.bell,
+            weights,
+            track.doubt,
+            age,
+            track.request,
+        )
 
     def storage(self, link: LinkName) -> Storage:
         """Return how the qubits fade that this node has on a link."""

@@ -65,7 +65,10 @@ class End(ABC):
             self._lose(half.pair, "its request ended")
             return
         local = self._local[half.pair] = Local(half)
-        local.track = self._ledger.unpark(half.pair)
+        parked = self._ledger.unpark(half.pair)
+        if parked is not None:
+            local.track = self._desk.unparked(parked, self._place.end(self._side))
+            local.told_at = self._desk.now
         self._arrived(local)
 
     def tracked(self, track: CircuitTrack) -> None:
@@ -75,16 +78,16 @@ class End(ABC):
         local = self._local.get(track.at)
         if local is not None:
             if local.track is None:
-                local.track = track
+                local.track, local.told_at = track, self._desk.now
                 self._arrived(local)
             return
         fate = self._ledger.fate(track.at)
         if isinstance(fate, Gone):
             self._say_expired(track.at, fate.reason)
             return
-        lost = self._ledger.park(track)
+        lost = self._ledger.park(track, self._desk.now)
         if lost is not None:
-            self._say_expired(lost.at, f"{self._desk.node} keeps too many tracks")
+            self._say_expired(lost.track.at, f"{self._desk.node} keeps too many tracks")
 
     def expired(self, pair: PairId, reason: str) -> None:
         """What this half's pair leads to is void: by the link, or by a node beyond it."""
@@ -147,7 +150,7 @@ class End(ABC):
         desk, place, half = self._desk, self._place, local.half
         far = place.tail if place.is_head else place.id.origin
         waited = desk.waited(place.link(self._side), half)
-        theirs = track.age_ns + place.install.latency_ns
+        theirs = track.age_ns + place.install.latency_ns + desk.now - local.told_at
         transit = faded(desk.storage_at(far), track.age_ns, theirs)
         weights = weights_of(together(correlators(track.weights), waited, transit))
         wanted = order.wanted

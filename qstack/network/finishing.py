@@ -22,6 +22,7 @@ from qstack.messages.devices import Completed, Gate, MemoryGate, MemoryMeasure, 
 from qstack.messages.link import LinkRequest
 from qstack.network.desk import Desk, Half
 from qstack.network.places import Place, Side
+from qstack.units import Instant
 
 GATES: dict[BellIndex, Gate] = {1: Gate.Z, 2: Gate.X, 3: Gate.Y}
 """The Pauli that moves a Bell index by this."""
@@ -29,7 +30,7 @@ GATES: dict[BellIndex, Gate] = {1: Gate.Z, 2: Gate.X, 3: Gate.Y}
 
 @attrs.define(eq=False)
 class Local:
-    """A half at an end of a circuit. `track` is what the other end sent for it.
+    """A half at an end of a circuit. `track` is what the other end sent for it; it came `told_at`.
 
     `busy`: a device works on it. `void`: why nothing will come of it, if so. `prepared`: basis and
     outcome of the head-end, for PREPARE. `info` once it is to be delivered. `tracked`: the other
@@ -39,6 +40,7 @@ class Local:
     half: Half
     wanted: LinkRequest | None = None
     track: CircuitTrack | None = None
+    told_at: Instant = 0
     info: PairInfo | None = None
     busy: bool = False
     void: str = ""

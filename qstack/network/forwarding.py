@@ -140,7 +140,8 @@ class Between:
         fate = Swapped(other.pair, outcome ^ other.bell, joined, other.doubt)
         parked = self._ledger.settle(half.pair, fate)
         if parked is not None:
-            self._pass_on(side, parked, fate)
+            track = self._desk.unparked(parked, self._place.end(side))
+            self._pass_on(side, track, fate)
 
     def _void(self, swap: _Swap, reason: str) -> None:
         """Both pairs lead nowhere; ends whose void came from the other side are told now."""
@@ -166,9 +167,9 @@ class Between:
             case Gone(reason):
                 self._expire(side, track.at, reason)
             case None:
-                lost = self._ledger.park(track)
+                lost = self._ledger.park(track, self._desk.now)
                 if lost is not None:
-                    self._expire(side, lost.at, f"{self._desk.node} keeps too many tracks")
+                    self._expire(side, lost.track.at, f"{self._desk.node} keeps too many tracks")
             case _:
                 assert_never(fate)
 

@@ -115,6 +115,10 @@ class Place:
             return self.install.legs[self.index].node
         return self.id.origin if self.index == 1 else self.install.legs[self.index - 2].node
 
+    def end(self, side: Side) -> NodeName:
+        """The node where the circuit ends on this side."""
+        return self.id.origin if side is Side.UP else self.tail
+
     def side_of(self, peer: NodeName) -> Side | None:
         """On which side this neighbour is, None where it is on neither."""
         for side in Side:
@@ -176,6 +180,15 @@ class Gone:
 
 Fate: TypeAlias = Swapped | Gone
 
+
+@record
+class Parked:
+    """A track that came before the fate of its pair, and when: its origin's half goes on ageing."""
+
+    track: CircuitTrack
+    since: Instant
+
+
 MOST_FATES = 512
 """So many fates a circuit remembers at a node, in the order in which they were settled."""
 MOST_PARKED = 256
@@ -186,13 +199,13 @@ class Ledger:
 
     def __init__(self) -> None:
         self._fates: dict[PairId, Fate] = {}
-        self._parked: dict[PairId, CircuitTrack] = {}
+        self._parked: dict[PairId, Parked] = {}
 
     def fate(self, pair: PairId) -> Fate | None:
         """Return what became of a pair; None: still open, or long ago."""
         return self._fates.get(pair)
 
-    def settle(self, pair: PairId, fate: Fate) -> CircuitTrack | None:
+    def settle(self, pair: PairId, fate: Fate) -> Parked | None:
         """Set down a pair's fate; return the track that waited for it."""
         self._fates.pop(pair, None)
         self._fates[pair] = fate
@@ -200,14 +213,14 @@ class Ledger:
             del self._fates[next(iter(self._fates))]
         return self._parked.pop(pair, None)
 
-    def park(self, track: CircuitTrack) -> CircuitTrack | None:
+    def park(self, track: CircuitTrack, now: Instant) -> Parked | None:
         """Keep a track for later; return an older one that had to make room."""
-        self._parked[track.at] = track
+        self._parked[track.at] = Parked(track, now)
         if len(self._parked) <= MOST_PARKED:
             return None
         return self._parked.pop(next(iter(self._parked)))
 
-    def unpark(self, pair: PairId) -> CircuitTrack | None:
+    def unpark(self, pair: PairId) -> Parked | None:
         """Take the track that waits for this pair."""
         return self._parked.pop(pair, None)
 

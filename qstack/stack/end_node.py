@@ -52,7 +52,7 @@ from qstack.physical.service import LinkParameters
 from qstack.physical.slots import Slots
 from qstack.stack.devices import Devices
 from qstack.stack.hosting import Identity, Neighbours
-from qstack.units import Chance, Instant, LinkName, NodeName
+from qstack.units import Chance, Duration, Instant, LinkName, NodeName
 
 
 @record
@@ -106,6 +106,7 @@ class EndNode:
         self._dirty: set[LinkName] = set()
         self._stepped: set[LinkName] = set(self._links)
         self._deadlines: dict[LinkName, Instant | None] = {}
+        self._latencies: dict[LinkName, Duration] = dict.fromkeys(self._links, 0)
         self._first: Instant | None = None
         self._released = 0
         self._stores = bool(parameters.storage)
@@ -303,8 +304,22 @@ class EndNode:
             other = link.other(self.name).node
             if peer in (other, link.station):
                 up = self.neighbours.is_up(other) and self.neighbours.is_up(link.station)
-                latency = self.neighbours.latency_ns(other)
+                latency = self._latencies[name] = self.neighbours.latency_ns(other)
                 out += self._to_network(LinkSeen(name, up, latency), now)
+        return out
+
+    def _look_at_latencies(self, now: Instant) -> list[Any]:
+        """Tell the network layer of latencies that have become known, or are quite others.
+
+        A link comes up before the first round trip is measured. Small changes are not worth an
+        advertisement to the whole network.
+        """
+        out: list[Any] = []
+        for name, told in self._latencies.items():
+            other = self._links[name].other(self.name).node
+            latency = self.neighbours.latency_ns(other)
+            if abs(latency - told) > told // 2:
+                out += self._look_at_links(other, now)
         return out
 
     # --- time -----------------------------------------------------------------------------
@@ -330,6 +345,7 @@ class EndNode:
 
     def _tick(self, now: Instant) -> list[Any]:
         out = self.neighbours.tick(now)
+        out += self._look_at_latencies(now)
         for link, physical in self.physical.items():
             deadline = physical.deadline
             if deadline is not None and deadline <= now:

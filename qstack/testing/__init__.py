@@ -12,6 +12,8 @@ and the checkers look into the world from outside.
 `memory`       whose a qubit is; what is left at the end
 `statistics`   whether fidelities are what was promised, over many runs
 `lab`          the small network of most tests
+`chains`       chains of repeaters whose elementary states are closed forms
+`chain_runs`   such a chain, running: its pairs with their true states
 `scenario`     what a seed makes of it
 `swarm`        one run of a scenario, judged
 `recording`    traces of hosts in virtual time

@@ -81,6 +81,14 @@ def test_correlators_and_weights_say_the_same(given: BellWeights) -> None:
     assert budget.fidelity(budget.correlators(given)) == pytest.approx(given[0], abs=1e-12)
 
 
+def test_rounding_makes_no_weight_negative() -> None:
+    # One photon, alpha 0.02: a node that advertised -3e-17 for Z was not believed, and stopped.
+    given = (0.98 / 0.99, 0.0, 0.005 / 0.99, 0.005 / 0.99)
+    found = budget.weights_of(budget.correlators(given))
+    assert min(found) == 0.0
+    assert found == pytest.approx(given, abs=1e-15)
+
+
 def test_relaxation_of_both_halves_and_of_one_has_the_fidelities_of_case_o7() -> None:
     half = Storage(2 * SECOND, 1 * SECOND), 0.5 * SECOND
     rested = Storage(2 * SECOND, 1 * SECOND), 0.0
@@ -134,6 +142,19 @@ def test_the_mean_over_a_wait_is_the_integral_over_its_law(
     # A closed form for exponent 1, 64 points of the distribution otherwise.
     assert found[0] == pytest.approx(expected, abs=1e-8 if exponent == 1.0 else 1e-3)
     assert found == (found[0], found[0], 1.0)
+
+
+def test_relaxation_takes_coherence_too_where_nothing_else_does() -> None:
+    # Amplitude damping by g leaves sqrt(1 - g) of a coherence: exp(-t / (2 T1)).
+    only = Storage(SECOND, 0)
+    assert budget.fading(only, SECOND) == pytest.approx((math.exp(-0.5),) * 2 + (math.exp(-1),))
+    assert budget.mean_fading(only, 1.0)[0] == pytest.approx(1 / 1.5)
+    early = Storage(SECOND, SECOND, 3.0), 0.1 * SECOND
+    assert budget.coherence(*early) == pytest.approx(math.exp(-0.05))
+    waits = np.linspace(0, 20, 400_001)
+    law = np.exp(-waits) * np.exp(-np.maximum(waits / 2, waits**3))
+    expected = np.trapezoid(law, waits)
+    assert budget.mean_fading(early[0], 1.0)[0] == pytest.approx(expected, abs=1e-3)
 
 
 def test_what_never_comes_leaves_no_coherence() -> None:

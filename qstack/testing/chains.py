@@ -1,0 +1,236 @@
+"""Chains of repeaters whose every elementary state is a closed form, with scripted users.
+
+Segments are of two kinds. ``two-photon`` heralds with four detectors: with visibility V its
+errors are all Z, with probability ``(1 - V) / 2`` (Barrett and Kok 2005; no dark counts).
+``one-photon`` heralds with one click, alpha the bright share: where both ends were bright the state
+is \\|11>, half an X error and half a Y error. The stacks are told these closed forms and nothing
+else, so that what they claim can be compared with the states of the world.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from qstack.bell import BellWeights, permute
+from qstack.physical.service import (
+    EndParameters,
+    LinkParameters,
+    MemoryModel,
+    PatternPrior,
+    Setting,
+)
+from qstack.sim.channels import Fibre
+from qstack.sim.devices import (
+    AnalyserParameters,
+    ColourCentreParameters,
+    DetectorParameters,
+    MemoryParameters,
+    TrappedIonParameters,
+)
+from qstack.sim.heralding import HERALDS
+from qstack.sim.world import WorldDevice, WorldEnd, WorldLink, WorldParameters
+from qstack.units import MILLISECOND, Duration, NodeName
+
+ONE_PHOTON, TWO_PHOTON = "one-photon", "two-photon"
+_MEASUREMENT = {ONE_PHOTON: "single-click", TWO_PHOTON: "polarisation"}
+
+PREPARE_NS = 1_000
+
+
+@attrs.frozen
+class Segment:
+    """One link of a chain, of length `km` from either end to its station in the middle.
+
+    `efficiency` is that of each arm, detector included. `turn`: the Pauli by which the heralded
+    Bell states differ from Psi+ and Psi-, so that 2 heralds Phi+ and Phi-.
+    """
+
+    kind: str = TWO_PHOTON
+    efficiency: float = 1.0
+    visibility: float = 1.0
+    alpha: float = 0.05
+    turn: int = 0
+    km: float = 0.0
+
+    @property
+    def success(self) -> float:
+        """The probability of a herald per attempt."""
+        if self.kind == TWO_PHOTON:
+            return self.efficiency**2 / 2
+        one, both = self._one_photon()
+        return one + both
+
+    @property
+    def weights(self) -> BellWeights:
+        """Errors I, Z, X, Y relative to the heralded state, at emission."""
+        if self.kind == TWO_PHOTON:
+            return (1 + self.visibility) / 2, (1 - self.visibility) / 2, 0.0, 0.0
+        one, both = self._one_photon()
+        wrong = both / (one + both)
+        return 1 - wrong, 0.0, wrong / 2, wrong / 2
+
+    def _one_photon(self) -> tuple[float, float]:
+        eta, alpha = self.efficiency, self.alpha
+        return 2 * alpha * (1 - alpha) * eta, alpha**2 * (eta**2 + 2 * eta * (1 - eta))
+
+    @property
+    def delay_ns(self) -> Duration:
+        """How long light takes from an end to the station."""
+        return Fibre(self.km, 0.0).delay_ns
+
+    def patterns(self) -> tuple[tuple[int, int], ...]:
+        """What heralds, as (click mask, Bell index)."""
+        plain = HERALDS[_MEASUREMENT[self.kind]]
+        return tuple(sorted((clicks, bell ^ self.turn) for clicks, bell in plain.items()))
+
+
+@attrs.frozen
+class ChainLab:
+    """A chain alice, r1, ..., bob: segments, and a memory that all nodes have alike.
+
+    Each node has a qubit for each of its links, or with `single` one for both and one more
+    to store a half in. Times in ns, 0 where nothing fades. T1 relaxes to equal populations.
+    `keep`: a gate of two qubits does what it should; `readout`: of either outcome.
+    """
+
+    segments: Sequence[Segment]
+    cycle_ns: Duration = 10_000
+    t1_ns: Duration = 0
+    t2_ns: Duration = 0
+    exponent: float = 1.0
+    keep: float = 1.0
+    readout: float = 1.0
+    gate_ns: Duration = 0
+    readout_ns: Duration = 0
+    single: bool = False
+    wire_ns: Duration = 50_000
+    confirm_ns: Duration = 5 * MILLISECOND
+    spread: float = 0.0
+
+    @property
+    def nodes(self) -> tuple[NodeName, ...]:
+        """The nodes in order."""
+        return ("alice", *(f"r{k}" for k in range(1, len(self.segments))), "bob")
+
+    def _slots(self, index: int, *, left: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The (communication, storage) slots of node `index` for the link on one side."""
+        inner = 0 < index < len(self.segments)
+        if self.single:
+            return (0,), ((1,) if inner else ())
+        return ((0,) if left or not inner else (1,)), ()
+
+    def links(self) -> tuple[LinkParameters, ...]:
+        """What the stacks believe, which is true."""
+        return tuple(self._link(place, each) for place, each in enumerate(self.segments))
+
+    def _link(self, place: int, segment: Segment) -> LinkParameters:
+        one, other = self.nodes[place : place + 2]
+        name = f"{one}-{other}"
+        ends = []
+        for node, index, left in ((one, place, False), (other, place + 1, True)):
+            communication, storage = self._slots(index, left=left)
+            ends.append(
+                EndParameters(
+                    node,
+                    f"{node}.to-{other if node == one else one}",
+                    f"{node}.memory",
+                    communication,
+                    storage,
+                    True,
+                    segment.delay_ns,
+                    self._model(),
+                )
+            )
+        ends.sort(key=lambda end: end.node)
+        return LinkParameters(
+            name=name,
+            scheme="midpoint-bsm",
+            ends=(ends[0], ends[1]),
+            station=f"s-{name}",
+            analyser=f"s-{name}.analyser",
+            cycle_ns=self.cycle_ns,
+            modes=1,
+            settings=(self._setting(segment, (one, other)),),
+            keep=True,
+            scheduler="first-come",
+            queue_limit=64,
+            test_rate=0.0,
+            confirm_ns=self.confirm_ns,
+            horizon_ns=200 * MILLISECOND,
+        )
+
+    def _setting(self, segment: Segment, ends: tuple[NodeName, NodeName]) -> Setting:
+        heralding = segment.patterns()
+        share = segment.success / len(heralding)
+        patterns = tuple(
+            PatternPrior(clicks, bell, share, permute(segment.weights, bell), self.spread)
+            for clicks, bell in heralding
+        )
+        alpha = (("alpha", segment.alpha),) if segment.kind == ONE_PHOTON else ()
+        values = tuple((node, alpha) for node in sorted(ends))
+        return Setting("only", values, (), 1_000_000, patterns, "design")
+
+    def _model(self) -> MemoryModel:
+        return MemoryModel(
+            t1_ns=self.t1_ns,
+            t2_ns=self.t2_ns,
+            exponent=self.exponent,
+            move_ns=0,
+            move_fidelity=1.0,
+            gate_ns=self.gate_ns,
+            gate_fidelity=1.0,
+            readout=(self.readout, self.readout),
+            bell_measurement=True,
+            two_qubit_fidelity=self.keep + (1 - self.keep) / 4,
+            coupled=((0, 1),),
+        )
+
+    def world(self) -> WorldParameters:
+        """What is true."""
+        devices = [(f"{node}.memory", WorldDevice(node, self._memory())) for node in self.nodes]
+        links = []
+        for place, segment in enumerate(self.segments):
+            one, other = self.nodes[place : place + 2]
+            station = f"s-{one}-{other}"
+            optics = AnalyserParameters(
+                _MEASUREMENT[segment.kind],
+                f"{station}.detector",
+                visibility=segment.visibility,
+                patterns=segment.patterns(),
+            )
+            devices.append((f"{station}.detector", WorldDevice(station, DetectorParameters(1.0))))
+            devices.append((f"{station}.analyser", WorldDevice(station, optics)))
+            ends = []
+            for node, far in sorted(((one, other), (other, one))):
+                emitter = f"{node}.to-{far}"
+                devices.append((emitter, WorldDevice(node, _emitter(segment))))
+                ends.append(WorldEnd(node, emitter, f"{node}.memory", Fibre(segment.km, 0.0)))
+            both = ends[0], ends[1]
+            name = f"{one}-{other}"
+            links.append(WorldLink(name, "midpoint-bsm", both, f"{station}.analyser", 1))
+        return WorldParameters(tuple(devices), tuple(links))
+
+    def _memory(self) -> MemoryParameters:
+        model = self._model()
+        return MemoryParameters(
+            1 if self.single else 2,
+            1 if self.single else 0,
+            t1_ns=self.t1_ns,
+            t2_ns=self.t2_ns,
+            exponent=self.exponent,
+            equilibrium=0.5,
+            gate_ns=self.gate_ns,
+            two_qubit_fidelity=model.two_qubit_fidelity,
+            readout_ns=self.readout_ns,
+            readout=model.readout,
+            coupled=model.coupled,
+        )
+
+
+def _emitter(segment: Segment) -> Any:
+    if segment.kind == ONE_PHOTON:
+        return ColourCentreParameters(segment.efficiency, prepare_ns=PREPARE_NS)
+    return TrappedIonParameters(segment.efficiency, prepare_ns=PREPARE_NS)
