@@ -1,8 +1,9 @@
 """Whether a node takes part in a circuit, and what circuits have reserved of its links.
 
 Every node of a path looks at the links on both its sides: that they are there, that their time
-suffices, and that each circuit can have a qubit for itself, without which circuits that
-wait for each other's qubits would stand still.
+suffices, and that each circuit can have the qubits for itself without which circuits that
+wait for each other's qubits would stand still: one, and at ends that purify as many as its rounds
+hold at once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable
 from qstack.errors import ErrorCode
 from qstack.machine import record
 from qstack.messages.circuits import CircuitId
+from qstack.network.advertise import joined_at
 from qstack.network.places import Place, Side
+from qstack.network.purification import memories_of
 from qstack.physical.service import LinkParameters
 from qstack.units import LinkName, NodeName
 
@@ -27,6 +30,17 @@ class Verdict:
     reason: str
 
 
+def qubits_of(place: Place) -> int:
+    """Return how many qubits a circuit must be able to have here on each side.
+
+    Ends that purify hold halves of several pairs until the last of them has come.
+    """
+    install = place.install
+    if place.is_head or place.is_tail:
+        return memories_of(install.method, install.rounds)
+    return 1
+
+
 class Reservations:
     """What the circuits of a node hold of each of its links."""
 
@@ -34,6 +48,7 @@ class Reservations:
         self._node = node
         self._links = {link.name: link for link in links}
         self._shares: dict[LinkName, dict[CircuitId, float]] = {name: {} for name in self._links}
+        self._qubits: dict[CircuitId, int] = {}
         self.usable: dict[LinkName, bool] = dict.fromkeys(self._links, False)
         self.draining = False
 
@@ -72,10 +87,16 @@ class Reservations:
             reason = f"link {leg.link} at {self._node} has {free:.1%} of its time left"
             return Verdict(ErrorCode.NO_TIME, f"{reason}; {leg.share:.1%} is asked for")
         end = link.end(self._node)
+        needed = qubits_of(place)
+        joined = joined_at(end)[leg.store]
+        if needed > 1 and joined < needed:
+            reason = f"link {leg.link} at {self._node} joins {joined} qubits; {needed} must meet"
+            return Verdict(ErrorCode.UNSUPPORTED, reason)
         room = len(end.communication) + len(end.storage)
-        if len(held) >= room:
-            reason = f"link {leg.link} at {self._node} has {room} qubits and as many circuits"
-            return Verdict(ErrorCode.NO_RESOURCES, reason)
+        taken = sum(self._qubits[circuit] for circuit in held)
+        if taken + needed > room:
+            reason = f"link {leg.link} at {self._node} has {room} qubits, for circuits {taken}"
+            return Verdict(ErrorCode.NO_RESOURCES, f"{reason}; {needed} are asked for")
         return None
 
     def reserve(self, place: Place) -> None:
@@ -84,9 +105,11 @@ class Reservations:
             if place.has(side):
                 leg = place.leg(side)
                 self._shares[leg.link][place.id] = leg.share
+        self._qubits[place.id] = qubits_of(place)
 
     def release(self, place: Place) -> None:
         """Give it back."""
         for side in Side:
             if place.has(side):
                 self._shares[place.link(side)].pop(place.id, None)
+        self._qubits.pop(place.id, None)

@@ -23,6 +23,7 @@ from qstack.messages.circuits import (
     CircuitDelivered,
     CircuitExpire,
     CircuitForward,
+    CircuitGive,
     CircuitId,
     CircuitInstall,
     CircuitInstalled,
@@ -35,12 +36,14 @@ from qstack.messages.circuits import (
 )
 from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
+from qstack.messages.network import DistilEnd, DistilOutcome, DistilRound, DistilVoid
 from qstack.network.admission import Reservations, Verdict
 from qstack.network.desk import Desk
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
 from qstack.network.orders import Order, OrderState
 from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, place_of
+from qstack.network.purifying import check_way, consent
 from qstack.network.service import FIRST_LABEL, RequestAccepted
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
@@ -107,7 +110,7 @@ class Circuits:
     def install(self, message: CircuitInstall) -> Verdict | None:
         """Begin a circuit of this node's; return why it does not even begin."""
         place = Place(message, 0)
-        verdict = self._reservations.consider(place, swaps=True)
+        verdict = consent(self._desk, place) or self._reservations.consider(place, swaps=True)
         if verdict is not None:
             return verdict
         self._admit(place)
@@ -157,7 +160,9 @@ class Circuits:
         place = place_of(message, self._desk.node, peer)
         if message.circuit in self._members:
             raise RemoteProtocolError(f"circuit {message.circuit} is here already")
-        verdict = self._reservations.consider(place, swaps=self._desk.swaps)
+        check_way(message)
+        swaps = self._desk.swaps
+        verdict = consent(self._desk, place) or self._reservations.consider(place, swaps=swaps)
         if verdict is not None:
             refused = CircuitRefused(place.id, self._desk.node, verdict.code, verdict.reason)
             self._desk.send(peer, refused)
@@ -255,6 +260,8 @@ class Circuits:
         match message:
             case CircuitTrack() | CircuitExpire() | CircuitDelivered() | CircuitRelease():
                 self._either_way(member, side, message)
+            case DistilRound() | DistilOutcome() | DistilVoid() | DistilEnd():
+                self._distil(member, side, message)
             case _ if side is Side.DOWN:
                 self._from_below(member, message)
             case _:
@@ -285,6 +292,15 @@ class Circuits:
         elif not isinstance(part, Between):
             part.expired(message.at, message.reason)
         self.steer(member)
+
+    def _distil(self, member: Member, side: Side, message: Any) -> None:
+        """The word of one end's distillery for the other's: passed on, or taken."""
+        part = member.part
+        if isinstance(part, Head | Tail):
+            part.distil(message)
+            self.steer(member)
+        else:
+            self._desk.send(member.place.neighbour(side.other), message)
 
     def _from_below(self, member: Member, message: Any) -> None:
         """What goes upstream: passed on, after this node has drawn its consequence."""
@@ -331,7 +347,7 @@ class Circuits:
             case CircuitComplete():
                 if type(part) is Between:
                     self._completed(member, part, message.request)
-            case CircuitForward() | CircuitOutcome():
+            case CircuitForward() | CircuitOutcome() | CircuitGive():
                 if part is None:
                     raise RemoteProtocolError(f"circuit {place.id} is not ready")
             case _:
@@ -358,6 +374,8 @@ class Circuits:
                     part.stop()
             case CircuitOutcome():
                 part.outcome(message)
+            case CircuitGive():
+                part.given(message)
 
     def _asked(self, part: Tail, place: Place, request: LinkRequest) -> None:
         """The head-end asks this tail-end to take a request."""

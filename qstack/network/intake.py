@@ -13,7 +13,6 @@ from qstack.network.forwarding import Between
 from qstack.network.places import Side
 from qstack.units import LinkName
 
-
 NOBODY = CircuitId("", 0, 0)
 """For whom link requests are that came under a label which is not known (any more)."""
 

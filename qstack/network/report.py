@@ -44,6 +44,8 @@ def report_circuits(circuits: Circuits) -> list[dict[str, Any]]:
     for member in circuits.members:
         place, part = member.place, member.part
         requests = member.active if type(part) is Between else getattr(part, "orders", {})
+        purifier = getattr(part, "purifier", None)
+        purified = {} if purifier is None else dict(purifier.counters)
         found.append(
             {
                 "circuit": str(place.id),
@@ -56,6 +58,9 @@ def report_circuits(circuits: Circuits) -> list[dict[str, Any]]:
                 "cutoff_ns": 0 if place.is_head else place.leg(Side.UP).cutoff_ns,
                 "held": 0 if part is None else part.held,
                 "requests": [str(request) for request in requests],
+                "method": place.install.method.name.lower(),
+                "rounds": place.install.rounds,
+                "purified": purified,
             }
         )
     return found

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from qstack.machine import record
+from qstack.messages.circuits import Method
+from qstack.network.desk import METHODS
 from qstack.physical.service import LinkParameters
 from qstack.sim.clocks import RIGHT, NodeClock
 from qstack.sim.faults import Places
@@ -28,7 +30,8 @@ _QUIET = Timing(
 class Surroundings:
     """What a virtual network is put into: wires, hardware port, timing of adjacencies.
 
-    `clocks`: of those nodes whose clocks are not right from the beginning.
+    `clocks`: of those nodes whose clocks are not right from the beginning. `methods`: with which
+    nodes may purify.
     """
 
     wire: Wire = Wire(50_000)
@@ -37,6 +40,7 @@ class Surroundings:
     timing: Timing = _QUIET
     wire_bytes: bool = False
     clocks: tuple[tuple[NodeName, NodeClock], ...] = ()
+    methods: tuple[Method, ...] = METHODS
 
 
 class VirtualNetwork:
@@ -85,7 +89,8 @@ class VirtualNetwork:
         """Start the party `name`, or start it again in a new life."""
         chance = self._chance_of(name)
         identity = self._identity(name, roles(self.links)[name], chance)
-        host = build(identity, self.links, (), chance)
+        methods = self.surroundings.methods
+        host = build(identity, self.links, (), chance, methods=methods)
         self.heap.add(name, host, clock=self._clocks.get(name))
 
     def crash(self, name: NodeName) -> None:

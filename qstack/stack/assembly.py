@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qstack.hal.plugins import Sheet
+from qstack.messages.circuits import Method
+from qstack.network.desk import METHODS
 from qstack.physical.service import LinkParameters
 from qstack.stack.end_node import EndNode, EndNodeParameters
 from qstack.stack.hosting import Identity
@@ -40,11 +42,14 @@ def build(
     hosts: tuple[tuple[str, NodeName], ...],
     chance: Chance,
     sheets: tuple[tuple[str, Sheet], ...] = (),
+    *,
+    methods: tuple[Method, ...] = METHODS,
 ) -> EndNode | StationNode:
     """Return the machine of the party `identity.name` in a network of these links.
 
     `hosts`: (device, process) for devices that another process serves. `sheets`: what the
     network file states of such devices, where that has to agree with what their process says.
+    `methods`: with which a node may purify.
     """
     name = identity.name
     mine = tuple(link for link in links if name in (link.station, *(e.node for e in link.ends)))
@@ -54,6 +59,6 @@ def build(
     communication = sorted({slot for end in ends for slot in end.communication})
     storage = sorted({slot for end in ends for slot in end.storage})
     parameters = EndNodeParameters(
-        identity, mine, ends[0].memory, tuple(communication), tuple(storage), hosts, sheets
+        identity, mine, ends[0].memory, tuple(communication), tuple(storage), hosts, sheets, methods
     )
     return EndNode(parameters, chance)

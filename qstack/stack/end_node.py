@@ -28,11 +28,13 @@ from qstack.machine import (
     record,
 )
 from qstack.messages.application import AskStatus, Status
+from qstack.messages.circuits import Method
 from qstack.messages.devices import (
     Calibration,
     DeviceState,
 )
 from qstack.messages.wire import KIND_OF, Layer
+from qstack.network.desk import METHODS
 from qstack.network.machine import (
     FromPeer,
     LinkSeen,
@@ -61,7 +63,7 @@ class EndNodeParameters:
 
     `hosts`: (device, process) for devices that another process serves; the others are
     reached by Device actions. `sheets` are datasheets of such devices. `memory` is the
-    memory device whose slots these are.
+    memory device whose slots these are. `methods`: with which pairs may be purified here.
     """
 
     identity: Identity
@@ -71,6 +73,7 @@ class EndNodeParameters:
     storage: tuple[int, ...]
     hosts: tuple[tuple[str, NodeName], ...]
     sheets: tuple[tuple[str, Sheet], ...] = ()
+    methods: tuple[Method, ...] = METHODS
 
 
 class EndNode:
@@ -90,8 +93,10 @@ class EndNode:
             self.link[link.name] = Link(
                 link, self.name, self.slots, commands, chance.fork(f"link/{link.name}")
             )
-        across = NetworkParameters(parameters.links, parameters.memory)
-        self.network = Network(self.name, self.boot, across, self.slots, commands)
+        across = NetworkParameters(parameters.links, parameters.memory, methods=parameters.methods)
+        self.network = Network(
+            self.name, self.boot, across, self.slots, commands, chance=chance.fork("network")
+        )
         self._across_stepped = True
         self._across_deadline: Instant | None = None
         self.application = Application(

@@ -91,7 +91,7 @@ class Chain:
 
     def __init__(self, lab: ChainLab, seed: int, timing: Timing = CALM) -> None:
         self.lab = lab
-        around = Surroundings(wire=Wire(lab.wire_ns), timing=timing)
+        around = Surroundings(Wire(lab.wire_ns), timing=timing, methods=lab.methods)
         self.net = VirtualNetwork(lab.links(), lab.world(), seed, around)
         self.heap = self.net.heap
         self.pairs: list[Delivered] = []
