@@ -11,7 +11,17 @@ import trio
 
 from qstack.config import link_parameters, load
 from tests.benchmarks import __main__ as command
-from tests.benchmarks import calibration, live, networks, peer, programs, relay, routing, virtual
+from tests.benchmarks import (
+    calibration,
+    circuits,
+    live,
+    networks,
+    peer,
+    programs,
+    relay,
+    routing,
+    virtual,
+)
 from tests.benchmarks.table import ABSENT, MET, MISSED, Figure, plain, render
 
 WITHIN_S = 20.0
@@ -55,29 +65,47 @@ def test_variants_of_two_nodes_are_valid_and_have_ports_of_their_own(
     assert not {node.address for node in network.nodes} & {node.address for node in shipped.nodes}
 
 
-async def test_the_relay_graph_passes_each_message_along_all_hops() -> None:
+@pytest.mark.parametrize("graph", relay.GRAPHS.values(), ids=relay.GRAPHS)
+async def test_the_relay_graph_passes_each_message_along_all_hops(graph: relay.Graph) -> None:
     sockets = {role: relay.open_socket(role) for role in (*relay.ROLES, relay.USER)}
     places = {role: socket.address for role, socket in sockets.items()}
     async with trio.open_nursery() as nursery:
         for role in relay.ROLES:
-            nursery.start_soon(relay.relay, sockets[role], places)
+            nursery.start_soon(relay.relay, sockets[role], places, graph)
         with trio.fail_after(WITHIN_S):
-            took = await relay.ask(sockets[relay.USER], places, 3)
+            took = await relay.ask(sockets[relay.USER], places, graph, 3)
         nursery.cancel_scope.cancel()
     for socket in sockets.values():
         socket.close()
     assert len(took) == 3
-    hops = [sum(1 for one, _, _ in relay.PATH if one == role) for role in relay.ROLES]
+    hops = [sum(1 for hop in graph if hop.source == role) for role in relay.ROLES]
     assert [sockets[role].sent for role in relay.ROLES] == [3 * count for count in hops]
 
 
 def test_the_relay_graph_also_runs_as_five_processes() -> None:
-    assert len(relay.measure(2, WITHIN_S)) == 2
+    assert len(relay.measure(2, timeout_s=WITHIN_S)) == 2
 
 
-def test_each_hop_of_the_relay_graph_leaves_from_where_the_one_before_arrived() -> None:
-    for (_, arrived, _), (leaves, _, _) in zip(relay.PATH, relay.PATH[1:], strict=False):
-        assert arrived == leaves
+@pytest.mark.parametrize("graph", relay.GRAPHS.values(), ids=relay.GRAPHS)
+def test_each_hop_of_the_relay_graph_leaves_from_where_its_cause_arrived(
+    graph: relay.Graph,
+) -> None:
+    caused = [effect for hop in graph for effect in hop.causes]
+    assert sorted(caused) == list(range(1, len(graph)))
+    for hop in graph:
+        assert {graph[effect].source for effect in hop.causes} <= {hop.target}
+
+
+def test_the_critical_path_is_part_of_the_relay_graph_and_leads_to_its_end() -> None:
+    here = 0
+    for hop, following in zip(relay.PATH, relay.PATH[1:], strict=False):
+        assert relay.HOPS[here]._replace(causes=()) == hop._replace(causes=())
+        (here,) = (
+            effect
+            for effect in relay.HOPS[here].causes
+            if relay.HOPS[effect]._replace(causes=()) == following._replace(causes=())
+        )
+    assert here == len(relay.HOPS) - 1
 
 
 def test_efficiencies_give_the_success_probabilities_they_stand_for() -> None:
@@ -85,6 +113,16 @@ def test_efficiencies_give_the_success_probabilities_they_stand_for() -> None:
         e, a = virtual.efficiency_of(probability), 0.5
         found = 2 * a * (1 - a) * e + a**2 * (e**2 + 2 * e * (1 - e))
         assert found == pytest.approx(probability, rel=1e-6)
+
+
+def test_circuits_are_measured_over_several_hops_and_install_in_one_round_trip() -> None:
+    figures = {figure.name: figure for figure in circuits.figures((2, 3), 4)}
+    assert len(figures) == 4
+    assert all(figure.value is not None and figure.value > 0 for figure in figures.values())
+    install = figures["install over 5 hops, in round trips of the path"]
+    # The heap's own time, on every machine alike: a round trip and the way from user to node.
+    assert install.value is not None
+    assert install.value <= 1.2
 
 
 def test_every_virtual_figure_can_be_measured_with_few_pairs() -> None:

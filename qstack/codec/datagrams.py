@@ -52,6 +52,7 @@ _HEADER_NUMBERS = 80
 """An upper bound of a header but for its two names, and of the head of the frames' binary."""
 
 _UNSIGNED_MAX = (1 << 64) - 1
+_INTEGERS = {int}
 _HEADER_FIELDS = 10
 _FRAME_FIELDS = 5
 
@@ -156,12 +157,13 @@ def _header(fields: Any) -> Header:
         raise RemoteProtocolError("the names in a header are texts")
     if len(source) > MAX_NAME or len(destination) > MAX_NAME:
         raise RemoteProtocolError("a name in the header is too long")
-    for value in (version, *numbers):
-        if type(value) is not int or not 0 <= value <= _UNSIGNED_MAX:
-            raise RemoteProtocolError("the numbers in a header are unsigned integers")
+    numbers.append(version)
+    # What msgpack holds is no larger than 64 bits; a truth value is no number.
+    if {*map(type, numbers)} != _INTEGERS or min(numbers) < 0:
+        raise RemoteProtocolError("the numbers in a header are unsigned integers")
     if not numbers[2]:
         raise RemoteProtocolError("datagrams are counted from 1")
-    return Header(version, source, destination, *numbers)
+    return Header(*fields)
 
 
 def _frames(data: bytes) -> tuple[Frame, ...]:
@@ -169,6 +171,16 @@ def _frames(data: bytes) -> tuple[Frame, ...]:
         raise RemoteProtocolError("opened frames are bytes")
     if not data:
         return ()
+    try:
+        # Most datagrams hold one frame, which needs no stream of objects.
+        return (_frame(msgpack.unpackb(data, max_map_len=0, max_ext_len=0)),)
+    except msgpack.ExtraData:
+        return _several(data)
+    except ValueError as error:  # every error of msgpack and of unicode is a ValueError
+        raise RemoteProtocolError(f"malformed frame: {error}") from error
+
+
+def _several(data: bytes) -> tuple[Frame, ...]:
     unpacker = _unpacker(len(data))
     unpacker.feed(data)
     try:

@@ -216,17 +216,13 @@ class Pump:
     async def _listen(self, port: Port) -> None:
         while True:
             await port.socket.readable()
-            datagrams = port.socket.receive(_BATCH)
-            if not datagrams:
+            taken = False
+            # What comes meanwhile is taken too: its answers leave in the same bundle.
+            for data, source in port.socket.receive(_BATCH):
+                self._arrived(port, data, source, self.clock.now())
+                taken = True
+            if not taken:
                 continue
-            left = _BATCH
-            while datagrams:
-                now = self.clock.now()
-                for data, source in datagrams:
-                    self._arrived(port, data, source, now)
-                # More may have come meanwhile: their answers leave in the same bundle.
-                left -= len(datagrams)
-                datagrams = port.socket.receive(left) if left > 0 else []
             self.counters.batches += 1
             self._settle(self.clock.now())
 
@@ -251,11 +247,11 @@ class Pump:
             await self._timer.fired()
             self._armed = None
             now = self.clock.now()
-            deadline = self._deadline()
+            deadline = self._deadline(self.host.deadline)
             if deadline is not None and deadline <= now:
                 self._tick(now)
             else:
-                self._arm()
+                self._arm(self.host.deadline)
 
     def _tick(self, now: Instant) -> None:
         self.counters.ticks += 1
@@ -266,13 +262,12 @@ class Pump:
             self._step(TICK, now)
         self._settle(now)
 
-    def _deadline(self) -> Instant | None:
-        own: Instant | None = self.host.deadline
+    def _deadline(self, own: Instant | None) -> Instant | None:
         return own if self._devices is None else earliest(own, self._devices.deadline)
 
-    def _arm(self) -> None:
-        """See that the timer fires no later than the next deadline."""
-        deadline = self._deadline()
+    def _arm(self, own: Instant | None) -> None:
+        """See that the timer fires no later than the next deadline; `own` is the host's."""
+        deadline = self._deadline(own)
         if deadline is None or (self._armed is not None and self._armed <= deadline):
             return
         self._armed = deadline
@@ -300,28 +295,31 @@ class Pump:
         self._step(Arrived(port.name, datagram), now, data if port.keys is None else None)
 
     def _settle(self, now: Instant, first: Any = None) -> None:
-        """Step what waits, then tell the host that the inbox is empty, until nothing waits.
+        """Step what waits, then tell the host that the inbox is empty, until nothing is left.
 
-        What the host finds due at once belongs to what has just come in: it is stepped before
-        the bundle leaves, and does not take the way round by the timer.
+        What the host then finds due at once does not take the way round by the timer. It is
+        asked for its deadline only once the bundle has left: that takes time, and somebody
+        waits for the bundle.
         """
         if first is not None:
             self._step(first, now)
+        events = self._events
         ticks = 0
         while True:
-            while self._events:
-                self._step(self._events.popleft(), now)
+            while events:
+                self._step(events.popleft(), now)
+            self._step(DRAINED, now)
             due = self.host.deadline
+            former = ticks
             # Bounded, so that a host which is always due cannot keep the sockets waiting.
-            if due is not None and due <= now and ticks < _BATCH:
+            while due is not None and due <= now and ticks < _BATCH:
                 ticks += 1
                 self.counters.ticks += 1
                 self._step(TICK, now)
-                continue
-            self._step(DRAINED, now)
-            if not self._events:
+                due = self.host.deadline
+            if ticks == former and not events:
                 break
-        self._arm()
+        self._arm(due)
 
     def _step(self, event: Any, now: Instant, raw: bytes | None = None) -> None:
         self.counters.events += 1

@@ -10,6 +10,7 @@ import errno
 import ipaddress
 import socket
 import struct
+from collections.abc import Iterator
 from typing import TypeAlias
 
 import trio
@@ -123,24 +124,30 @@ class UdpSocket:
         """Return when there is something to receive."""
         await trio.lowlevel.wait_readable(self._socket)
 
-    def receive(self, limit: int = 64) -> list[tuple[bytes, Address]]:
-        """Take up to `limit` datagrams that have arrived, with where they came from."""
-        taken: list[tuple[bytes, Address]] = []
+    def receive(self, limit: int = 64) -> Iterator[tuple[bytes, Address]]:
+        """Yield up to `limit` datagrams with where they came from, until none is there.
+
+        What arrives while the caller handles one is yielded too.
+        """
         receive = self._socket.recvfrom
+        taken = 0
         try:
-            if self._counts_drops:
-                taken.append(self._receive_with_drops())
-            while len(taken) < limit:
+            if self._counts_drops and limit > 0:
+                first = self._receive_with_drops()
+                taken = 1
+                self.received += 1
+                yield first
+            while taken < limit:
                 data, source = receive(_DATAGRAM_BYTES)
-                taken.append((data, source[:2]))
+                taken += 1
+                self.received += 1
+                yield data, source[:2]
         except (BlockingIOError, InterruptedError):
             pass
         except OSError:
             # An ICMP error of an earlier send; there may be datagrams behind it, and the
             # socket is then still readable.
             self.errors += 1
-        self.received += len(taken)
-        return taken
 
     def _receive_with_drops(self) -> tuple[bytes, Address]:
         """Take one datagram and the kernel's total of drops, which rides on it."""

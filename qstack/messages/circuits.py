@@ -99,12 +99,16 @@ class CircuitInstalled:
 @message(0x44, Layer.NETWORK, Delivery.RELIABLE)
 @record
 class CircuitRefused:
-    """Upstream: `node` does not admit it. Nothing of it is left at the sender or after it."""
+    """Upstream: `node` does not admit it. Nothing of it is left at the sender or after it.
+
+    `link`: the link of that node which is the cause; empty if it is the node itself.
+    """
 
     circuit: CircuitId
     node: NodeName
     code: ErrorCode
     reason: str
+    link: LinkName = ""
 
 
 @message(0x45, Layer.NETWORK, Delivery.RELIABLE)
@@ -258,3 +262,17 @@ class CircuitGive:
     age_ns: Duration
     goodness: float
     goodness_low: float
+
+
+@message(0x55, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitRoom:
+    """Upstream, one hop: how many halves the sender takes on the link between; the newest holds.
+
+    `more` pairs in all may be asked for in link requests of the receiver with a number above
+    `seen`, -1 for any number. Who was told nothing has no limit.
+    """
+
+    circuit: CircuitId
+    seen: int
+    more: int

@@ -156,8 +156,10 @@ class Abort:
     """End the command `target` now, if it still runs; it ends in Aborted.
 
     No further attempt is made. One that was made already is not called back: an arm whose qubit
-    was heralded ends in EmitterHeralded all the same. The abort itself ends in Completed, within
-    the device's stated bound.
+    was heralded ends in EmitterHeralded all the same, and one that measures reports the outcomes
+    of all attempts that the station heralds, or may still herald, before it ends in Aborted. The
+    abort itself ends in Completed, within the device's stated bound; the wait for those heralds
+    may come on top of that for its target.
     """
 
     device: str

@@ -24,6 +24,9 @@ from qstack.network.budget import (
 from qstack.physical.service import EndParameters, LinkParameters, MemoryModel, Setting
 from qstack.units import SECOND, Duration, NodeName
 
+SPREADS = 2
+"""A link stands for so many spreads below the mean of its datasheets; see `qstack.link.fidelity`."""
+
 
 def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:
     """Return every working point that keeps pairs, with rate and weights at delivery.
@@ -39,7 +42,8 @@ def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:
         share = setting.success_probability
         if share > 0:
             weights = _at_delivery(parameters, setting)
-            low = max(0.0, weights[0] - max(p.spread for p in setting.patterns))
+            spread = max(pattern.spread for pattern in setting.patterns)
+            low = max(0.0, weights[0] - SPREADS * spread)
             found.append(LinkOffer(setting.id, share * _attempts_hz(parameters), weights, low))
     return tuple(found)
 

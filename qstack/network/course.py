@@ -21,7 +21,11 @@ CUTOFFS = (2, 5, 10, 20, 50, 100)
 """A cutoff may be the shortest coherence time of the network divided by one of these."""
 
 PATIENCE = 20
-"""Without a cutoff for fidelity's sake a pair waits so many mean times of the slowest link."""
+"""Without a cutoff for fidelity's sake a pair waits as long as so many pairs of the route take.
+
+Nodes in the middle find partners sooner than those near the ends, whose qubits wait for tracks:
+discarded too early, their pairs would take whole chains with them.
+"""
 
 MARGIN = 1e-3
 """A link is asked for this much less than it offers, so that it gives what was reckoned with."""
@@ -40,18 +44,25 @@ class Promise(NamedTuple):
 class Course:
     """A route, its cutoff (0: none for fidelity's sake), and what it takes of its links' time.
 
-    `plan`: how the ends purify its pairs, None if they do not.
+    `spare`: by how much the fidelity at hand-over may fall below the route's. `plan`: how the
+    ends purify its pairs, None if they do not.
     """
 
     route: Route
     cutoff_ns: Duration
     share: float
+    spare: float = 0.0
     plan: Plan | None = None
 
     @property
     def rate_hz(self) -> float:
         """Delivered pairs per second of lab time."""
         return self.route.rate_hz / (1.0 if self.plan is None else self.plan.pairs)
+
+    @property
+    def fidelity(self) -> float:
+        """The mean fidelity at hand-over."""
+        return self.route.fidelity if self.plan is None else self.plan.fidelity
 
 
 def nonsense(request: LinkRequest) -> Verdict | None:
@@ -90,7 +101,9 @@ def choose(
     if need_hz > best.rate_hz:
         reason = f"{need_hz:.3g} pairs/s are needed, the best route has {best.rate_hz:.3g}"
         return Verdict(ErrorCode.NO_TIME, f"{reason} left")
-    return Course(best.route, best.cutoff_ns, need_hz / best.rate_hz, best.plan)
+    share, made = need_hz / best.rate_hz, best.plan
+    spare = 0.0 if made else max(0.0, best.route.fidelity - promise.fidelity_min)
+    return Course(best.route, best.cutoff_ns, share, spare, made)
 
 
 def _cutoffs(graph: Graph) -> list[Duration]:
@@ -130,7 +143,7 @@ def purified(
             limit = max(limit, most)
             if made is None:
                 continue
-            course = Course(found, cutoff, 0.0, made)
+            course = Course(found, cutoff, 0.0, 0.0, made)
             if best is None or course.rate_hz > best.rate_hz:
                 best = course
     return best, limit
@@ -179,7 +192,13 @@ def _hopeless(graph: Graph, source: NodeName, promise: Promise, limit: float) ->
 def legs_of(
     database: Mapping[NodeName, RouteUpdate], source: NodeName, course: Course
 ) -> tuple[Leg, ...]:
-    """Return what is asked of each hop of a course; both ends' views of each link hold."""
+    """Return what is asked of each hop of a course; both ends' views of each link hold.
+
+    What is asked of a link is below what it offers, which moves with its test rounds: a pair that
+    is worse by d makes the end-to-end pair worse by no more than d, so half of what the course has
+    to spare is divided among its links.
+    """
+    spare = course.spare / (2 * len(course.route.hops))
     found: list[tuple[str, NodeName, NodeName, list[LinkMetric], list[LinkOffer]]] = []
     before = source
     for hop in course.route.hops:
@@ -192,13 +211,14 @@ def legs_of(
         offers = [o for metric in metrics for o in metric.offers if o.setting == hop.setting]
         found.append((hop.link, before, hop.node, metrics, offers))
         before = hop.node
-    slowest = min(offer.rate_hz for *_, offers in found for offer in offers)
-    cutoff = course.cutoff_ns or int(PATIENCE * SECOND / slowest)
+    way = course.route
+    turn_ns = SECOND / way.rate_hz + 2 * way.latency_ns
+    cutoff = course.cutoff_ns or int(PATIENCE * turn_ns)
     legs = []
     for link, one, other, metrics, offers in found:
         free = 1 - max(metric.reserved for metric in metrics)
         low = min(offer.fidelity_low for offer in offers)
         store = stores(database[one].node) and stores(database[other].node)
         share = min(free, course.share * free)
-        legs.append(Leg(link, other, max(0.0, low - MARGIN), share, cutoff, store))
+        legs.append(Leg(link, other, max(0.0, low - MARGIN - spare), share, cutoff, store))
     return tuple(legs)

@@ -24,11 +24,13 @@ from qstack.network.desk import Desk
 from qstack.network.head_end import Head
 from qstack.network.linkstate import LinkState
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
+from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
 from qstack.network.routing import Query, route
+from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph, graph_of
-from qstack.units import SECOND, Instant, LinkName, NodeName
+from qstack.units import SECOND, Instant, NodeName
 
 TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""
@@ -36,12 +38,16 @@ TRIES = 3
 
 @attrs.define(eq=False)
 class _Plan:
-    """A circuit of this node's. `waiting` for it to be installed; `avoid` links that refused."""
+    """A circuit of this node's. `waiting` for it to be installed; `avoid` links and nodes
+    that refused, `last` with these words. `dry`: what is only looked at."""
 
     promise: Promise
     waiting: list[Order] = attrs.field(factory=list)
-    avoid: frozenset[LinkName] = frozenset()
+    avoid: frozenset[str] = frozenset()
     tries: int = 1
+    last: Verdict | None = None
+    dry: LinkRequest | None = None
+    course: Course | None = None
     refresh_at: Instant | None = None
     idle_until: Instant | None = None
 
@@ -80,6 +86,8 @@ class Demand:
     def routes_changed(self) -> None:
         """The link-state database says something new."""
         self._graph = None
+        lives = {name: update.boot for name, update in self._flood.database.items()}
+        self.circuits.heard_of(lives)
 
     @property
     def deadline(self) -> Instant | None:
@@ -139,6 +147,15 @@ class Demand:
             return
         self._begin(_Plan(promise, [order]))
 
+    def look(self, remote: NodeName, request: LinkRequest) -> None:
+        """Look whether a request would get a circuit, by one that is installed dry."""
+        plan = _Plan(Promise(remote, request.fidelity_min, request.remaining_ns > 0), dry=request)
+        verdict = nonsense(request) or self._unknown(remote)
+        if verdict is None:
+            self._begin(plan)
+        else:
+            self._decline_all(plan, verdict)
+
     def reaches(self, remote: NodeName) -> bool:
         """Whether some way leads to this node now."""
         graph = self.graph
@@ -158,7 +175,10 @@ class Demand:
     def _shared(self, promise: Promise) -> CircuitId | None:
         for circuit, plan in self._plans.items():
             member = self.circuits.member(circuit)
-            if plan.promise == promise and member is not None:
+            if plan.dry is not None:
+                continue
+            full = len(plan.waiting) + len(self._orders(circuit)) >= MOST_REQUESTS
+            if plan.promise == promise and member is not None and not full:
                 return circuit
         return None
 
@@ -168,54 +188,63 @@ class Demand:
 
     def _begin(self, plan: _Plan) -> None:
         """Look for a way, and begin to install it; decline the requests where there is none."""
-        verdict = Verdict(ErrorCode.NO_RESOURCES, "no circuit was admitted")
         while plan.tries <= TRIES:
             found = self._course(plan)
             if isinstance(found, Verdict):
-                self._decline_all(plan, found)
+                self._decline_all(plan, plan.last or found)
                 return
             self._made += 1
             circuit = CircuitId(self._desk.node, self._desk.boot, self._made)
-            install = self._install(circuit, found)
+            plan.course = found
+            install = self._install(circuit, found, dry=plan.dry is not None)
             self._plans[circuit] = plan
             refused = self.circuits.install(install)
             if refused is None:
                 return
-            verdict = refused
             del self._plans[circuit]
-            plan.avoid |= {install.legs[0].link}
-            plan.tries += 1
-        self._decline_all(plan, verdict)
+            self._refused(plan, refused)
+        verdict = Verdict(ErrorCode.NO_RESOURCES, "no circuit was admitted")
+        self._decline_all(plan, plan.last or verdict)
+
+    def _refused(self, plan: _Plan, verdict: Verdict) -> None:
+        """Some node refused: other ways avoid what it named."""
+        plan.last = verdict
+        plan.avoid |= {verdict.link or verdict.node or self._desk.node}
+        plan.tries += 1
 
     def _course(self, plan: _Plan) -> Course | Verdict:
-        wanted = plan.waiting[0].wanted
+        wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
         need = wanted.number * SECOND / wanted.remaining_ns if plan.promise.reserved else 0.0
         methods = self._desk.parameters.methods
         return choose(self._without(plan.avoid), self._desk.node, plan.promise, need, methods)
 
-    def _without(self, links: frozenset[LinkName]) -> Graph:
+    def _without(self, avoided: frozenset[str]) -> Graph:
         graph = self.graph
-        if not links:
+        if not avoided:
             return graph
         left = {
-            name: tuple(choice for choice in choices if choice.link not in links)
+            name: tuple(c for c in choices if not avoided & {name, c.link, c.to})
             for name, choices in graph.choices.items()
         }
         return Graph(graph.sites, left)
 
-    def _install(self, circuit: CircuitId, course: Course) -> CircuitInstall:
+    def _install(self, circuit: CircuitId, course: Course, *, dry: bool) -> CircuitInstall:
         legs = legs_of(self._flood.database, self._desk.node, course)
         lease = self._desk.parameters.lease_ns
         made = course.plan
         way = (Method.NONE, 0) if made is None else (made.method, made.rounds)
-        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, False, *way)
+        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry, *way)
 
     # --- circuits ------------------------------------------------------------------------------
 
-    def _settled(self, place: Place, verdict: Verdict | None) -> None:
+    def _settled(self, place: Place, verdict: Verdict | None, rescued: tuple[Order, ...]) -> None:
         """A circuit is ready, or was refused, or is over."""
         plan = self._plans.get(place.id)
         if plan is None:
+            return
+        if verdict is None and plan.dry is not None:
+            del self._plans[place.id]
+            self._answer(plan, plan.dry, None)
             return
         if verdict is None:
             plan.refresh_at = self._desk.now + place.install.lease_ns // 3
@@ -226,16 +255,12 @@ class Demand:
                 self._rest(place.id, plan)
             return
         del self._plans[place.id]
-        if not plan.waiting:
-            return
-        refused = [leg.link for leg in place.install.legs if verdict.reason.startswith(leg.node)]
-        plan.avoid |= set(refused or [place.install.legs[0].link])
-        plan.tries += 1
-        if plan.tries > TRIES:
-            self._decline_all(plan, verdict)
-            return
-        plan.refresh_at = None
-        self._begin(plan)
+        if rescued:
+            plan = _Plan(plan.promise, [*plan.waiting, *rescued], last=verdict)
+        elif plan.waiting or plan.dry is not None:
+            self._refused(plan, verdict)
+        if plan.waiting or plan.dry is not None:
+            self._begin(plan)
 
     def _ask(self, circuit: CircuitId, order: Order) -> None:
         member = self.circuits.member(circuit)
@@ -253,14 +278,27 @@ class Demand:
         self._desk.up(RequestEnded(order.wanted.id, verdict.code, verdict.reason, 0))
 
     def _decline_all(self, plan: _Plan, verdict: Verdict) -> None:
+        if plan.dry is not None:
+            self._answer(plan, plan.dry, verdict)
         waiting, plan.waiting = plan.waiting, []
         for order in waiting:
             self._decline(order, verdict)
 
+    def _answer(self, plan: _Plan, request: LinkRequest, verdict: Verdict | None) -> None:
+        """Say what a dry run found."""
+        if verdict is not None or plan.course is None:
+            verdict = verdict or Verdict(ErrorCode.NO_RESOURCES, "no way was found")
+            self._desk.up(TryAnswer(request.id, verdict.code, verdict.reason))
+            return
+        way = plan.course.route
+        links = tuple(hop.link for hop in way.hops)
+        figures = (plan.course.rate_hz, plan.course.fidelity, way.latency_ns)
+        self._desk.up(TryAnswer(request.id, None, "", way.nodes, links, *figures))
+
     def conclude(self) -> None:
         """After each step: circuits that have no request any more begin to rest."""
         for circuit, plan in self._plans.items():
-            wanted = plan.waiting or plan.idle_until is not None
+            wanted = plan.waiting or plan.dry is not None or plan.idle_until is not None
             if not wanted and self._is_ready(circuit) and not self._orders(circuit):
                 self._rest(circuit, plan)
 

@@ -57,6 +57,10 @@ class Between:
         """How many halves are here, those that are being swapped among them."""
         return len(self._held[0]) + len(self._held[1]) + len(self._swaps)
 
+    def held_on(self, side: Side) -> int:
+        """How many halves of one side are here."""
+        return len(self._held[side]) + len(self._swaps) // 2
+
     def tick(self) -> None:
         """Discard what has waited too long."""
         for side in Side:

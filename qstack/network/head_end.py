@@ -16,8 +16,19 @@ from qstack.messages.circuits import (
 from qstack.messages.common import PairId
 from qstack.network.ends import End
 from qstack.network.finishing import Local
-from qstack.network.orders import Declined, Finished, Halted, Order, OrderState, Taken
+from qstack.network.orders import (
+    Declined,
+    Finished,
+    Halted,
+    Order,
+    OrderState,
+    Rerouted,
+    Taken,
+)
 from qstack.network.places import Side
+
+MOST_REROUTES = 3
+"""So many circuits a request may lose and begin anew."""
 
 
 class Head(End):
@@ -96,6 +107,25 @@ class Head(End):
         order.handle(Halted(code, reason))
         if before is not OrderState.CLOSING:
             self._complete(order)
+
+    def rescue(self) -> tuple[Order, ...]:
+        """The circuit is over: take out the requests that can begin anew on another.
+
+        Those are they of which this user has no pair, and that have no maximum time, for which
+        a part of the links would have to be reserved again.
+        """
+        found = tuple(
+            order
+            for order in self.orders.values()
+            if order.legal(Rerouted)
+            and not order.delivered
+            and order.deadline is None
+            and order.reroutes < MOST_REROUTES
+        )
+        for order in found:
+            del self.orders[order.wanted.id]
+            order.handle(Rerouted())
+        return found
 
     def _complete(self, order: Order) -> None:
         place, request = self._place, order.wanted.id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qstack.errors import ErrorCode
-from qstack.link.service import LinkCancel
+from qstack.link.service import LinkCancel, LinkFailed
 from qstack.messages.circuits import CircuitId
 from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
 from qstack.messages.link import LinkRequest
@@ -34,6 +34,7 @@ class Intake:
             self._desk.down(link, cancel)
             return
         self._desk.own(request.id, member.place.id, Side.UP)
+        member.room.accepted(request)
 
     def pair(self, link: LinkName, info: PairInfo, qubit: Qubit, request: RequestId) -> None:
         """A link delivered a half for a circuit, or for one that was."""
@@ -44,8 +45,12 @@ class Intake:
             self._desk.free(qubit)
             return
         half = self._desk.half(link, info, qubit)
+        if side is Side.UP:
+            member.room.arrived(request)
+        elif member.supply is not None:
+            member.supply.arrived(request)
         if type(part) is Between:
-            if not member.active:
+            if not member.passing.wanted:
                 part.refuse(side, half, "its request ended")
             else:
                 part.pair(side, half)
@@ -53,20 +58,26 @@ class Intake:
             part.pair(half)
             self._circuits.steer(member)
 
-    def ended(self, request: RequestId, failed: tuple[ErrorCode, str] | None) -> None:
-        """A link request of a circuit ended; if it failed though it is wanted, so has all of it."""
+    def ended(self, request: RequestId, failed: LinkFailed | None) -> None:
+        """A link request of a circuit ended; if it failed though it is wanted, so has all of it.
+
+        Unless it brought pairs and then found no memory for one: users may hold theirs for long.
+        """
         circuit, side = self._desk.owner_of(request)
         member = self._circuits.member(circuit)
         self._desk.disown(request)
-        if member is None or side is Side.UP or member.supply is None:
+        if member is None:
             return
-        if member.supply.ended(request):
+        if side is Side.UP or member.supply is None:
+            member.room.ended(request)
             return
-        if failed is None:
+        if member.supply.ended(request, done=failed is None):
+            return
+        if failed is None or (failed.code is ErrorCode.NO_RESOURCES and failed.delivered):
             member.supply.renew()
             return
-        code, reason = failed
-        self._circuits.release(circuit, code, f"link {member.supply.link}: {reason}")
+        reason = f"link {member.supply.link}: {failed.reason}"
+        self._circuits.release(circuit, failed.code, reason)
 
     def expired(self, request: RequestId, pair: PairId, reason: str) -> None:
         """EXPIRE of a pair that a link request of a circuit had brought."""

@@ -195,7 +195,7 @@ class LinkState:
             return [Note("route-refused", (("origin", update.origin),))]
         self._held[update.origin] = _Held(update, now)
         actions: list[Action] = [Send(other, update) for other in sorted(self._neighbours - {peer})]
-        if held is None or (held.update.node, held.update.links) != (update.node, update.links):
+        if held is None or _said(held.update) != _said(update):
             actions.append(Up(RoutesChanged((update.origin,))))
         return actions
 
@@ -315,3 +315,8 @@ def _check(
         raise error(f"{origin} advertises what cannot be: {node}, {links}")
     if len({link.link for link in links}) < len(links):
         raise error(f"{origin} advertises a link twice")
+
+
+def _said(update: RouteUpdate) -> tuple[Any, ...]:
+    """What an update says, whenever it does: the origin's life, and its content."""
+    return update.boot, update.node, update.links

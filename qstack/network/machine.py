@@ -49,9 +49,12 @@ from qstack.network.service import (
     FIRST_LABEL,
     NetworkCancel,
     NetworkCreate,
+    NetworkDrain,
     NetworkListen,
+    NetworkTry,
     RequestAccepted,
 )
+from qstack.network.talk import Talk
 from qstack.physical.slots import Owner, Slots
 from qstack.units import BootId, Chance, Duration, Instant, LinkName, NodeName
 
@@ -143,6 +146,7 @@ class Network:
         self.reservations = Reservations(node, parameters.links)
         self.demand = Demand(self.desk, self.reservations, self.flood)
         self.intake = Intake(self.desk, self.demand.circuits)
+        self.talk = Talk(self.desk, self.demand.circuits)
         self.desk.storage_at = self.demand.storage_at
         self.desk.operations_at = self.demand.operations_at
         self._offers_made: tuple[Any, ...] | None = None
@@ -185,6 +189,10 @@ class Network:
                 self._cancel(event)
             case NetworkListen():
                 self._listen(event)
+            case NetworkTry(remote, request):
+                self.demand.look(remote, request)
+            case NetworkDrain():
+                self.reservations.drain(event.link, event.drain)
             case BellResult() | MemoryResult() | Completed() | Rejected() | Aborted() | Faulted():
                 self.desk.answered(event)
             case Tick():
@@ -194,12 +202,17 @@ class Network:
                 self._flood(NeighbourUp(peer))
             case PeerGone(peer, reason):
                 self._flood(NeighbourLost(peer))
+                for link, remote in self._remote_of.items():
+                    if remote == peer:
+                        self._seen(LinkSeen(link, False, self._views[link].latency_ns))
+                self._advertise()
                 self.demand.circuits.neighbour_lost(peer, f"{self.node} lost {peer}: {reason}")
             case LinkSeen():
                 self._seen(event)
             case _:
                 return []
         self.demand.conclude()
+        self.demand.circuits.balance()
         self._advertise()
         return self.desk.take_actions()
 
@@ -207,7 +220,9 @@ class Network:
 
     def _create(self, event: NetworkCreate) -> None:
         link = self._by_remote.get(event.remote)
-        if link is None or (not self._views[link].up and self.demand.reaches(event.remote)):
+        drains = link is not None and self.reservations.drains(link)
+        usable = link is not None and self._views[link].up and not drains
+        if link is None or drains or (not usable and self.demand.reaches(event.remote)):
             self.demand.create(event.remote, event.request)
             return
         self._link_of[event.request.id] = link
@@ -249,7 +264,7 @@ class Network:
             case LinkDone():
                 intake.ended(body.request, None)
             case LinkFailed():
-                intake.ended(body.request, (body.code, body.reason))
+                intake.ended(body.request, body)
             case LinkExpired():
                 intake.expired(body.request, body.pair, body.reason)
 
@@ -313,7 +328,7 @@ class Network:
         if isinstance(message, RouteUpdate | RouteDigest):
             self._flood(FromNeighbour(peer, message))
         else:
-            self.demand.circuits.told(peer, message)
+            self.talk.told(peer, message)
 
     def _flood(self, event: Any) -> None:
         out: list[Action] = []
@@ -327,7 +342,12 @@ class Network:
     def _advertise(self) -> None:
         """Say what has changed of this node and its links since it last said so."""
         links = tuple(
-            (name, view.up, view.latency_ns, round(self.reservations.share(name), 3))
+            (
+                name,
+                view.up and name not in self.reservations.drained,
+                view.latency_ns,
+                round(self.reservations.share(name), 3),
+            )
             for name, view in self._views.items()
         )
         made = (*links, self.reservations.draining)

@@ -68,7 +68,12 @@ class Broken:
     reason: str
 
 
-OrderEvent: TypeAlias = Installed | Taken | Declined | Halted | Finished | Broken
+@record
+class Rerouted:
+    """The circuit is over; it looks for another."""
+
+
+OrderEvent: TypeAlias = Installed | Taken | Declined | Halted | Finished | Broken | Rerouted
 
 _S = OrderState
 TABLE: dict[OrderState, dict[type, frozenset[OrderState]]] = {
@@ -83,10 +88,12 @@ TABLE: dict[OrderState, dict[type, frozenset[OrderState]]] = {
         Declined: frozenset({_S.OVER}),
         Halted: frozenset({_S.CLOSING}),
         Broken: frozenset({_S.OVER}),
+        Rerouted: frozenset({_S.WAITING}),
     },
     _S.RUNNING: {
         Halted: frozenset({_S.CLOSING}),
         Broken: frozenset({_S.OVER}),
+        Rerouted: frozenset({_S.WAITING}),
     },
     _S.CLOSING: {
         Taken: frozenset({_S.CLOSING}),
@@ -109,7 +116,7 @@ class Order:
     `outstanding`: pairs given to it that are not delivered. `delivered`: how many were.
     `unconfirmed`: those of them, by the head-end's id, of which the other end has not said that it
     delivered them too. `code` and `reason`: why it ends; None: its number was reached.
-    `peer_through`: the tail-end has said its last word.
+    `peer_through`: the tail-end has said its last word. `reroutes`: circuits that it has lost.
     """
 
     wanted: LinkRequest
@@ -121,6 +128,7 @@ class Order:
     code: ErrorCode | None = None
     reason: str = ""
     peer_through: bool = False
+    reroutes: int = 0
 
     @property
     def wants(self) -> int:
@@ -164,5 +172,9 @@ class Order:
                 return OrderState.OVER if self.state is OrderState.WAITING else OrderState.CLOSING
             case Finished():
                 return OrderState.OVER
+            case Rerouted():
+                self.outstanding.clear()
+                self.reroutes += 1
+                return OrderState.WAITING
             case _:
                 assert_never(event)

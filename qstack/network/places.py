@@ -13,7 +13,7 @@ from qstack.machine import record
 from qstack.messages.circuits import CircuitId, CircuitInstall, CircuitTrack, Leg
 from qstack.messages.common import PairId
 from qstack.network.budget import Correlators
-from qstack.units import Instant, LinkName, NodeName
+from qstack.units import SECOND, Instant, LinkName, NodeName
 
 
 class Side(IntEnum):
@@ -137,6 +137,7 @@ class Place:
 
 LONGEST = 64
 """Hops that a circuit may have."""
+LONGEST_LEASE = 600 * SECOND
 
 
 def place_of(message: CircuitInstall, node: NodeName, peer: NodeName) -> Place:
@@ -146,7 +147,7 @@ def place_of(message: CircuitInstall, node: NodeName, peer: NodeName) -> Place:
         raise RemoteProtocolError(f"circuit {message.circuit} goes by {nodes}")
     if node not in nodes[1:] or nodes[nodes.index(node) - 1] != peer:
         raise RemoteProtocolError(f"circuit {message.circuit} does not come from {peer} to {node}")
-    if message.lease_ns <= 0 or message.latency_ns < 0:
+    if not 0 < message.lease_ns <= LONGEST_LEASE or message.latency_ns < 0:
         raise RemoteProtocolError(f"circuit {message.circuit} has times that mean nothing")
     for leg in message.legs:
         if not (0 <= leg.share <= 1 and 0 <= leg.fidelity_min <= 1 and leg.cutoff_ns >= 0):

@@ -43,7 +43,7 @@ def report_circuits(circuits: Circuits) -> list[dict[str, Any]]:
     found = []
     for member in circuits.members:
         place, part = member.place, member.part
-        requests = member.active if type(part) is Between else getattr(part, "orders", {})
+        requests = member.passing if type(part) is Between else getattr(part, "orders", {})
         purifier = getattr(part, "purifier", None)
         purified = {} if purifier is None else dict(purifier.counters)
         found.append(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from qstack.errors import ErrorCode
 from qstack.machine import record
 from qstack.messages.application import (
     OutcomeReady,
@@ -18,7 +19,7 @@ from qstack.messages.application import (
 )
 from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
-from qstack.units import BootId, NodeName
+from qstack.units import BootId, Duration, LinkName, NodeName
 
 FIRST_LABEL = 1 << 32
 """Purposes from here on are labels of circuits: users' are below."""
@@ -62,7 +63,51 @@ class NetworkListen:
     accept: bool
 
 
-NetworkRequest: TypeAlias = NetworkCreate | NetworkCancel | NetworkListen
+@record
+class NetworkTry:
+    """A dry run: would this request get a circuit now? Answered by TryAnswer; nothing is made.
+
+    The circuit is looked at by every node on its way as one that is installed, and nothing of it
+    stays. Neighbours are treated as others are: by the route over their link.
+    """
+
+    remote: NodeName
+    request: LinkRequest
+
+
+@record
+class NetworkDrain:
+    """Take nothing new on a link (None: at this node at all), or do so again.
+
+    What runs is finished. Routes of others avoid what drains.
+    """
+
+    link: LinkName | None
+    drain: bool
+
+
+NetworkRequest: TypeAlias = (
+    NetworkCreate | NetworkCancel | NetworkListen | NetworkTry | NetworkDrain
+)
+
+
+@record
+class TryAnswer:
+    """What a dry run found. `code` None: it would be admitted; otherwise why not, by `reason`.
+
+    `nodes` from here to the remote, over `links`; pairs per second of lab time, mean fidelity at
+    hand-over, latency of control messages end to end, as the head-end reckons; empty and zero
+    where no way was found.
+    """
+
+    request: RequestId
+    code: ErrorCode | None
+    reason: str
+    nodes: tuple[NodeName, ...] = ()
+    links: tuple[LinkName, ...] = ()
+    rate_hz: float = 0.0
+    fidelity: float = 0.0
+    latency_ns: Duration = 0
 
 
 @record
@@ -75,6 +120,12 @@ class RequestAccepted:
 
 
 NetworkIndication: TypeAlias = (
-    RequestAccepted | PairReady | OutcomeReady | RequestDone | RequestEnded | PairExpired
+    RequestAccepted
+    | PairReady
+    | OutcomeReady
+    | RequestDone
+    | RequestEnded
+    | PairExpired
+    | TryAnswer
 )
 """A qubit in PairReady belongs to the application layer from the indication on."""

@@ -1,7 +1,7 @@
 """What a node asks of the link after it, for a circuit: pairs, in small requests, while needed.
 
 Small requests let circuits that share a link take turns under any scheduler of the link; two at
-a time leave it no gap.
+a time leave it no gap. Where memories are shared they are as large as both ends have room for.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from qstack.messages.common import PLAIN_Z, PairKind, RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.desk import Desk
 from qstack.network.places import Place, Side
+from qstack.network.room import UNLIMITED
 
 CHUNK = 8
 """Pairs in one request."""
@@ -25,10 +26,14 @@ class Supply:
     def __init__(self, desk: Desk, place: Place) -> None:
         self._desk = desk
         self._place = place
-        self._open: set[RequestId] = set()
+        self._open: dict[RequestId, int] = {}
         self._cancelled: set[RequestId] = set()
         self._priority = 0
         self._wanted = False
+        self._more = UNLIMITED
+        self._since: dict[RequestId, int] = {}
+        self._limit = 0
+        self._held = 0
 
     @property
     def link(self) -> str:
@@ -38,8 +43,34 @@ class Supply:
     def start(self, priority: int) -> None:
         """Ask for pairs from now on."""
         self._wanted, self._priority = True, priority
-        while len(self._open) < AT_ONCE:
-            self._ask()
+        self._fill()
+
+    def _fill(self) -> None:
+        while self._wanted and len(self._open) < AT_ONCE:
+            count = min(CHUNK, self._allowed())
+            if count <= 0:
+                return
+            self._ask(count)
+
+    def _allowed(self) -> int:
+        """How many more pairs both ends of the link have room for."""
+        allowed = CHUNK
+        if self._more != UNLIMITED:
+            allowed = self._more - sum(self._since.values())
+        if self._limit:
+            allowed = min(allowed, self._limit - self._held - sum(self._open.values()))
+        return allowed
+
+    def told(self, seen: int, more: int) -> None:
+        """The node after this one says how much room it has."""
+        self._more = more
+        self._since = {r: count for r, count in self._since.items() if r.number > seen}
+        self._fill()
+
+    def balance(self, limit: int, held: int) -> None:
+        """So many halves may be here, 0 for any number, and so many are."""
+        self._limit, self._held = limit, held
+        self._fill()
 
     def stop(self) -> None:
         """Want no more."""
@@ -50,25 +81,31 @@ class Supply:
             self._desk.down(self.link, cancel)
         self._open.clear()
 
-    def ended(self, request: RequestId) -> bool:
-        """One of them ended; return whether that was wanted, or its number was reached."""
+    def arrived(self, request: RequestId) -> None:
+        """One of them brought a half."""
+        if self._open.get(request, 0) > 0:
+            self._open[request] -= 1
+
+    def ended(self, request: RequestId, *, done: bool) -> bool:
+        """One of them ended; return whether that was wanted. `done`: its number was reached."""
+        if not done:
+            self._since.pop(request, None)  # the other end counts on it no more
         if request in self._cancelled:
             self._cancelled.discard(request)
             return True
-        self._open.discard(request)
+        self._open.pop(request, None)
         return False
 
     def renew(self) -> None:
         """Ask for more after one that was served."""
-        if self._wanted:
-            self.start(self._priority)
+        self._fill()
 
-    def _ask(self) -> None:
+    def _ask(self, count: int) -> None:
         place, leg = self._place, self._place.leg(Side.DOWN)
         request = LinkRequest(
             self._desk.requests.next(),
             PairKind.KEEP,
-            CHUNK,
+            count,
             leg.fidelity_min,
             0,
             place.label_down,
@@ -81,6 +118,8 @@ class Supply:
             PLAIN_Z,
             None,
         )
-        self._open.add(request.id)
+        self._open[request.id] = count
+        if self._more != UNLIMITED:
+            self._since[request.id] = count
         self._desk.own(request.id, place.id, Side.DOWN)
         self._desk.down(self.link, LinkCreate(request))

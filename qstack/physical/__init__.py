@@ -58,7 +58,10 @@ it at both ends, asks for another one with its next Serve.
 **Switching.** Another request aborts what is armed. An abort may cross a herald: the terminal
 event of the device is the truth (`attempts.py`), and a half that was heralded after all is
 indicated for the request that it was made for. The station's reply to the new arm number names
-the last success; when all up to it have been indicated, the switch is Settled.
+the last success; when all up to it have been indicated, the switch is Settled. A success of a
+request that no arm asked for before (`firsts.py`) says as much, for only the new number can have
+brought it. So the reply to such an arm may wait, for a quarter of `confirm_ns`, and a short request
+is over before it leaves: fewer processes are woken while somebody waits for the pair.
 
 **Without a herald line** (`grid.py`, `filling.py`) nothing stops the hardware, so each command
 is a single attempt, and both ends must make it in the same cycle. Each arms exactly at multiples

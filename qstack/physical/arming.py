@@ -2,6 +2,9 @@
 
 An arm is soft state: the newest message replaces the former. `number` grows with what is
 asked, `credits` with what is offered for it, `query` where only an answer is wanted.
+
+The station answers a number with a reply. A success of a request that no earlier number asked
+for is an answer too, for only the present number can have brought it; the reply may then be late.
 """
 
 from __future__ import annotations
@@ -12,8 +15,9 @@ from typing import Any, TypeAlias, assert_never
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.machine import record
 from qstack.messages.common import PairKind, RequestId
-from qstack.messages.physical import Arm, ArmReply, Verdict
+from qstack.messages.physical import Arm, ArmReply, Success, Verdict
 from qstack.physical.events import StationReachable, StationUnreachable
+from qstack.physical.firsts import Firsts
 from qstack.physical.service import LinkParameters, Rest, Serve
 from qstack.units import BootId, LinkName
 
@@ -39,7 +43,7 @@ class Wish:
     queue_version: int
 
 
-ArmEvent: TypeAlias = StationReachable | StationUnreachable | Wish | ArmReply
+ArmEvent: TypeAlias = StationReachable | StationUnreachable | Wish | ArmReply | Success
 
 _ASKED = frozenset({ArmState.ASKED})
 _SILENT = frozenset({ArmState.SILENT})
@@ -51,12 +55,14 @@ TABLE: dict[ArmState, dict[type[Any], frozenset[ArmState]]] = {
         StationUnreachable: _SILENT,
         Wish: _ASKED,
         ArmReply: frozenset({ArmState.ASKED, ArmState.STANDING}),
+        Success: frozenset({ArmState.ASKED, ArmState.STANDING}),
     },
     ArmState.STANDING: {
         StationReachable: _ASKED,
         StationUnreachable: _SILENT,
         Wish: _ASKED,
         ArmReply: frozenset({ArmState.STANDING}),
+        Success: frozenset({ArmState.STANDING}),
     },
 }
 
@@ -107,6 +113,8 @@ class Arming:
         self._answered_query = 0
         self._limit_base = 0
         self._sent: Arm | None = None
+        self._firsts = Firsts()
+        self._first = False
 
     @property
     def standing(self) -> bool:
@@ -154,6 +162,8 @@ class Arming:
                 state = ArmState.ASKED
             case ArmReply():
                 state = self._answered(event)
+            case Success():
+                state = self._heralded(event)
             case _:
                 assert_never(event)
         if state not in allowed:
@@ -220,6 +230,7 @@ class Arming:
             self.number = self.query = self._answered_query = 0
             self.credits = self._limit_base = 0
             self.based = self.trusted = False
+            self._firsts = Firsts()
         self.first_cycle = 0
         self._sent = None
         self._renew(self.wish)
@@ -232,6 +243,7 @@ class Arming:
         self.credits = 0
         self.accepted = False
         self._answered_query = self.query
+        self._first = self._firsts.ask(wish.request)
 
     def _answered(self, reply: ArmReply) -> ArmState:
         if not self.based:
@@ -246,4 +258,15 @@ class Arming:
         if self.state is ArmState.ASKED:
             self.settled_at = reply.last_sequence
             self._limit_base = min(self._limit_base, reply.last_sequence)
+        return ArmState.STANDING
+
+    def _heralded(self, success: Success) -> ArmState:
+        """Take a success as the answer where only the present number can have brought it."""
+        if self.state is ArmState.STANDING or not self._first:
+            return self.state
+        if success.request != self.wish.request:
+            return self.state
+        self.accepted = self.trusted = True
+        self.settled_at = success.sequence - 1
+        self._limit_base = min(self._limit_base, self.settled_at)
         return ArmState.STANDING

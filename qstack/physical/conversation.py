@@ -100,6 +100,9 @@ class Conversation:
         matching.hear(message.cycle)
         void: list[Emission] = []
         if isinstance(message, Herald):
+            if not self.arming.standing:
+                for success in message.successes:
+                    self.arming.handle(success)
             matching.tell(message.successes, now)
             void += matching.void(message.voids)
         void += matching.decide(message.last_sequence, message.decided_cycle)

@@ -8,6 +8,7 @@ from qstack.errors import RemoteProtocolError
 from qstack.machine import record
 from qstack.messages.common import PairKind, RequestId
 from qstack.messages.physical import Arm, ArmReply, Herald, Success, Verdict
+from qstack.physical.firsts import Firsts
 from qstack.physical.pairing import LinkState
 from qstack.units import BootId, Duration, Instant, LinkName, NodeName
 
@@ -23,8 +24,14 @@ REPEATED = 2
 MAX_VOIDS = 32
 """So many void attempts are named in one herald."""
 
+HOLD = 4
+"""A reply that may wait leaves after this part of `confirm_ns`."""
+
 MAX_JUMP = 1 << 20
 """Numbers, queries and credits that are further away than this are no honest ones."""
+
+HARMLESS = frozenset({Verdict.ACCEPT, Verdict.WAIT, Verdict.AHEAD})
+"""Between these an end with a herald line does nothing else: it is told with its next arm."""
 
 Wanted: TypeAlias = tuple[RequestId | None, PairKind, str, int]
 """What must agree at both ends: request, kind, setting, queue version."""
@@ -51,7 +58,7 @@ class Word:
 class StationEnd:
     """One end of a link, as its station sees it."""
 
-    def __init__(self, node: NodeName, confirm_ns: Duration) -> None:
+    def __init__(self, node: NodeName, confirm_ns: Duration, *, herald_line: bool = True) -> None:
         self.node = node
         self.reachable = False
         self.boot: BootId = 0
@@ -66,9 +73,13 @@ class StationEnd:
         self.voids: list[tuple[int, int]] = []
         self.herald_due = False
         self.reply_due = False
+        self.hold_until: Instant | None = None
+        """When a reply leaves that may wait; None where none does."""
         self.remind_at: Instant | None = None
         self.said: tuple[Verdict, int, str] | None = None
         self._confirm_ns = confirm_ns
+        self._herald_line = herald_line
+        self._firsts = Firsts()
 
     @property
     def wants(self) -> bool:
@@ -116,8 +127,8 @@ class StationEnd:
             return
         if former is None or arm.number != former.number:
             self.used = 0
-            self.reply_due = True
             self.wanted = wanted(arm)
+            self._owe(arm, now)
         elif arm.query != former.query:
             self.reply_due = True
         self.arm = arm
@@ -127,6 +138,19 @@ class StationEnd:
             self.unconfirmed = [s for s in self.unconfirmed if s.sequence > self.confirmed]
             self.fresh = min(self.fresh, len(self.unconfirmed))
             self.remind_at = now + self._confirm_ns if self.unconfirmed else None
+
+    def _owe(self, arm: Arm, now: Instant) -> None:
+        """Owe a reply to a new number: a while later, where a herald says the same before.
+
+        A success of a request that was never asked for before is made under this number. An end
+        that offers credit has armed its emitter, and waits for no reply to begin.
+        """
+        first = self._firsts.ask(arm.request) and arm.credits > 0
+        known = self.said is not None and self.said[0] in HARMLESS
+        if first and known and self._herald_line and not self.reply_due:
+            self.hold_until = now + self._confirm_ns // HOLD
+        else:
+            self.reply_due = True
 
     def succeed(self, success: Success, now: Instant) -> None:
         """Note a success, to be told at once and until it is confirmed."""
@@ -143,6 +167,11 @@ class StationEnd:
             self.reply_due = True
             self.remind_at = now + 4 * self._confirm_ns
 
+    def let_go(self, now: Instant) -> None:
+        """Let a reply leave that has waited long enough."""
+        if self.hold_until is not None and self.hold_until <= now:
+            self.reply_due, self.hold_until = True, None
+
     def begin(self, boot: BootId, last_sequence: int) -> None:
         """The end is there. A new life of it has seen nothing, and is told nothing old."""
         if boot == 0 or boot != self.boot:
@@ -150,6 +179,7 @@ class StationEnd:
             self.fresh = 0
             self.confirmed = last_sequence
             self.remind_at = None
+            self._firsts = Firsts()
         self.boot = boot
         self.reachable = True
         self.drop_arm()
@@ -166,6 +196,7 @@ class StationEnd:
         self.used = 0
         self.said = None
         self.reply_due = self.herald_due = False
+        self.hold_until = None
         self.voids.clear()
 
     def verdict(self, other: StationEnd, state: LinkState, reason: str) -> tuple[Verdict, str]:
@@ -212,7 +243,7 @@ class StationEnd:
 
     def reply(self, other: StationEnd, word: Word) -> ArmReply:
         """Return the answer to this end's arm, with its oldest unconfirmed successes."""
-        self.reply_due = False
+        self.reply_due, self.hold_until = False, None
         verdict, _, reason = self.said or (Verdict.WAIT, 0, "no arm is known")
         arm, theirs = self.arm, other.arm
         return ArmReply(

@@ -317,14 +317,14 @@ class NodePhysical:
         return self._unsettled and arming.standing and self._matching.seen >= arming.settled_at
 
     def _advance(self, now: Instant) -> list[Any]:
-        """Indicate the next result, if there is one."""
-        if (resolved := self._matching.resolve(now)) is not None:
-            self._dirty = True
-            return [self._indicate(resolved)]
+        """Indicate the next result, if there is one: what was settled before what came of it."""
         if self._unsettled and self._may_settle():
             self._unsettled = False
             version = self._arming.wish.queue_version
             return [Up(Settled(version, self._arming.settled_at))]
+        if (resolved := self._matching.resolve(now)) is not None:
+            self._dirty = True
+            return [self._indicate(resolved)]
         return []
 
     def _indicate(self, resolved: Resolved) -> Up:
@@ -353,13 +353,11 @@ class NodePhysical:
     # --- what leaves at DRAINED -----------------------------------------------------------
 
     def _flush(self, now: Instant) -> list[Any]:
-        if not self._dirty:
-            return []
-        self._dirty = False
-        actions: list[Any] = []
         arming, attempts = self._arming, self._attempts
-        if arming.silent:
-            return actions
+        dirty, self._dirty = self._dirty, False
+        if arming.silent or not dirty:
+            return []
+        commands: list[Any] = []
         target = self._target()
         seen = self._matching.seen
         if target is not None:
@@ -367,18 +365,19 @@ class NodePhysical:
             wanted = max(0, self._remaining - waiting)
             missing = wanted - attempts.armed
             if missing < 0:
-                actions += attempts.withdraw(wanted, self._work)
+                commands += attempts.withdraw(wanted, self._work)
             elif missing and (target.plan is None or waiting <= MEASURED_AT_ONCE):
                 # Otherwise outcomes come faster than the station's word on them.
-                actions += self._filling.refill(target, self._work, missing, arming, now)
+                commands += self._filling.refill(target, self._work, missing, arming, now)
             arming.offer(min(attempts.armed + waiting, self._remaining), seen)
         unconfirmed = seen - arming.confirmed
         if arming.urgent() or unconfirmed >= CONFIRM_AT:
             self._confirm_at = None
-            actions.append(Send(self._parameters.station, arming.message(seen)))
-        elif unconfirmed > 0 and self._confirm_at is None:
+            # The arm first: it has the longer way.
+            return [Send(self._parameters.station, arming.message(seen)), *commands]
+        if unconfirmed > 0 and self._confirm_at is None:
             self._confirm_at = now + self._parameters.confirm_ns // 2
-        return actions
+        return commands
 
     def _tick(self, now: Instant) -> list[Any]:
         if self._confirm_at is not None and self._confirm_at <= now:

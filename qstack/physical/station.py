@@ -35,6 +35,7 @@ from qstack.physical.events import (
     StationEvent,
 )
 from qstack.physical.heralding import (
+    HARMLESS,
     MAX_UNCONFIRMED,
     StationEnd,
     Wanted,
@@ -45,10 +46,6 @@ from qstack.physical.service import LinkParameters
 from qstack.units import BootId, Duration, Instant, NodeName
 
 __all__ = ["EndReachable", "EndUnreachable", "FromEnd", "StationPhysical"]
-
-
-_HARMLESS = frozenset({Verdict.ACCEPT, Verdict.WAIT, Verdict.AHEAD})
-"""Between these an end with a herald line does nothing else: it is told with its next arm."""
 
 
 class StationPhysical:
@@ -69,7 +66,9 @@ class StationPhysical:
         self._commands = commands
         self._boot = boot
         confirm_ns = parameters.confirm_ns
-        first, second = (StationEnd(end.node, confirm_ns) for end in parameters.ends)
+        first, second = (
+            StationEnd(end.node, confirm_ns, herald_line=end.herald_line) for end in parameters.ends
+        )
         self._ends: tuple[StationEnd, StationEnd] = (first, second)
         self._settings = {setting.id: setting for setting in parameters.settings}
         self._failures_matter = not all(end.herald_line for end in parameters.ends)
@@ -107,6 +106,7 @@ class StationPhysical:
     def _find_due(self) -> Instant | None:
         first, second = self._ends
         due = earliest(self._retry_at, first.remind_at, second.remind_at)
+        due = earliest(due, first.hold_until, second.hold_until)
         if self._pending:
             return earliest(due, self._pending[0][1] + self._parameters.confirm_ns)
         return due
@@ -261,6 +261,7 @@ class StationPhysical:
     def _tick(self, now: Instant) -> None:
         for end in self._ends:
             end.remind(now)
+            end.let_go(now)
         while self._pending and self._pending[0][1] + self._parameters.confirm_ns <= now:
             self._count("not_credited")
             self._void(self._pending.pop(0)[0])
@@ -320,7 +321,7 @@ class StationPhysical:
             if end.arm is not None and end.said != said:
                 before = None if end.said is None else end.said[0]
                 end.said = said
-                if self._failures_matter or not (before in _HARMLESS and verdict in _HARMLESS):
+                if self._failures_matter or not (before in HARMLESS and verdict in HARMLESS):
                     end.reply_due = True
         return actions
 

@@ -54,6 +54,8 @@ from qstack.physical.service import LinkParameters
 from qstack.physical.slots import Slots
 from qstack.stack.devices import Devices
 from qstack.stack.hosting import Identity, Neighbours
+from qstack.stack.status import status_of_link, status_of_slots
+from qstack.stack.turns import Turns
 from qstack.units import Chance, Duration, Instant, LinkName, NodeName
 
 
@@ -99,6 +101,8 @@ class EndNode:
         )
         self._across_stepped = True
         self._across_deadline: Instant | None = None
+        self._across = Turns(self._of_network)
+        self._turns = {name: Turns(partial(self._of_link, name)) for name in self._links}
         self.application = Application(
             self.name, self.network.desk.requests, parameters.memory, self.slots, commands
         )
@@ -193,6 +197,9 @@ class EndNode:
         return out
 
     def _to_link(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
+        return self._turns[link].inside(event, now)
+
+    def _of_link(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
         self._dirty.add(link)
         self._stepped.add(link)
         out: list[Any] = []
@@ -211,6 +218,9 @@ class EndNode:
         return out
 
     def _to_network(self, event: Any, now: Instant) -> list[Any]:
+        return self._across.after(event, now)
+
+    def _of_network(self, event: Any, now: Instant) -> list[Any]:
         out: list[Any] = []
         self._across_stepped = True
         for action in self.network.handle(event, now):
@@ -218,7 +228,7 @@ class EndNode:
                 case Up():
                     out += self._to_application(action.event, now)
                 case Down():
-                    out += self._to_link(action.request.link, action.request.body, now)
+                    out += self._turns[action.request.link].after(action.request.body, now)
                 case Send():
                     out += self.neighbours.post(action.peer, action.message, now)
                 case Device():
@@ -366,28 +376,14 @@ class EndNode:
 
     def status(self, now: Instant) -> dict[str, Any]:
         """What this node knows and has counted, in JSON's types."""
-        held = {
-            str(slot): f"{owner.room}:{owner.what}" for slot, owner in self.slots.held().items()
-        }
         return {
             "node": self.name,
             "kind": "end",
             "boot": f"{self.boot:016x}",
             "now_ns": now,
-            "slots": {
-                "communication_free": self.slots.free(),
-                "communication": self.slots.total(),
-                "storage_free": self.slots.free("storage"),
-                "storage": self.slots.total("storage"),
-                "held": held,
-            },
+            "slots": status_of_slots(self.slots),
             "links": {
-                name: {
-                    "station": link.station,
-                    "remote": link.other(self.name).node,
-                    "physical": self.physical[name].report(),
-                    "link": self.link[name].report(),
-                }
+                name: status_of_link(link, self.name, self.physical[name], self.link[name])
                 for name, link in self._links.items()
             },
             "network": self.network.report(now),

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import calibration, live, peer, programs, routing, startup, virtual
+from tests.benchmarks import calibration, circuits, live, peer, programs, routing, startup, virtual
 from tests.benchmarks.table import ABSENT, Figure, plain, render
 
-PARTS = ("startup", "virtual", "programs", "routing", "live", "peer")
+PARTS = ("startup", "virtual", "programs", "routing", "circuits", "live", "peer")
 
 
 def machine() -> dict[str, Any]:
@@ -40,6 +40,8 @@ def measured(part: str, operation_us: float) -> Iterator[Figure]:
         yield from live.figures()
     elif part == "routing":
         yield from routing.figures()
+    elif part == "circuits":
+        yield from circuits.figures()
     elif part == "peer":
         yield from peer.figures()
     else:

@@ -24,6 +24,9 @@ from qstack.messages.application import PairReady, Terms
 from qstack.messages.common import BasisPlan, BasisSet
 
 DRAWN = BasisPlan(BasisSet.XYZ, 1 / 3, 1 / 3, 0.0, 0.0, 0.0)
+REST_S = 0.005
+"""A request that is asked alone comes so long after the one before: closing that takes a while."""
+
 REQUEST_S = 60.0
 """No request of a benchmark lasts longer than this, in wall seconds."""
 
@@ -43,6 +46,8 @@ class Asked:
 class Counted:
     """What came of it; rates in pairs per wall second, latencies in microseconds.
 
+    `latencies_us` are of requests that come after a rest, `hurried_us` of requests that come as
+    soon as the one before is done here, while the others still close it.
     `cpu_us` is the processor time per kept pair of each process, `peak_mb` its largest memory;
     both are empty where the system does not tell.
     """
@@ -50,6 +55,7 @@ class Counted:
     keep_rates: list[float] = attrs.field(factory=list)
     measure_rates: list[float] = attrs.field(factory=list)
     latencies_us: list[float] = attrs.field(factory=list)
+    hurried_us: list[float] = attrs.field(factory=list)
     cpu_us: dict[str, float] = attrs.field(factory=dict)
     peak_mb: dict[str, float] = attrs.field(factory=dict)
 
@@ -114,6 +120,9 @@ async def count(alice: Node, bob: Node, asked: Asked) -> Counted:
         for _ in range(asked.repetitions):
             counted.measure_rates.append(await rate(alice, bob.name, asked.pairs, keep=False))
         for _ in range(asked.singles):
+            counted.hurried_us.append(await latency_us(alice, bob.name))
+        for _ in range(asked.singles):
+            await trio.sleep(REST_S)
             counted.latencies_us.append(await latency_us(alice, bob.name))
         nursery.cancel_scope.cancel()
     counted.peak_mb = _peak_mb()

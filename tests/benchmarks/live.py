@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.benchmarks import networks, relay
-from tests.benchmarks.client import Asked, Counted, median
+from tests.benchmarks.client import REST_S, Asked, Counted, median
 from tests.benchmarks.table import Figure
 
 TARGETS = {1: 500.0, 4: 1_500.0, 16: 2_500.0}
@@ -63,14 +63,19 @@ def session(qubits: int, asked: Asked) -> Counted:
 def figures(asked: Asked | None = None) -> Iterator[Figure]:
     """Measure everything live; the relay graph before and after, so that drift shows."""
     asked = asked or Asked()
-    before = median(relay.measure(asked.singles))
+    hurried = median(relay.measure(asked.singles))
+    path = median(relay.measure(asked.singles, "path"))
+    before = median(relay.measure(asked.singles, rest_s=REST_S))
     counted = {4: session(4, asked)}
-    after = median(relay.measure(asked.singles))
+    after = median(relay.measure(asked.singles, rest_s=REST_S))
     floor = _mean(before, after)
-    yield Figure("relay graph, nine hops there and back, p50", before, "us")
+    yield Figure("relay graph, all messages of a request, p50", before, "us")
     yield Figure("the same, after the requests", after, "us")
+    yield Figure("the same, one round at once after the other", hurried, "us")
+    yield Figure("the nine hops of its critical path alone, at once", path, "us")
     yield from rates(4, counted[4], floor)
     yield from latency(counted[4], floor)
+    yield from latency_in_a_hurry(counted[4], hurried)
     yield from processes(counted[4])
     without_singles = Asked(asked.pairs, 0, asked.repetitions)
     for qubits in (1, 16):
@@ -107,6 +112,18 @@ def latency(counted: Counted, floor_us: float) -> Iterator[Figure]:
         LATENCY_RATIO * floor_us,
         ratio=None if value is None else value / floor_us,
         ratio_of="times that " + RELAY,
+    )
+
+
+def latency_in_a_hurry(counted: Counted, floor_us: float | None) -> Iterator[Figure]:
+    """Yield the same for requests that begin while the one before is being closed elsewhere."""
+    value = median(counted.hurried_us)
+    yield Figure(
+        "the same, each at once after the one before",
+        value,
+        "us",
+        ratio=None if value is None or not floor_us else value / floor_us,
+        ratio_of="times that " + RELAY + ", at once",
     )
 
 

@@ -1,27 +1,21 @@
 """The bare relay graph: what a request for one pair costs where there is no protocol at all.
 
 Five trio processes, one for each process of ``two_nodes`` and one for the program, pass
-datagrams along the critical path of a request for one kept pair, through the sockets of
-:mod:`qstack.drivers.udp`: wait, drain, answer. They encode and decide nothing. Hops and sizes
-are those of traces of the real system (``qstack up --traces``), between the program's
-CreateKeep and its PairReady:
+datagrams along the hops of a request for one kept pair, through the sockets of
+:mod:`qstack.drivers.udp`: wait, drain, send on. They encode, decode and decide nothing. Hops,
+sizes and order are those of traces of the real system (``qstack up --traces``), between the
+program's CreateKeep and its PairReady; what it sends after the OK (closes, arms to rest,
+RequestDone, FreeQubit) is not part of it, and acknowledgements ride on other datagrams.
 
-====  ==================  =========================================  =====
-hop   from - to           message                                    bytes
-====  ==================  =========================================  =====
-1     user - alice        CreateKeep, FreeQubit of the pair before     128
-2     alice - bob         LinkAdd                                      212
-3     bob - alice         LinkAnswer                                    92
-4     alice - bob         LinkCommit                                   239
-5     bob - station       Arm                                          125
-6     station - world     StationOpen                                  126
-7     world - station     StationClicks                                124
-8     station - alice     Herald                                       104
-9     alice - user        PairReady                                    158
-====  ==================  =========================================  =====
+:data:`HOPS` holds all sixteen messages. Nine of them follow one from another and are the critical
+path, :data:`PATH`. The other seven (Created, the arm of the first end, both emitters, what both
+report, the second end's herald) go beside it, to processes that the path needs next: where there
+are fewer cores than processes they cost the path time whoever sends them. A request is compared
+with all sixteen, as the same messages along the same hops; the nine alone are measured beside
+them, as a floor under that floor.
 
-Everything else that the real system sends for this pair (the arms of both emitters, ArmReply,
-EmitterHeralded, acknowledgements) goes beside this path, and is not in the floor.
+A round can begin at once after the one before or, like a request that is asked alone, after a
+rest in which every process has gone to sleep. What is compared with each other rests alike.
 """
 
 from __future__ import annotations
@@ -31,30 +25,65 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import trio
 
 from qstack.drivers.udp import Address, UdpSocket
 
 USER = "user"
-PATH: tuple[tuple[str, str, int], ...] = (
-    (USER, "alice", 128),
-    ("alice", "bob", 212),
-    ("bob", "alice", 92),
-    ("alice", "bob", 239),
-    ("bob", "station", 125),
-    ("station", "world", 126),
-    ("world", "station", 124),
-    ("station", "alice", 104),
-    ("alice", USER, 158),
-)
-"""(from, to, bytes) of each hop. The first byte of a datagram is the number of its hop."""
-
-ROLES = ("alice", "bob", "station", "world")
+ROLES = ("alice", "bob", "midpoint", "world")
 ROUND_S = 5.0
 """A round that takes longer than this is an error: loopback loses nothing."""
 
+
+class Hop(NamedTuple):
+    """A datagram of so many bytes; its arrival causes the hops of these numbers, in order."""
+
+    message: str
+    source: str
+    target: str
+    size: int
+    causes: tuple[int, ...] = ()
+
+
+HOPS = (
+    Hop("CreateKeep", USER, "alice", 119, (1, 2)),
+    Hop("Created", "alice", USER, 107),
+    Hop("LinkAdd", "alice", "bob", 226, (3,)),
+    Hop("LinkAnswer", "bob", "alice", 105, (4, 5, 6)),
+    Hop("LinkCommit", "alice", "bob", 254, (7, 8)),
+    Hop("Arm", "alice", "midpoint", 143),
+    Hop("EmitterArm", "alice", "world", 140),
+    Hop("Arm", "bob", "midpoint", 141, (9,)),
+    Hop("EmitterArm", "bob", "world", 134),
+    Hop("StationOpen", "midpoint", "world", 142, (10, 11, 12)),
+    Hop("StationClicks", "world", "midpoint", 136, (13, 14)),
+    Hop("EmitterHeralded", "world", "alice", 113),
+    Hop("EmitterHeralded", "world", "bob", 107),
+    Hop("Herald", "midpoint", "alice", 130, (15,)),
+    Hop("Herald", "midpoint", "bob", 128),
+    Hop("PairReady", "alice", USER, 176),
+)
+"""All that is sent for a pair; the last ends the round. A datagram's first byte is its number."""
+
+PATH = (
+    Hop("CreateKeep", USER, "alice", 119, (1,)),
+    Hop("LinkAdd", "alice", "bob", 226, (2,)),
+    Hop("LinkAnswer", "bob", "alice", 105, (3,)),
+    Hop("LinkCommit", "alice", "bob", 254, (4,)),
+    Hop("Arm", "bob", "midpoint", 141, (5,)),
+    Hop("StationOpen", "midpoint", "world", 142, (6,)),
+    Hop("StationClicks", "world", "midpoint", 136, (7,)),
+    Hop("Herald", "midpoint", "alice", 130, (8,)),
+    Hop("PairReady", "alice", USER, 176),
+)
+"""The critical path alone."""
+
+GRAPHS = {"whole": HOPS, "path": PATH}
+
 Places = Mapping[str, Address]
+Graph = tuple[Hop, ...]
 
 
 def open_socket(role: str) -> UdpSocket:
@@ -62,34 +91,39 @@ def open_socket(role: str) -> UdpSocket:
     return UdpSocket(("127.0.0.1", 0), owner=role, port_name="relay")
 
 
-def _messages() -> list[bytes]:
-    return [bytes((hop,)) + bytes(size - 1) for hop, (_, _, size) in enumerate(PATH)]
+def _messages(graph: Graph) -> list[bytes]:
+    return [bytes((number,)) + bytes(hop.size - 1) for number, hop in enumerate(graph)]
 
 
-async def relay(socket: UdpSocket, places: Places) -> None:
-    """Pass every datagram on to its next hop, until cancelled."""
-    messages = _messages()
-    targets = [places[to] for _, to, _ in PATH]
+async def relay(socket: UdpSocket, places: Places, graph: Graph) -> None:
+    """Send on what every datagram causes, until cancelled."""
+    messages = _messages(graph)
+    targets = [places[hop.target] for hop in graph]
+    causes = [hop.causes for hop in graph]
     while True:
         await socket.readable()
-        while datagrams := socket.receive():
-            for data, _ in datagrams:
-                hop = data[0] + 1
+        for data, _ in socket.receive():
+            for hop in causes[data[0]]:
                 socket.send(messages[hop], targets[hop])
 
 
-async def ask(socket: UdpSocket, places: Places, count: int) -> list[float]:
-    """Send `count` requests, one after the other; return the microseconds that each took."""
-    first, target = _messages()[0], places[PATH[0][1]]
+async def ask(
+    socket: UdpSocket, places: Places, graph: Graph, count: int, rest_s: float = 0.0
+) -> list[float]:
+    """Send `count` requests, each after a rest; return the microseconds that each took."""
+    first, target, last = _messages(graph)[0], places[graph[0].target], len(graph) - 1
     took = []
     for _ in range(count):
+        if rest_s:
+            await trio.sleep(rest_s)
         with trio.fail_after(ROUND_S):
             begun = time.perf_counter()
             socket.send(first, target)
-            answers: list[tuple[bytes, Address]] = []
-            while not answers:
+            over = False
+            while not over:
                 await socket.readable()
-                answers = socket.receive()
+                for data, _ in socket.receive():
+                    over = over or data[0] == last
             took.append((time.perf_counter() - begun) * 1e6)
     return took
 
@@ -97,13 +131,16 @@ async def ask(socket: UdpSocket, places: Places, count: int) -> list[float]:
 # --- as processes -------------------------------------------------------------------------
 
 
-def measure(count: int, timeout_s: float = 60.0) -> list[float]:
-    """Start the five processes, take `count` round trips in microseconds, and stop them."""
+def measure(
+    count: int, graph: str = "whole", rest_s: float = 0.0, timeout_s: float = 60.0
+) -> list[float]:
+    """Start the five processes, take `count` rounds of a graph in microseconds, and stop them."""
+    arguments = (graph, str(count), str(rest_s))
     children: dict[str, subprocess.Popen[str]] = {}
     try:
         for role in (*ROLES, USER):
             children[role] = subprocess.Popen(
-                (sys.executable, "-m", "tests.benchmarks.relay", role, str(count)),
+                (sys.executable, "-m", "tests.benchmarks.relay", role, *arguments),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
@@ -134,14 +171,23 @@ def _tell(child: subprocess.Popen[str], places: dict[str, int]) -> None:
     child.stdin.flush()
 
 
-async def _live(role: str, socket: UdpSocket, places: Places, count: int) -> None:
+class Asked(NamedTuple):
+    """What the command line of a process says."""
+
+    graph: Graph
+    rounds: int
+    rest_s: float
+
+
+async def _live(role: str, socket: UdpSocket, places: Places, asked: Asked) -> None:
+    graph, rounds, rest_s = asked
     if role == USER:
-        await ask(socket, places, max(1, count // 10))
-        print(json.dumps(await ask(socket, places, count)), flush=True)
+        await ask(socket, places, graph, max(1, rounds // 10), rest_s)
+        print(json.dumps(await ask(socket, places, graph, rounds, rest_s)), flush=True)
         return
     print("relaying", flush=True)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(relay, socket, places)
+        nursery.start_soon(relay, socket, places, graph)
         # The parent's end of the pipe closes when it is done, or dead.
         await trio.lowlevel.wait_readable(sys.stdin)
         nursery.cancel_scope.cancel()
@@ -149,12 +195,13 @@ async def _live(role: str, socket: UdpSocket, places: Places, count: int) -> Non
 
 def main() -> int:
     """Be one of the five processes."""
-    role, count = sys.argv[1], int(sys.argv[2])
+    role = sys.argv[1]
+    asked = Asked(GRAPHS[sys.argv[2]], int(sys.argv[3]), float(sys.argv[4]))
     socket = open_socket(role)
     print(socket.address[1], flush=True)
     ports = json.loads(sys.stdin.readline())
     places = {name: ("127.0.0.1", port) for name, port in ports.items()}
-    trio.run(_live, role, socket, places, count)
+    trio.run(_live, role, socket, places, asked)
     socket.close()
     return 0
 

@@ -10,7 +10,7 @@ import pytest
 from qstack.hal.coincidence import Scan
 from qstack.hal.commands import ends
 from qstack.hal.pair_analyser import Correlation, PairAnalyser
-from qstack.hal.receivers import Channel, axes_of
+from qstack.hal.receivers import Channel, Cycles, Receiver, axes_of
 from qstack.hal.replay import ReplayDetector
 from qstack.hal.served import Served
 from qstack.hal.server import Commanded
@@ -178,6 +178,17 @@ def test_what_is_not_measured_at_both_ends_is_no_attempt() -> None:
     bench.run(400_000_000)
     assert len(bench.of(StationClicks)) == len(bench.of(EmitterOutcome, "a")) == before
     assert bench.analyser.unwanted == 40 - before
+
+
+def test_an_abort_reports_what_was_heralded_first_and_takes_back_what_was_not() -> None:
+    clock = {"l": Cycles(0, CYCLE_NS)}
+    receiver = Receiver("a", PASSIVE, clock, lambda link: 0)
+    assert not receiver.handle(EmitterMeasure("a", 1, "l", (), BOTH_AXES, 9, 0, False, LONG), 0)
+    now = 5 * CYCLE_NS
+    receiver.clicked("l", (4, 0), 1, now - 100, now)
+    said = receiver.handle(Abort("a", 2, 1), now)
+    assert [type(event) for event in said] == [EmitterOutcome, Aborted, Completed]
+    assert not receiver.measures("l", 4, 1), "the station must herald nothing more of it"
 
 
 def test_two_coincidences_in_one_attempt_are_one_and_modes_tell_them_apart() -> None:

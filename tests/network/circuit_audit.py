@@ -1,4 +1,4 @@
-"""What must hold once a lab has finished: everything ended, once, alike at both ends, as is true."""
+"""What must hold once a lab has finished: everything ended once, alike at both ends, and true."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from qstack.units import NodeName
 from tests.network.circuit_lab import Delivery, Lab, User
 from tests.network.circuit_truth import SIGMA, Half, overlap, projected
 
-PARITY = {Basis.Z: lambda b: b >> 1, Basis.X: lambda b: b & 1, Basis.Y: lambda b: 1 ^ b >> 1 ^ b & 1}
+PARITY = {Basis.Z: (0, 0, 1, 1), Basis.X: (0, 1, 0, 1), Basis.Y: (1, 0, 0, 1)}
 """Whether equal axes give unequal outcomes, of a pair in this Bell state."""
 
 
@@ -44,10 +44,11 @@ def true(one: Delivery, other: Delivery, pair: PairId) -> None:
     if isinstance(one.event, PairReady) and isinstance(other.event, PairReady):
         assert isinstance(one.seen, Half), f"{pair} was no pair any more"
         assert one.seen.bell == bell, f"{pair} is in {one.seen.bell}, {bell} was said"
-    elif isinstance(one.event, OutcomeReady) and isinstance(other.event, OutcomeReady):
-        if one.event.basis == other.event.basis:
-            differ = one.event.outcome ^ other.event.outcome
-            assert differ == PARITY[one.event.basis](bell), f"{pair}: outcomes of Bell state {bell}"
+        return
+    measured = isinstance(one.event, OutcomeReady) and isinstance(other.event, OutcomeReady)
+    if measured and one.event.basis == other.event.basis:
+        differ = one.event.outcome ^ other.event.outcome
+        assert differ == PARITY[one.event.basis][bell], f"{pair}: outcomes of Bell state {bell}"
 
 
 def prepared(lab: Lab, tail: NodeName, request: LinkRequest) -> int:
@@ -71,8 +72,10 @@ def nothing_is_left(lab: Lab) -> None:
     for name, node in lab.nodes.items():
         circuits = node.demand.circuits
         assert not lab.slots[name].held(), f"{name} holds {lab.slots[name].held()}"
-        assert circuits.members == () and not circuits._labels, f"{name}: {circuits.members}"
-        assert not node.demand._plans and not node.demand.running
+        assert circuits.members == (), f"{name}: {circuits.members}"
+        assert not circuits._labels
+        assert not node.demand._plans
+        assert not node.demand.running
         assert not node.desk._answers, f"{name} waits for its memory"
         assert not node.desk._owned, f"{name} owns {node.desk._owned}"
         for link in lab.links.values():

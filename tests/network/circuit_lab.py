@@ -7,7 +7,7 @@ memory answers. `Lab.audit` compares what users were told with what is true.
 from __future__ import annotations
 
 import random
-from collections import deque
+from collections import defaultdict, deque
 from typing import Any
 
 import attrs
@@ -47,7 +47,7 @@ from qstack.network.machine import (
 from qstack.network.service import NetworkCancel, NetworkCreate, NetworkListen, RequestAccepted
 from qstack.physical.slots import Slots
 from qstack.units import MICROSECOND, MILLISECOND, SECOND, Chance, Instant, LinkName, NodeName
-from tests.network.circuit_links import FakeLink
+from tests.network.circuit_links import FakeLink, evolve
 from tests.network.circuit_truth import Place, Truth
 from tests.network.links import link_between, memory
 
@@ -99,7 +99,7 @@ def chain(hops: int) -> list[Edge]:
 class Lab:
     """`comm` qubits for each link of a node, or for all of its links together if `shared`."""
 
-    def __init__(  # noqa: PLR0913  every option has a name
+    def __init__(
         self,
         edges: list[Edge],
         seed: int,
@@ -118,7 +118,9 @@ class Lab:
         self.names = sorted({name for edge in edges for name in edge})
         self.errors: list[tuple[NodeName, str]] = []
         self.sent: dict[str, int] = {}
-        self.users: dict[tuple[NodeName, RequestId], User] = {}
+        self.asked: dict[RequestId, LinkRequest] = {}
+        self.turned: dict[NodeName, int] = {}
+        self.users: dict[tuple[NodeName, RequestId], User] = defaultdict(User)
         self.pending: dict[NodeName, list[Any]] = {name: [] for name in self.names}
         self.session = dict.fromkeys(self.edges, 1)
         self.view: dict[tuple[NodeName, NodeName], int] = {}
@@ -158,13 +160,13 @@ class Lab:
                 model=memory(max(rooms.values()) + storage),
             )
             ends = tuple(
-                attrs.evolve(
+                evolve(
                     end,
                     storage=tuple(range(rooms[end.node], rooms[end.node] + storage)),
                 )
                 for end in parameters.ends
             )
-            parameters = attrs.evolve(parameters, ends=ends)
+            parameters = evolve(parameters, ends=ends)
             self.links[parameters.name] = FakeLink(parameters, self.slots, self.truth)
 
     def _start(self, name: NodeName) -> None:
@@ -201,7 +203,7 @@ class Lab:
                     pass
 
     def _told(self, name: NodeName, event: Any) -> None:
-        user = self.users.setdefault((name, event.request), User())
+        user = self.users[name, event.request]
         match event:
             case RequestAccepted():
                 user.accepted += 1
@@ -272,6 +274,7 @@ class Lab:
             "final_bell": None,
         }
         request = LinkRequest(id=identity, number=number, **(values | changes))
+        self.asked[identity] = request
         self.users[head, identity] = User(accepted=1)
         self.step(head, NetworkCreate(tail, request))
         return identity
@@ -349,14 +352,18 @@ class Lab:
         command = self.pending[name].pop(which)
         fails = self.random.random()
         device = command.device
-        slots = [command.slot] + ([command.other] if isinstance(command, MemoryBell) else [])
-        places = [self._place(name, slot) for slot in slots]
-        bad = self.chances.swap_fails if len(places) > 1 else self.chances.device_fails
+        swaps = isinstance(command, MemoryBell)
+        both = (command.slot, command.other) if swaps else (command.slot,)
+        places = [self._place(name, slot) for slot in both]
+        bad = self.chances.swap_fails if swaps else self.chances.device_fails
         if fails < bad:
             for place in places:
                 self.truth.gone(place)
-            if len(places) > 1 and fails < bad / 3:
-                self.step(name, BellResult(device, command.command, *slots, None, 0, 0))
+            if swaps and fails < bad / 3:
+                self.step(
+                    name,
+                    BellResult(device, command.command, command.slot, command.other, None, 0, 0),
+                )
             elif fails < 2 * bad / 3:
                 self.step(name, Faulted(device, command.command, "broken"))
             else:
@@ -366,9 +373,12 @@ class Lab:
             case MemoryBell():
                 outcome = self.random.randrange(4)
                 self.truth.swap(places[0], places[1], outcome)
-                result = BellResult(device, command.command, *slots, outcome, 1_000, 1_000)
+                result = BellResult(
+                    device, command.command, command.slot, command.other, outcome, 1_000, 1_000
+                )
                 self.step(name, result)
             case MemoryGate():
+                self.turned[name] = self.turned.get(name, 0) + 1
                 self.truth.turn(places[0], PAULI[command.gate])
                 self.step(name, Completed(device, command.command))
             case MemoryMeasure():

@@ -31,6 +31,7 @@ from qstack.units import Instant, LinkName, NodeName
 from tests.network.circuit_truth import Place, Truth
 
 STATION = 77
+evolve: Any = attrs.evolve  # mypy does not know records for attrs classes
 
 
 @attrs.define(eq=False)
@@ -87,7 +88,7 @@ class FakeLink:
                     self.calls.append((node, request))
                 else:
                     self._end(node, request.id, ErrorCode.NO_RESOURCES, "the link is down", 0)
-            case LinkCancel(request, reason):
+            case LinkCancel():
                 if self.works:
                     self.calls.append((node, body))
 
@@ -180,7 +181,7 @@ class FakeLink:
                 self.truth.move(Place(node, qubit), Place(node, stored))
                 qubit = stored
             slots.give(qubit, "link", Owner("network", body.request))
-            return attrs.evolve(body, qubit=qubit)
+            return evolve(body, qubit=qubit)
         return body
 
     def void(self, which: int) -> None:

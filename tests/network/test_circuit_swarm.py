@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qstack.messages.common import BasisPlan, BasisSet, PairKind
+from qstack.messages.common import BasisPlan, BasisSet, PairKind, RequestId
 from qstack.units import MILLISECOND
 from tests.network.circuit_audit import audit
 from tests.network.circuit_lab import Chances, Lab, chain
@@ -13,10 +13,10 @@ from tests.network.circuit_lab import Chances, Lab, chain
 XYZ = BasisPlan(BasisSet.XYZ, 1 / 3, 1 / 3, 0.0, 0.0, 0.0)
 
 
-def busy(lab: Lab, requests: int) -> list[tuple[str, str, object]]:
+def busy(lab: Lab, requests: int) -> list[tuple[str, str, RequestId]]:
     """Requests of all kinds between the ends, both ways, and to the middle."""
     draw, names = lab.random, lab.names
-    found: list[tuple[str, str, object]] = []
+    found: list[tuple[str, str, RequestId]] = []
     for _ in range(requests):
         ends = [(names[0], names[-1]), (names[-1], names[0])]
         if len(names) > 4:

@@ -193,6 +193,32 @@ def test_an_abort_while_the_herald_flies_does_not_call_the_photon_back() -> None
     assert register_sizes(driver.world) == [2]
 
 
+def test_an_abort_lets_a_measuring_arm_report_what_is_on_its_way_and_then_ends_it() -> None:
+    late = 0
+    for seed in range(1, 21):
+        driver = perfect(seed, fibres=(Fibre(1.0, 0.0), Fibre(1.0, 0.0)))
+        target = driver.measure_at_once("a", PLAIN_Z, 1_000)
+        other = driver.measure_at_once("b", PLAIN_Z, 1_000)
+        driver.run_until(5 * CYCLE + CYCLE * seed // 20)
+        before = len(driver.of(EmitterOutcome, target))
+        abort = driver.send(Abort, "emitter-a", target)
+        assert driver.of(Completed, abort), "the abort itself is done at once"
+        made = driver.world.attempted("link")
+        again = driver.send(Abort, "emitter-a", target)
+        assert driver.of(Completed, again)
+        driver.run_until(driver.now + 50 * CYCLE)
+        assert driver.world.attempted("link") == made, "no attempt after the abort"
+        clicks = [(event.cycle, event.mode) for event in driver.of(StationClicks)]
+        mine, theirs = driver.of(EmitterOutcome, target), driver.of(EmitterOutcome, other)
+        assert [(event.cycle, event.mode) for event in mine] == clicks
+        assert [(event.cycle, event.mode) for event in theirs] == clicks
+        told = [body for _, _, body in driver.seen if getattr(body, "command", 0) == target]
+        assert isinstance(told[-1], Aborted)
+        assert len(driver.of(Aborted)) == 1
+        late += len(mine) - before
+    assert late > 0, "nothing was on its way in any of the runs"
+
+
 def test_a_new_clock_aborts_what_was_armed_on_the_old() -> None:
     driver = perfect()
     driver.run_until(10 * CYCLE)

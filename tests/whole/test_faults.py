@@ -6,6 +6,7 @@ import pytest
 
 from qstack.errors import ErrorCode
 from qstack.messages.application import Cancel, PairReady
+from qstack.messages.common import PLAIN_Z
 from qstack.messages.devices import DeviceStatus
 from qstack.sim.heap import WORLD, Wire
 from qstack.sim.world import Break, Mend
@@ -165,6 +166,26 @@ def test_a_cancelled_request_ends_once_at_both_ends_with_the_same_pairs(cancelle
         check_same_pairs(rig.alice, rig.bob)
         assert truth.one_sided == 0
         check_service(rig)
+
+
+@pytest.mark.parametrize("km", [1.0, 10.0])
+def test_a_cancelled_request_for_measured_pairs_expires_none(km: float) -> None:
+    """A hundred seeds, nothing lost on the way: outcomes that fly when it ends are reported."""
+    for seed in range(1, 101):
+        rig = Rig(Lab(km=km), seed)
+        reference = rig.alice.measure_directly(terms("bob", 500), PLAIN_Z, PLAIN_Z)
+        rig.run(lambda rig=rig, seed=seed: len(rig.alice.pair_ids) > 4 + seed % 7)
+        party = rig.alice if seed % 2 else rig.bob
+        party.say(Cancel(party.reference(), rig.alice.created[reference]))
+        rig.run(lambda rig=rig: rig.alice.finished() and rig.bob.finished(), 10 * SECOND)
+        rig.settle(LONG)
+        for name, told in (("alice", rig.alice), ("bob", rig.bob)):
+            assert [ended.code for ended in told.ended] == [ErrorCode.OTHER]
+            assert not told.expired
+            # Nor is a pair replaced behind the users' backs.
+            assert "missing" not in rig.net.host(name).physical["ab"].counters
+        assert rig.alice.pair_ids == rig.bob.pair_ids
+        assert rig.alice.ended[0].delivered == len(rig.alice.pair_ids)
 
 
 @pytest.mark.parametrize("loss", [0.0, 0.2])

@@ -47,6 +47,7 @@ class Arm(Run):
 
     It takes part in cycles `start` to `stop` - 1 while it is in `line`, its end's queue.
     `attempts` counts those made. `flying`: its attempt was the last, the report is on its way.
+    `told`: the instant at which the latest outcome of a measuring arm is reported.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Arm(Run):
         "slot",
         "start",
         "stop",
+        "told",
         "values",
     )
 
@@ -85,6 +87,7 @@ class Arm(Run):
         self.stop = 0
         self.attempts = 0
         self.flying = False
+        self.told: Instant = 0
         self.line: list[Arm] = []
 
     def leave(self) -> None:

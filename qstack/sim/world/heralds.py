@@ -186,6 +186,7 @@ class Heralding:
         emitted = attempt.begin + self.timing.emitted[arm.end]
         at = attempt.begin + self.timing.heralded[arm.end]
         arm.left -= 1
+        arm.told = at
         last = arm.left == 0
         if last:
             arm.leave()

@@ -96,6 +96,12 @@ class Link:
         if sooner:
             self._set_wake()
 
+    def abort(self, arm: Arm) -> None:
+        """Let a measuring arm attempt no more, and end when its last outcome is reported."""
+        if not arm.flying:
+            self._end(arm, Aborted(arm.device, arm.command, "aborted"), arm.told)
+            self.replan()
+
     def forget(self, opening: Opening) -> None:
         """Take out an opening that has ended."""
         if self.opening is opening:

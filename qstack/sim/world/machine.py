@@ -180,8 +180,11 @@ class World:
         if target is not None:
             if isinstance(target, Arm) and target.link is not None:
                 target.link.advance(hall.now)
-            # A photon is not called back: a qubit that was heralded ends its arm as such.
-            if not (isinstance(target, Arm) and target.flying):
+            # A photon is not called back: a qubit that was heralded ends its arm as such, and
+            # outcomes that are on their way are reported before their arm ends.
+            if isinstance(target, Arm) and target.told > hall.now:
+                target.link.abort(target)
+            elif not (isinstance(target, Arm) and target.flying):
                 self._end(target, Aborted(target.device, target.command, "aborted"))
         hall.say(owner, Completed(command.device, command.command))
 
