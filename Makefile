@@ -25,9 +25,11 @@ check: .venv/all-installed  ## style, types and who imports whom; seconds, no te
 bench: .venv/all-installed  ## speed, beside a calibration of this machine; one part: ONLY=peer
 	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
 
-simulate: .venv/all-installed  ## networks under all faults in virtual time, from SEEDS seeds, then planted bugs
+simulate: .venv/all-installed  ## networks under all faults in virtual time, from SEEDS seeds, then planted bugs, then chains
 	$(BIN)/python -m tests.simulate --seeds $(SEEDS)
+	$(BIN)/python -m tests.simulate --classes
 	$(BIN)/python -m tests.simulate --bugs
+	$(BIN)/python -m tests.simulate.chains
 
 docs: .venv/all-installed  ## the documentation, into docs/_build/html
 	$(BIN)/python docs/generate.py

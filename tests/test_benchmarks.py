@@ -19,6 +19,7 @@ from tests.benchmarks import (
     peer,
     programs,
     relay,
+    ring,
     routing,
     virtual,
 )
@@ -127,7 +128,7 @@ def test_circuits_are_measured_over_several_hops_and_install_in_one_round_trip()
 
 def test_every_virtual_figure_can_be_measured_with_few_pairs() -> None:
     figures = list(virtual.figures(calibration.heap_operation_us(1_000), 8, 1))
-    assert len(figures) == 14
+    assert len(figures) == 19
     assert all(figure.value is not None and figure.value > 0 for figure in figures)
 
 
@@ -201,3 +202,12 @@ def test_the_figures_of_routing_can_be_measured_on_a_small_network() -> None:
     figures = list(routing.figures(40, 0.25))
     assert all(figure.value is not None and figure.value > 0 for figure in figures)
     assert figures[-1].target == routing.RATIO
+
+
+def test_the_figures_of_the_ring_can_be_measured_on_a_small_one() -> None:
+    """Each in a process of its own. Every link makes its pairs, or it would raise."""
+    figures = list(ring.figures(4, 3))
+    assert all(figure.value is not None and figure.value > 0 for figure in figures)
+    assert {figure.target for figure in figures} == {None, ring.MEMORY_MB, ring.RATIO}
+    assert figures[0].value is not None
+    assert 10 < figures[0].value < ring.MEMORY_MB

@@ -1,4 +1,4 @@
-"""``qstack pairs`` and ``qstack status``: programs that use a live network."""
+"""``qstack pairs``: a program that uses a live network."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 import trio
 
-from qstack.config import NetworkFile, load, predicted_rate_hz, readouts
+from qstack.config import NetworkFile, common_links, expectation, load, readouts
 from qstack.drivers.client import connect
 from qstack.drivers.live import LiveNode, Unreachable
-from qstack.drivers.places import WORLD, address_of
-from qstack.drivers.serving import DONE, FAILED, UNREACHABLE
+from qstack.drivers.places import WORLD, address_of, node_of
+from qstack.drivers.serving import DONE, FAILED
 from qstack.drivers.udp import format_address
+from qstack.errors import ConfigError
 from qstack.machine import record
 from qstack.messages.common import PairKind
 from qstack.programs.pairs import PairRecord, PairsOptions, PairsReport, measure_pairs
@@ -31,12 +32,15 @@ CONTACT_S = 2.0
 WATCH_S = 0.5
 """How often that is looked at, in wall seconds."""
 
+WAY_S = 0.02
+"""How often a node is asked whether it knows a way yet, in wall seconds."""
+
 KINDS = {"keep": PairKind.KEEP, "measure": PairKind.MEASURE, "prepare": PairKind.PREPARE}
 
 
 @record
 class PairsArguments:
-    """The arguments of ``qstack pairs``; times in lab seconds, 0 for none."""
+    """The arguments of ``qstack pairs``; times in lab seconds, 0 for none. `each`: list them."""
 
     network: str
     a: NodeName
@@ -46,6 +50,7 @@ class PairsArguments:
     fidelity_min: float
     timeout_s: float
     per_request: int
+    each: bool
     json: bool
 
 
@@ -59,6 +64,8 @@ def conclude(found: PairsReport, arguments: PairsArguments) -> int:
     if arguments.json:
         print(json.dumps({"summary": report.pairs_summary(found)}), flush=True)
     else:
+        if arguments.each:
+            report.show_each(found)
         report.show_pairs(found, f"{arguments.a} - {arguments.b}, {arguments.kind}")
     if found.error:
         print(f"qstack: {found.error}", file=sys.stderr)
@@ -67,29 +74,82 @@ def conclude(found: PairsReport, arguments: PairsArguments) -> int:
 
 
 async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsReport:
-    """Ask a running network for pairs, show the progress, and return what came of it."""
+    """Ask a running network for pairs, show the progress, and return what came of it.
+
+    ConfigError for names of which one is no end node, Unreachable where a node does not answer, or
+    no way leads from one to the other.
+    """
     ends = (arguments.a, arguments.b)
-    async with connect(network, *ends, timeout_s=CONNECT_S) as (a, b), watched(network, a, b):
-        with watcher(arguments) as on_pair:
-            options = PairsOptions(
-                count=arguments.count,
-                now=a.now,
-                kind=KINDS[arguments.kind],
-                fidelity_min=arguments.fidelity_min,
-                timeout_ns=round(arguments.timeout_s * SECOND),
-                per_request=arguments.per_request,
-                predicted_rate_hz=predicted_rate_hz(
-                    network, arguments.a, arguments.b, arguments.fidelity_min
-                ),
-                readouts=readouts(network, arguments.a, arguments.b),
-                on_pair=on_pair,
-            )
-            return await measure_pairs(a, b, options)
+    wrong = [name for name in ends if node_of(network, name).kind != "end"]
+    if wrong or arguments.a == arguments.b:
+        known = ", ".join(node.name for node in network.nodes if node.kind == "end")
+        reason = f"pairs are between two end nodes of {known}, not between {' and '.join(ends)}"
+        raise ConfigError([f"{network.file}: {reason}"])
+    async with connect(network, *ends, timeout_s=CONNECT_S) as (a, b):
+        await way_known(network, a, b)
+        async with watched(network, a, b):
+            expected = expectation(network, *ends, arguments.fidelity_min)
+            with watcher(arguments) as on_pair:
+                options = PairsOptions(
+                    count=arguments.count,
+                    now=a.now,
+                    kind=KINDS[arguments.kind],
+                    fidelity_min=arguments.fidelity_min,
+                    timeout_ns=round(arguments.timeout_s * SECOND),
+                    per_request=arguments.per_request,
+                    predicted_rate_hz=expected.rate_hz,
+                    promised_fidelity=expected.fidelity,
+                    readouts=readouts(network, *ends),
+                    on_pair=on_pair,
+                )
+                return await measure_pairs(a, b, options)
+
+
+async def way_known(network: NetworkFile, a: LiveNode, b: LiveNode) -> None:
+    """Return once `a` knows a way to `b`; Unreachable where it has found none for CONTACT_S.
+
+    Neighbours need none. What nodes say of their links takes a few milliseconds to get around,
+    and longer where one of them has just been started.
+    """
+    if common_links(network, a.name, b.name):
+        return
+    status = await a.status()
+    with trio.move_on_after(CONTACT_S):
+        while not has_way(status, b.name):
+            await trio.sleep(WAY_S)
+            status = await a.status()
+        return
+    raise Unreachable(no_way(status, b.name))
+
+
+def has_way(status: dict[str, Any], remote: NodeName) -> bool:
+    """Whether a node knows a way to another, by its status."""
+    return "way" in status["network"]["routes"].get(remote, {})
+
+
+def no_way(status: dict[str, Any], remote: NodeName) -> str:
+    """Return why a node knows no way to another, for people."""
+    name, routes = status["node"], status["network"]["routes"]
+    down: dict[str, list[str]] = {}
+    for said in sorted(routes):
+        for link, view in routes[said]["links"].items():
+            if not view["up"]:
+                down.setdefault(link, []).append(said)
+    reasons = [f"link {link} is down at {' and '.join(who)}" for link, who in sorted(down.items())]
+    if remote not in routes:
+        reasons.append(f"nothing was heard of {remote}")
+    why = ", ".join(reasons) or "no sequence of links that keep pairs leads there"
+    return (
+        f"{name} has found no way to {remote} for {CONTACT_S:g} s: {why}; see qstack routes, and "
+        "with qstack check which process is missing"
+    )
 
 
 @asynccontextmanager
 async def watched(network: NetworkFile, a: LiveNode, b: LiveNode) -> AsyncIterator[None]:
     """Raise Unreachable in the block when `a` or `b` misses a party of their link for long.
+
+    Where they have no common link: when they miss the simulated world, or `a` knows no way to `b`.
 
     A request waits for a station or a device to come back, and rightly so: it may be restarted.
     A person is told instead who is missing.
@@ -102,11 +162,18 @@ async def watched(network: NetworkFile, a: LiveNode, b: LiveNode) -> AsyncIterat
 
 async def _watch(network: NetworkFile, a: LiveNode, b: LiveNode) -> None:
     needed = _parties(network, a.name, b.name)
+    distant = not common_links(network, a.name, b.name)
     since: dict[tuple[NodeName, NodeName], float] = {}
-    while needed:
+    while True:
         now = trio.current_time()
         for node in (a, b):
-            neighbours = (await node.status())["neighbours"]
+            status = await node.status()
+            if distant and node is a:
+                if has_way(status, b.name):
+                    since.pop((a.name, b.name), None)
+                elif now - since.setdefault((a.name, b.name), now) >= CONTACT_S:
+                    raise Unreachable(no_way(status, b.name))
+            neighbours = status["neighbours"]
             for peer in sorted(needed & set(neighbours)):
                 if neighbours[peer]["up"]:
                     since.pop((node.name, peer), None)
@@ -121,12 +188,12 @@ async def _watch(network: NetworkFile, a: LiveNode, b: LiveNode) -> None:
 
 
 def _parties(network: NetworkFile, a: NodeName, b: NodeName) -> set[NodeName]:
-    """Return whom two ends need for pairs over their common link; nobody without one."""
+    """Return whom two ends need for pairs, besides what is between them where they are far."""
     for link in network.links:
         ends = {arm.node for arm in link.arms}
         if ends == {a, b}:
             return {link.station, WORLD, *ends}
-    return set()
+    return {WORLD}
 
 
 def watcher(arguments: PairsArguments) -> AbstractContextManager[report.OnPair]:
@@ -138,50 +205,3 @@ def watcher(arguments: PairsArguments) -> AbstractContextManager[report.OnPair]:
 
 def _print_pair(item: PairRecord) -> None:
     print(json.dumps(report.pair_fields(item)), flush=True)
-
-
-# --- status -------------------------------------------------------------------------------
-
-STATUS_S = 2.0
-
-
-def status(network_name: str, *, as_json: bool) -> int:
-    """Show the status of every node that has a user port; 3 if one does not answer."""
-    network = load(network_name)
-    names = [node.name for node in network.nodes if node.user is not None]
-    answers: dict[NodeName, dict[str, Any] | str] = {}
-    trio.run(ask_all, network, names, answers)
-    if as_json:
-        for name in names:
-            answer = answers[name]
-            known = answer if isinstance(answer, dict) else {"node": name, "error": answer}
-            print(json.dumps(known), flush=True)
-        silent = [name for name in names if isinstance(answers[name], str)]
-        print(json.dumps({"summary": {"nodes": len(names), "silent": silent}}), flush=True)
-    else:
-        report.show_status(answers)
-    failed = any(isinstance(answer, str) for answer in answers.values())
-    return UNREACHABLE if failed else DONE
-
-
-async def ask_all(
-    network: NetworkFile,
-    names: list[NodeName],
-    answers: dict[NodeName, dict[str, Any] | str],
-) -> None:
-    """Put each node's status, or why there is none, into `answers`."""
-    async with trio.open_nursery() as nursery:
-        for name in names:
-            nursery.start_soon(_ask, network, name, answers)
-
-
-async def _ask(
-    network: NetworkFile, name: NodeName, answers: dict[NodeName, dict[str, Any] | str]
-) -> None:
-    answers[name] = f"{name} does not answer"
-    try:
-        async with connect(network, name, timeout_s=STATUS_S) as (node,):
-            with trio.move_on_after(STATUS_S):
-                answers[name] = await node.status()
-    except Unreachable as error:
-        answers[name] = str(error)

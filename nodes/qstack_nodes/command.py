@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from qstack.errors import ConfigError, QstackError, RequestFailed
+from qstack_nodes.arguments import positive, probability, seconds, seed
 
 T = TypeVar("T")
 
@@ -47,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    adders = (_add_up, _add_node, _add_pairs, _add_status, _add_sim, _add_sweep, _add_link)
+    adders = (_add_up, _add_node, _add_pairs, _add_views, _add_sim, _add_sweep, _add_link)
     for add in (*adders, _add_check, _add_trace, _add_topology):
         add(verbs)
     return top
@@ -69,7 +70,10 @@ def _add_up(verbs: Any) -> None:
     verb.add_argument("--json", action="store_true", help="one JSON object per line")
     verb.add_argument("--traces", metavar="FOLDER", help="write a trace of every process")
     verb.add_argument("--verbose", action="store_true", help="show what the processes note")
-    verb.usage = "qstack up [--json] [--traces FOLDER] [--verbose] NETWORK [-- COMMAND ...]"
+    verb.add_argument("--only", metavar="NAMES", help="start these alone, as alice,bob,world")
+    verb.usage = (
+        "qstack up [--json] [--traces FOLDER] [--verbose] [--only NAMES] NETWORK [-- COMMAND ...]"
+    )
     verb.description = (
         f"{verb.description}"
         " With a COMMAND, run it against the live network, stop everything, and return its code."
@@ -86,6 +90,11 @@ def _add_node(verbs: Any) -> None:
     verb.add_argument("--verbose", action="store_true", help="write notes to standard error")
 
 
+VIEWS = {
+    "status": "show what the network knows and has counted",
+    "routes": "show the ways that every node knows, and what nodes say of their links",
+    "circuits": "show the circuits that nodes take part in, and the requests on them",
+}
 PAIRS_HELP = "deliver pairs between two nodes, measure them, compare with the prediction"
 
 
@@ -99,26 +108,29 @@ def _pairs_arguments(verb: argparse.ArgumentParser) -> None:
     """Add what `pairs` is asked with, live and in virtual time."""
     verb.add_argument("a", metavar="A", help="the node that asks")
     verb.add_argument("b", metavar="B", help="the node at the other end")
-    verb.add_argument("--count", type=_positive, required=True, metavar="N")
+    verb.add_argument("--count", type=positive, required=True, metavar="N")
     verb.add_argument("--kind", choices=("keep", "measure", "prepare"), default="keep")
-    verb.add_argument("--fidelity-min", type=_probability, default=0.0, metavar="F")
+    verb.add_argument("--fidelity-min", type=probability, default=0.0, metavar="F")
     verb.add_argument(
-        "--timeout", type=_seconds, default=0.0, metavar="S", help="lab seconds for each request"
+        "--timeout", type=seconds, default=0.0, metavar="S", help="lab seconds for each request"
     )
     verb.add_argument(
-        "--per-request", type=_positive, default=0, metavar="K", help="pairs in one request"
+        "--per-request", type=positive, default=0, metavar="K", help="pairs in one request"
     )
+    verb.add_argument("--list", action="store_true", help="a table of the pairs, one by one")
     verb.add_argument("--json", action="store_true", help="one JSON object per pair, then summary")
 
 
 def _add_sim(verbs: Any) -> None:
-    verb = _verb(verbs, "sim", _sim_pairs, "run a network in virtual time, in one process")
+    verb = _verb(verbs, "sim", _sim_view, "run a network in virtual time, in one process")
     verb.add_argument("network", metavar="NETWORK", help=NETWORK_HELP)
     verb.add_argument(
-        "--seed", type=_seed, metavar="S", help="what all chance follows from; default: the file's"
+        "--seed", type=seed, metavar="S", help="what all chance follows from; default: the file's"
     )
     inner = verb.add_subparsers(title="verbs", metavar="VERB", required=True)
     _pairs_arguments(_verb(inner, "pairs", _sim_pairs, PAIRS_HELP))
+    for name, summary in VIEWS.items():
+        _view_arguments(_verb(inner, name, _sim_view, summary), name)
 
 
 def _add_sweep(verbs: Any) -> None:
@@ -132,16 +144,23 @@ def _add_sweep(verbs: Any) -> None:
         "--scheduler", metavar="ADDRESS", help="of a dask cluster, as tcp://host:8786"
     )
     verb.add_argument(
-        "--workers", type=_positive, metavar="N", help="processes here; default: one for each core"
+        "--workers", type=positive, metavar="N", help="processes here; default: one for each core"
     )
     verb.add_argument("--no-plot", action="store_true", help="results and tables only")
     verb.add_argument("--json", action="store_true", help="one JSON object per point, then summary")
 
 
-def _add_status(verbs: Any) -> None:
-    verb = _verb(verbs, "status", _status, "show what the live network knows and has counted")
+def _add_views(verbs: Any) -> None:
+    for name, summary in VIEWS.items():
+        verb = _verb(verbs, name, _view, summary)
+        _view_arguments(verb, name)
+        verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
+
+
+def _view_arguments(verb: argparse.ArgumentParser, name: str) -> None:
+    verb.add_argument("nodes", metavar="NODE", nargs="*", help="only these; default: all")
     verb.add_argument("--json", action="store_true", help="one JSON object per node, then summary")
-    verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
+    verb.set_defaults(view=name)
 
 
 def _add_link(verbs: Any) -> None:
@@ -184,7 +203,17 @@ def _add_topology(verbs: Any) -> None:
 def _up(given: argparse.Namespace) -> int:
     from qstack_nodes.running import UpOptions, up  # noqa: PLC0415  help must stay instant
 
-    return up(UpOptions(given.network, given.command, given.json, given.traces, given.verbose))
+    only = () if given.only is None else tuple(given.only.split(","))
+    return up(
+        UpOptions(
+            network=given.network,
+            command=given.command,
+            json=given.json,
+            traces=given.traces,
+            verbose=given.verbose,
+            only=only,
+        )
+    )
 
 
 def _node(given: argparse.Namespace) -> int:
@@ -219,6 +248,7 @@ def _wanted(given: argparse.Namespace, arguments: Callable[..., T], network: str
         fidelity_min=given.fidelity_min,
         timeout_s=given.timeout,
         per_request=given.per_request,
+        each=given.list,
         json=given.json,
     )
 
@@ -238,10 +268,17 @@ def _sweep(given: argparse.Namespace) -> int:
     )
 
 
-def _status(given: argparse.Namespace) -> int:
-    from qstack_nodes.asking import status  # noqa: PLC0415  help must stay instant
+def _view(given: argparse.Namespace) -> int:
+    from qstack_nodes.viewing import Viewing, view  # noqa: PLC0415  help must stay instant
 
-    return status(_network(given), as_json=given.json)
+    return view(_network(given), Viewing(given.view, given.nodes, given.json))
+
+
+def _sim_view(given: argparse.Namespace) -> int:
+    from qstack_nodes.simulating import sim_view  # noqa: PLC0415  help must stay instant
+    from qstack_nodes.viewing import Viewing  # noqa: PLC0415  help must stay instant
+
+    return sim_view(given.network, given.seed, Viewing(given.view, given.nodes, given.json))
 
 
 def _check(given: argparse.Namespace) -> int:
@@ -290,39 +327,6 @@ def _network(given: argparse.Namespace) -> str:
             "qstack up NETWORK -- ..."
         )
     return str(name)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
-    return int(text)
-
-
-def _probability(text: str) -> float:
-    value = _number(text)
-    if not 0.0 <= value <= 1.0:
-        raise argparse.ArgumentTypeError(f"{text} is not from 0 to 1")
-    return value
-
-
-def _seconds(text: str) -> float:
-    value = _number(text)
-    if not 0.0 < value < 1e9:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number of seconds")
-    return value
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
 def _guarded(verb: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:

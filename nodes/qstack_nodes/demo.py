@@ -48,7 +48,7 @@ def main() -> int:
     a, b = (arm.node for arm in network.links[0].arms)
     wrong = []
     for kind, count, per_request in RUNS:
-        wanted = PairsArguments(name, a, b, count, kind, 0.0, 0.0, per_request, False)
+        wanted = PairsArguments(name, a, b, count, kind, 0.0, 0.0, per_request, False, False)
         found = trio.run(deliver, network, wanted)
         title = f"{a} - {b}, {kind}" + (", one pair per request" if per_request == 1 else "")
         report.show_pairs(found, title)

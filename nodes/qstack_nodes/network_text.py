@@ -100,6 +100,9 @@ class Look:
     mark: str = "[chosen]"
 
 
+_SCALE = "time_scale = 0.05  # [chosen] so that qubits last while processes on one computer talk\n"
+
+
 def network_text(shape: Shape, look: Look) -> str:
     """Return the network file of a shape; ConfigError with all that forbids it."""
     _check(shape, look)
@@ -108,7 +111,7 @@ def network_text(shape: Shape, look: Look) -> str:
     parts = [
         f"# {look.description}.\n#\n# Written by: {look.made_by}\n"
         "# Hardware better than anybody has; exchange it for what you have.\n",
-        f'name = "{look.name}"\ndescription = "{look.description}"\ntime_scale = 1.0  # [chosen]\n',
+        f'name = "{look.name}"\ndescription = "{look.description}"\n{_SCALE}',
         f'[world]\naddress = "127.0.0.1:{next(ports)}"\nseed = 1  # [chosen]\n',
     ]
     for node in shape.nodes:

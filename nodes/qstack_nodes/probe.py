@@ -22,7 +22,7 @@ from qstack.drivers.serving import DONE, UNREACHABLE
 from qstack.drivers.udp import Address, PortUnavailable, UdpSocket, format_address, resolve
 from qstack.machine import record
 from qstack.units import LinkName, NodeName
-from qstack_nodes.asking import ask_all
+from qstack_nodes.viewing import ask_all
 
 RUNNING, FREE, BLOCKED, AWAY, UNKNOWN = "running", "free", "blocked", "away", "unknown"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -58,10 +58,13 @@ def pair_fields(item: PairRecord) -> dict[str, Any]:
     return {
         "pair": str(item.pair),
         "bell": NAMES[item.info.bell],
+        "bell_index": item.info.bell,
         "axes": list(item.axes),
         "outcomes": list(item.outcomes),
         "setting": item.info.setting,
         "goodness": item.info.goodness,
+        "goodness_low": item.info.goodness_low,
+        "hops": item.info.hops,
         "age_ns": item.info.age_ns,
         "latency_ns": item.latency_ns,
     }
@@ -83,6 +86,9 @@ def pairs_summary(found: PairsReport) -> dict[str, Any]:
         "fidelity_raw": found.fidelity_raw,
         "predicted_fidelity": found.predicted_fidelity,
         "predicted_fidelity_low": found.predicted_fidelity_low,
+        "promised_fidelity": found.promised_fidelity,
+        "hops": {str(hops): count for hops, count in found.hops},
+        "age_ns": dict(zip(names, found.age_ns, strict=False)),
         "rate_hz": found.rate_hz,
         "predicted_rate_hz": found.predicted_rate_hz,
         "latency_ns": dict(zip(names, found.latency_ns, strict=False)),
@@ -90,6 +96,24 @@ def pairs_summary(found: PairsReport) -> dict[str, Any]:
         "elapsed_ns": found.elapsed_ns,
         "error": found.error,
     }
+
+
+def show_each(found: PairsReport) -> None:
+    """Print a table of the pairs of which both ends know, in the order in which they came."""
+    table = Table(title="pairs", title_justify="left")
+    for column in ("end-to-end id", "Bell state", "goodness", "at least", "hops", "age, ms"):
+        table.add_column(column, justify="left" if column in ("end-to-end id",) else "right")
+    for item in found.records:
+        info = item.info
+        table.add_row(
+            str(item.pair),
+            f"{NAMES[info.bell]} ({info.bell})",
+            f"{info.goodness:.4f}",
+            f"{info.goodness_low:.4f}",
+            str(info.hops),
+            _milliseconds((info.age_ns,)),
+        )
+    Console(file=sys.stdout).print(table)
 
 
 def show_pairs(found: PairsReport, title: str) -> None:
@@ -102,6 +126,8 @@ def show_pairs(found: PairsReport, title: str) -> None:
     table.add_row("pairs, both ends known", str(found.complete), str(found.wanted))
     table.add_row("OKs, at either end", counts, "")
     table.add_row("expired", str(found.expired), "")
+    hops = ", ".join(f"{hops} links: {count}" for hops, count in found.hops)
+    table.add_row("from end to end", hops or "-", "")
     states = ", ".join(f"{name} {count}" for name, count in found.bells if count)
     table.add_row("heralded states", states or "-", "")
     fidelity = "-"
@@ -110,6 +136,8 @@ def show_pairs(found: PairsReport, title: str) -> None:
     predicted = _number(found.predicted_fidelity, "{:.4f}")
     low = _number(found.predicted_fidelity_low, "{:.4f}")
     table.add_row(f"fidelity ({found.used} used)", fidelity, f"{predicted}, at least {low}")
+    if found.promised_fidelity is not None:
+        table.add_row("  promised by the route", "", f"{found.promised_fidelity:.4f} on average")
     raw = _number(found.fidelity_raw, "{:.4f}")
     table.add_row("  readout not corrected", raw, "")
     for axis, value in zip(AXES, found.correlators, strict=True):
@@ -119,6 +147,7 @@ def show_pairs(found: PairsReport, title: str) -> None:
     quantiles = ", ".join(f"p{round(100 * q)}" for q in QUANTILES)
     table.add_row(f"request to OK, ms: {quantiles}", _milliseconds(found.latency_ns), "")
     table.add_row(f"OK to OK, ms: {quantiles}", _milliseconds(found.interval_ns), "")
+    table.add_row(f"age of a pair at its OK, ms: {quantiles}", _milliseconds(found.age_ns), "")
     table.add_row("lab time, s", f"{found.elapsed_ns / 1e9:.3f}", "")
     Console(file=sys.stdout).print(table)
 
@@ -134,7 +163,7 @@ def _milliseconds(values: tuple[int, ...]) -> str:
 # --- status -------------------------------------------------------------------------------
 
 
-def show_status(answers: dict[NodeName, dict[str, Any] | str]) -> None:
+def show_status(answers: Mapping[NodeName, dict[str, Any] | str]) -> None:
     """Print a table of nodes, one of links and one of neighbours; then who is silent."""
     console = Console(file=sys.stdout)
     known = {name: answer for name, answer in answers.items() if isinstance(answer, dict)}
@@ -162,6 +191,11 @@ def show_status(answers: dict[NodeName, dict[str, Any] | str]) -> None:
     if known:
         for table in (nodes, links, peers):
             console.print(table)
+    show_silent(answers, console)
+
+
+def show_silent(answers: Mapping[NodeName, dict[str, Any] | str], console: Console) -> None:
+    """Print who did not answer, and why."""
     for name, silent in answers.items():
         if isinstance(silent, str):
             console.print(f"{name}: {silent}", markup=False, highlight=False)

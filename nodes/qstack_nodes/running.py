@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
 
 from qstack.config import NetworkFile, load
 from qstack.config.hosts import HERE
+from qstack.drivers.knowing import heard_of, ignorance
 from qstack.drivers.places import WORLD
 from qstack.drivers.serving import DONE, FAILED, UNREACHABLE, USAGE
+from qstack.errors import ConfigError
 from qstack.machine import record
 from qstack_nodes.host import host_command
 from qstack_nodes.launcher import (
@@ -32,12 +36,18 @@ from qstack_nodes.launcher import (
     how_ended,
     launched,
 )
+from qstack_nodes.viewing import ask_all
 
 NETWORK_VARIABLE = "QSTACK_NETWORK"
 """Tells a command that runs under ``qstack up`` (and its children) which network is live."""
 
 READY_S = 20.0
 LINKED_S = 20.0
+KNOWN_S = 20.0
+EACH_S = 5.0
+"""Each of these spans is so much longer for every process, which share the processor's cores."""
+
+KNOWN_EVERY_S = 0.02
 COMMAND_STOP_S = 0.4
 """How long an interrupted command may take to end before it is killed."""
 
@@ -51,13 +61,17 @@ _GUARD = (
 
 @record
 class UpOptions:
-    """What to run, and how to tell of it. `command` may be empty."""
+    """What to run, and how to tell of it. `command` may be empty.
+
+    `only` these processes are started, all where it is empty: the others are waited for.
+    """
 
     network: str
     command: tuple[str, ...] = ()
     json: bool = False
     traces: str | None = None
     verbose: bool = False
+    only: tuple[str, ...] = ()
 
 
 def plans_of(network: NetworkFile, options: UpOptions) -> list[Plan]:
@@ -77,7 +91,22 @@ def plans_of(network: NetworkFile, options: UpOptions) -> list[Plan]:
     for node in sorted(network.nodes, key=lambda node: (node.kind != "station", node.name)):
         command = (sys.executable, "-m", "qstack_nodes.command", "node")
         plans.append(Plan(node.name, (*command, options.network, node.name, *extra)))
-    return plans
+    known = [plan.name for plan in plans]
+    unknown = [name for name in options.only if name not in known]
+    if unknown:
+        reason = f"there is no process {', '.join(unknown)}: there are {', '.join(known)}"
+        raise ConfigError([f"{network.file}: {reason}"])
+    return [plan for plan in plans if not options.only or plan.name in options.only]
+
+
+def elsewhere(network: NetworkFile, plans: list[Plan]) -> list[tuple[str, str]]:
+    """Return the parties that somebody else starts: name and address."""
+    here = {plan.name for plan in plans}
+    found = [(host.name, host.address) for host in network.hosts]
+    found += [(node.name, node.address) for node in network.nodes]
+    if network.world is not None and network.simulated():
+        found.insert(0, (WORLD, network.world.address))
+    return [(name, address) for name, address in found if name not in here]
 
 
 class Teller:
@@ -182,11 +211,13 @@ async def _up(network: NetworkFile, options: UpOptions, teller: Teller, outcome:
     async with trio.open_nursery() as nursery:
         await nursery.start(_until_signal, nursery.cancel_scope, teller)
         async with launched(plans, teller.tell) as launcher:
-            await launcher.wait_ready(READY_S)
-            for host in network.hosts:
-                if host.started != HERE:
-                    teller.waits(host.name, host.address)
-            await launcher.wait_linked(LINKED_S)
+            more = EACH_S * len(plans)
+            await launcher.wait_ready(READY_S + more)
+            for name, address in elsewhere(network, plans):
+                teller.waits(name, address)
+            # The other part of a network is started by people, who have all the time they want.
+            await launcher.wait_linked(math.inf if options.only else LINKED_S + more)
+            await all_known(network, math.inf if options.only else KNOWN_S + more)
             teller.up(network, [plan.name for plan in plans])
             nursery.start_soon(launcher.supervise)
             if options.command:
@@ -195,6 +226,27 @@ async def _up(network: NetworkFile, options: UpOptions, teller: Teller, outcome:
                 await trio.sleep_forever()
             teller.quiet = True
         nursery.cancel_scope.cancel()
+
+
+async def all_known(network: NetworkFile, seconds: float) -> None:
+    """Return when each end node knows all ways to all others; NotReady says who does not.
+
+    `seconds` of wall time. Neighbours that have just found each other have yet to pass on what
+    they heard, and a request for a distant node would be refused until then.
+    """
+    names = [node.name for node in network.nodes if node.kind == "end"]
+    unknown = ["no node has answered"]
+    with trio.move_on_after(seconds):
+        while unknown:
+            answers: dict[str, Any] = {}
+            await ask_all(network, names, answers)
+            heard = {n: heard_of(a) for n, a in answers.items() if isinstance(a, dict)}
+            silent = [answer for answer in answers.values() if isinstance(answer, str)]
+            unknown = silent + list(ignorance(network, heard))
+            if unknown:
+                await trio.sleep(KNOWN_EVERY_S)
+    if unknown:
+        raise NotReady(f"{'; '.join(unknown)}; and so for {seconds:g} s")
 
 
 async def _until_signal(

@@ -9,6 +9,13 @@ from qstack.sim.clock import Stalled
 from qstack.sim.embedding import Network, Wanted
 from qstack_nodes.asking import PairsArguments, conclude, watcher
 from qstack_nodes.command import FAILED
+from qstack_nodes.viewing import Viewing, names_of, show
+
+
+def sim_view(network_name: str, seed: int | None, viewing: Viewing) -> int:
+    """Show a view of a network in virtual time as soon as all its nodes have found each other."""
+    network = Network(load(network_name), seed)
+    return show({name: network.status(name) for name in names_of(network.file, viewing)}, viewing)
 
 
 def sim_pairs(arguments: PairsArguments, seed: int | None) -> int:

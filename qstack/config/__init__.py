@@ -10,10 +10,16 @@ datasheets by :mod:`qstack.link.budget`; :func:`budget` shows how.
 
 Rooms: `records` (what a file is), `structure` (one table to one record), `read` (a whole
 file), `changes` (values by dotted key), `hosts` (processes that serve devices), `checks` (what
-must hold between its parts), `links` and `expectations` (predictions).
+must hold between its parts), `links`, `routes` and `expectations` (predictions).
 """
 
-from qstack.config.expectations import common_links, predicted_rate_hz, readouts
+from qstack.config.expectations import (
+    Expectation,
+    common_links,
+    expectation,
+    predicted_rate_hz,
+    readouts,
+)
 from qstack.config.links import budget, link_parameters
 from qstack.config.read import load, parse, read_text
 from qstack.config.records import (
@@ -37,6 +43,7 @@ __all__ = [
     "Budget",
     "Control",
     "DeviceFile",
+    "Expectation",
     "HostFile",
     "KeysFile",
     "LinkFile",
@@ -48,6 +55,7 @@ __all__ = [
     "WorldFile",
     "budget",
     "common_links",
+    "expectation",
     "host_and_port",
     "link_parameters",
     "load",

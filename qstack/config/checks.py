@@ -13,12 +13,16 @@ from qstack.hal.memory import MemorySheet
 from qstack.hal.plugins import Sheet
 from qstack.hal.station import StationSheet
 from qstack.link.budget import HERALDS
+from qstack.units import MILLISECOND
 
 MOST_SLOTS = 4_096
 """Slots that a node's books are made for."""
 
 MOST_PAIRS = 10.0
 """Mean pairs per mode beyond which a source is bright light and no source of pairs."""
+
+LEAST_LEASE_NS = 100 * MILLISECOND
+"""A shorter lease ends before its refreshes have come through a busy computer."""
 
 RESERVED = ("world",)
 """Names of processes that are no nodes."""
@@ -180,3 +184,20 @@ def _not_negative(sheet: Any, names: tuple[str, ...], path: str, problems: Probl
         value = getattr(sheet, name)
         if value < 0:
             problems.add(f"{path}.{name}", f"{value} is negative")
+
+
+def check_policy(node: NodeFile, given: dict[str, Any], problems: Problems) -> None:
+    """Note what a node's operator cannot decide of circuits."""
+    path = f"nodes.{node.name}"
+    if node.kind == "station":
+        for key in ("trust", "lease_ns", "idle_ns"):
+            if key in given:
+                problems.add(f"{path}.{key}", "means nothing for a station: no circuit ends there")
+        return
+    if node.trust < 0:
+        problems.add(f"{path}.trust", f"{node.trust} is negative")
+    if node.lease_ns < LEAST_LEASE_NS:
+        reason = f"{node.lease_ns} is shorter than {LEAST_LEASE_NS}, a tenth of a second"
+        problems.add(f"{path}.lease_ns", reason)
+    if node.idle_ns < 0:
+        problems.add(f"{path}.idle_ns", f"{node.idle_ns} is negative")

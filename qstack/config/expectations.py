@@ -1,9 +1,11 @@
-"""What a network file lets two nodes expect of each other: rates, and errors of readout."""
+"""What a network file lets two nodes expect of each other: rates, fidelity, errors of readout."""
 
 from __future__ import annotations
 
 from qstack.config.links import link_parameters
 from qstack.config.records import NetworkFile
+from qstack.config.routes import expected_route
+from qstack.machine import record
 from qstack.physical.service import LinkParameters
 from qstack.units import NodeName
 
@@ -32,14 +34,47 @@ def predicted_rate_hz(network: NetworkFile, a: NodeName, b: NodeName, fidelity_m
     return max(rates)
 
 
+@record
+class Expectation:
+    """What can be expected between two nodes; 0 for a number that nobody can tell.
+
+    `rate_hz`: of pairs, at most. `fidelity`: that the route promises as the mean at hand-over,
+    for nodes that are no neighbours. `hops`: links on the way.
+    """
+
+    rate_hz: float
+    fidelity: float
+    hops: int
+
+
+def expectation(network: NetworkFile, a: NodeName, b: NodeName, fidelity_min: float) -> Expectation:
+    """Return what two nodes can expect of each other, over a link of theirs or a route."""
+    if any({arm.node for arm in link.arms} == {a, b} for link in network.links):
+        return Expectation(predicted_rate_hz(network, a, b, fidelity_min), 0.0, 1)
+    way = expected_route(network, a, b, fidelity_min)
+    if way is None:
+        return Expectation(0.0, 0.0, 0)
+    return Expectation(way.rate_hz, way.fidelity, len(way.hops))
+
+
 def readouts(
     network: NetworkFile, a: NodeName, b: NodeName
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Return the probabilities to read 0 and 1 right, of a's and b's memories, by datasheet.
 
-    Perfect ones where two nodes share no link that can keep a qubit.
+    Neighbours are given those of a link of theirs that keeps qubits, others those of any link.
+    Perfect ones where there is none.
     """
     for parameters in common_links(network, a, b):
         if parameters.keep:
             return parameters.end(a).model.readout, parameters.end(b).model.readout
-    return (1.0, 1.0), (1.0, 1.0)
+    if common_links(network, a, b):
+        return (1.0, 1.0), (1.0, 1.0)
+    return _readout(network, a), _readout(network, b)
+
+
+def _readout(network: NetworkFile, name: NodeName) -> tuple[float, float]:
+    for link in network.links:
+        if link.keep and name in (arm.node for arm in link.arms):
+            return link_parameters(network, link.name).end(name).model.readout
+    return 1.0, 1.0

@@ -5,16 +5,25 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from qstack.config import changes as changed
-from qstack.config.checks import check_addresses, check_inner, check_names, check_sheet
+from qstack.config.checks import (
+    check_addresses,
+    check_inner,
+    check_names,
+    check_policy,
+    check_sheet,
+)
 from qstack.config.hosts import check_served, read_hosts
 from qstack.config.link_tables import Pace, read_links
 from qstack.config.records import (
+    IDLE_NS,
+    LEASE_NS,
     ROLES,
     SHEETS,
     Control,
@@ -62,6 +71,9 @@ class _Node:
     kind: str
     address: str
     user: str | None = None
+    trust: int = 0
+    lease_ns: int = LEASE_NS
+    idle_ns: int = IDLE_NS
 
 
 def load(
@@ -99,7 +111,8 @@ def parse(
         raise ConfigError([f"{file}: not TOML: nested too deeply"]) from None
     problems = Problems(file)
     changed.apply(data, changes or {}, problems)
-    network = _network(data, problems, find)
+    # Each look for a plugin reads the metadata of all that is installed: one for each name.
+    network = _network(data, problems, cache(find))
     if problems.lines or network is None:
         raise ConfigError(problems.lines)
     return network
@@ -197,8 +210,10 @@ def _node(name: str, value: Any, problems: Problems, find: Find) -> NodeFile | N
         problems.add(f"{path}.kind", f"{node.kind!r} is neither 'end' nor 'station'")
     if node.kind == "end" and node.user is None:
         problems.add(f"{path}.user", "is missing: programs reach an end node by its user port")
-    found = NodeFile(name, node.kind, node.address, node.user, tuple(devices))
+    ports, policy = (node.address, node.user), (node.trust, node.lease_ns, node.idle_ns)
+    found = NodeFile(name, node.kind, *ports, tuple(devices), *policy)
     check_inner(found, raw, problems)
+    check_policy(found, whole, problems)
     return found
 
 

@@ -12,12 +12,15 @@ from qstack.hal.plugins import Plugin, Sheet
 from qstack.hal.station import StationSheet
 from qstack.machine import record
 from qstack.messages.wire import MAX_DATAGRAM
-from qstack.units import Duration, LinkName, NodeName, Picoseconds
+from qstack.units import MILLISECOND, SECOND, Duration, LinkName, NodeName, Picoseconds
 
 S = TypeVar("S")
 
 FIBRE_M_PER_S = 2.0419e8
 """Group velocity in silica fibre at 1550 nm: c / 1.4682."""
+
+LEASE_NS = 30 * SECOND
+IDLE_NS = 500 * MILLISECOND
 
 ROLES = {
     "emitter": "qstack.emitters",
@@ -115,7 +118,8 @@ class NodeFile:
     """A party with a process of its own: an end node or a station.
 
     `address` is its peers' port, `user` its users' port (None: a station without one), both as
-    host:port.
+    host:port. `trust`, `lease_ns` and `idle_ns` (wall time) are what its operator decides of
+    circuits.
     """
 
     name: NodeName
@@ -123,6 +127,9 @@ class NodeFile:
     address: str
     user: str | None
     devices: tuple[DeviceFile, ...]
+    trust: int = 0
+    lease_ns: Duration = LEASE_NS
+    idle_ns: Duration = IDLE_NS
 
     def device(self, local: str) -> DeviceFile:
         """The device of this local name; KeyError where there is none."""

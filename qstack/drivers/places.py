@@ -18,6 +18,7 @@ from qstack.drivers.udp import Address, PortUnavailable, UdpSocket, resolve
 from qstack.errors import ConfigError
 from qstack.stack import DeviceHost, Identity, Timing
 from qstack.stack.assembly import build, devices_of
+from qstack.stack.policy import Policy
 from qstack.units import Chance, NodeName
 
 WORLD: NodeName = "world"
@@ -86,6 +87,12 @@ def node_of(network: NetworkFile, name: NodeName) -> NodeFile:
 def role_of(node: NodeFile) -> str:
     """Return the role that a node's adjacencies state."""
     return "station" if node.kind == "station" else "node"
+
+
+def policy_of(network: NetworkFile, node: NodeFile) -> Policy:
+    """Return what the operator of a node decided of circuits, in lab nanoseconds."""
+    lease, idle = (max(1, round(ns * network.time_scale)) for ns in (node.lease_ns, node.idle_ns))
+    return Policy(node.trust, lease, idle)
 
 
 def address_of(network: NetworkFile, name: NodeName) -> Address:
@@ -157,7 +164,8 @@ def node_host(network: NetworkFile, name: NodeName, seed: int) -> Any:
     served |= {device.name: device.host for device in node.devices if device.host is not None}
     hosts = tuple((d, served[d]) for d in devices_of(name, links) if d in served)
     sheets = tuple((d.name, d.sheet) for d in node.devices if d.host is not None)
-    return build(identity_of(network, name, role_of(node), chance), links, hosts, chance, sheets)
+    identity = identity_of(network, name, role_of(node), chance)
+    return build(identity, links, hosts, chance, sheets, policy=policy_of(network, node))
 
 
 def node_devices(network: NetworkFile, name: NodeName) -> LocalDevices | None:

@@ -40,6 +40,7 @@ from typing import Any, TypeAlias
 
 from qstack.bell import BellIndex, sign
 from qstack.link.decay import NO_SHRINK, Shrink, age_at_delivery, until_delivery, waiting
+from qstack.link.service import PRIOR_SIGMAS
 from qstack.machine import record
 from qstack.messages.common import PairKind, RequestId
 from qstack.messages.link import LinkRequest
@@ -51,7 +52,6 @@ CONFIDENT = math.log(2 / (0.05 / 3))
 """Exponent of a two-sided bound at delta / 3, delta = 0.05."""
 REFUTING = 17.0
 """Sum of the three axes' exponents at which tests refute a datasheet."""
-PRIOR_SIGMAS = 2.0
 UNLIMITED = 1e12
 KNOWN_LIMIT = 1024
 

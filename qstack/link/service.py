@@ -12,6 +12,7 @@ from qstack.messages.link import LinkRequest
 from qstack.units import NodeName
 
 __all__ = [
+    "PRIOR_SIGMAS",
     "LinkAccepted",
     "LinkCancel",
     "LinkCreate",
@@ -26,6 +27,9 @@ __all__ = [
     "Remedy",
     "remedy",
 ]
+
+PRIOR_SIGMAS = 2.0
+"""Without tests a link stands for a datasheet's fidelity less so many times its spread."""
 
 
 @record

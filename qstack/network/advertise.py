@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 from qstack.bell import BellWeights
+from qstack.link.service import PRIOR_SIGMAS
 from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric
 from qstack.network.budget import (
     Operations,
@@ -23,9 +24,6 @@ from qstack.network.budget import (
 )
 from qstack.physical.service import EndParameters, LinkParameters, MemoryModel, Setting
 from qstack.units import SECOND, Duration, NodeName
-
-SPREADS = 2
-"""A link stands for so many spreads below the mean of its datasheets; see `qstack.link.fidelity`."""
 
 
 def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:
@@ -42,8 +40,8 @@ def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:
         share = setting.success_probability
         if share > 0:
             weights = _at_delivery(parameters, setting)
-            spread = max(pattern.spread for pattern in setting.patterns)
-            low = max(0.0, weights[0] - SPREADS * spread)
+            doubt = PRIOR_SIGMAS * max(p.spread for p in setting.patterns)
+            low = max(0.0, weights[0] - doubt)
             found.append(LinkOffer(setting.id, share * _attempts_hz(parameters), weights, low))
     return tuple(found)
 

@@ -35,6 +35,9 @@ _QUANTILES = 64
 _EXPANDED = 12
 """Up to so many links the waiting time for all is an exact sum; its terms double with each."""
 
+_STEPS = 2_000
+"""Of an integral over the logarithm of time."""
+
 _ROUNDING = 1e-12
 
 _TAIL = 1e-13
@@ -248,6 +251,31 @@ def meeting_rate(first_hz: float, second_hz: float, cutoff_ns: Duration = 0) -> 
         kept += mine / total * in_time
         spent += mine / total * in_time / other
     return kept / spent
+
+
+def rate_of_all(rates_hz: Sequence[float]) -> float:
+    """Return how often one of each is there, all made at once and kept until the last comes.
+
+    The inverse of the mean of the largest of exponential waits: an exact sum up to 12 of them,
+    the integral of ``1 - prod(1 - exp(-rate t))`` to 1e-6 for more.
+    """
+    if not rates_hz or min(rates_hz) <= 0:
+        return 0.0
+    if len(rates_hz) <= _EXPANDED:
+        total = 0.0
+        for count in range(1, len(rates_hz) + 1):
+            for some in combinations(rates_hz, count):
+                total += (-1) ** (count + 1) / sum(some)
+        return 1 / total
+    # In steps of the logarithm of time; before the first and after the last nothing changes.
+    first, last = math.log(1e-9 / max(rates_hz)), math.log(60 / min(rates_hz))
+    step = (last - first) / _STEPS
+    total = math.exp(first)
+    for index in range(_STEPS + 1):
+        time = math.exp(first + index * step)
+        every = sum(math.log(-math.expm1(-rate * time)) for rate in rates_hz)
+        total += time * -math.expm1(every) * step
+    return 1 / total
 
 
 def one_after_the_other(*rates_hz: float) -> float:

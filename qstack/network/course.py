@@ -13,7 +13,7 @@ from qstack.messages.link import LinkRequest
 from qstack.messages.network import LinkMetric, LinkOffer, RouteUpdate
 from qstack.network.admission import Verdict
 from qstack.network.purification import Pace, Plan, cheapest, plans
-from qstack.network.routing import Hop, Query, Route, best_fidelity, front, route
+from qstack.network.routing import Hop, Query, Route, best_fidelity, front, rate_at_once, route
 from qstack.network.topology import Choice, Graph, stores
 from qstack.units import SECOND, Duration, NodeName
 
@@ -98,10 +98,13 @@ def choose(
         best, limit = purified(graph, source, promise, methods)
     if best is None:
         return _hopeless(graph, source, promise, limit)
-    if need_hz > best.rate_hz:
-        reason = f"{need_hz:.3g} pairs/s are needed, the best route has {best.rate_hz:.3g}"
+    made = best.plan
+    rate_hz = best.route.rate_hz if best.cutoff_ns else rate_at_once(graph, best.route)
+    rate_hz /= 1.0 if made is None else made.pairs
+    if need_hz > rate_hz:
+        reason = f"{need_hz:.3g} pairs/s are needed, the best route has {rate_hz:.3g}"
         return Verdict(ErrorCode.NO_TIME, f"{reason} left")
-    share, made = need_hz / best.rate_hz, best.plan
+    share = need_hz / rate_hz
     spare = 0.0 if made else max(0.0, best.route.fidelity - promise.fidelity_min)
     return Course(best.route, best.cutoff_ns, share, spare, made)
 

@@ -98,6 +98,8 @@ class Demand:
             for order in (*plan.waiting, *self._orders(circuit)):
                 if order.state is not OrderState.CLOSING:
                     first = earliest(first, order.deadline)
+                if order.state in _WAITED_FOR:
+                    first = earliest(first, order.patience)
         return first
 
     @property
@@ -267,6 +269,7 @@ class Demand:
         if member is None or type(member.part) is not Head:
             raise LookupError(f"circuit {circuit} is not ready")
         order.handle(Installed())
+        order.patience = self._desk.now + self._desk.parameters.lease_ns
         member.part.orders[order.wanted.id] = order
         self.circuits.forward(circuit, order.wanted)
 
@@ -317,6 +320,10 @@ class Demand:
             if plan.idle_until is not None and now >= plan.idle_until:
                 self.circuits.release(circuit, None, "no request for a while")
                 continue
+            if any(o.state in _WAITED_FOR and now >= o.patience for o in self._orders(circuit)):
+                reason = f"{plan.promise.target} said nothing of a request"
+                self.circuits.release(circuit, ErrorCode.TIMEOUT, reason)
+                continue
             for order in (*plan.waiting, *self._orders(circuit)):
                 late = order.deadline is not None and now >= order.deadline
                 if late and order.state is not OrderState.CLOSING:
@@ -352,4 +359,5 @@ class Demand:
             self.circuits.steer(member)
 
 
+_WAITED_FOR = (OrderState.ASKED, OrderState.CLOSING)
 _TOO_LATE = "the maximum time passed before all pairs were delivered"

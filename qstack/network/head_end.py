@@ -129,6 +129,7 @@ class Head(End):
 
     def _complete(self, order: Order) -> None:
         place, request = self._place, order.wanted.id
+        order.patience = self._desk.now + self._desk.parameters.lease_ns
         complete = CircuitComplete(place.id, request, order.code, order.reason)
         self._desk.send(place.neighbour(Side.DOWN), complete)
 

@@ -169,7 +169,7 @@ class Network:
         self.desk.now = now
         return {
             "routes": report_routes(self.node, self.flood.database, self.demand.graph),
-            "circuits": report_circuits(self.demand.circuits),
+            "circuits": report_circuits(self.demand.circuits, now),
             "counters": dict(self.desk.counters),
         }
 

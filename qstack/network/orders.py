@@ -117,6 +117,7 @@ class Order:
     `unconfirmed`: those of them, by the head-end's id, of which the other end has not said that it
     delivered them too. `code` and `reason`: why it ends; None: its number was reached.
     `peer_through`: the tail-end has said its last word. `reroutes`: circuits that it has lost.
+    `patience`: so long the head-end waits for the tail-end's word, while it is ASKED or CLOSING.
     """
 
     wanted: LinkRequest
@@ -129,6 +130,7 @@ class Order:
     reason: str = ""
     peer_through: bool = False
     reroutes: int = 0
+    patience: Instant = 0
 
     @property
     def wants(self) -> int:

@@ -8,10 +8,11 @@ from typing import Any
 from qstack.messages.network import RouteUpdate
 from qstack.network.circuits import Circuits
 from qstack.network.forwarding import Between
+from qstack.network.orders import Order
 from qstack.network.places import Side
-from qstack.network.routing import Query, route
+from qstack.network.routing import Query, rate_at_once, route
 from qstack.network.topology import Graph
-from qstack.units import NodeName
+from qstack.units import Instant, NodeName
 
 
 def report_routes(
@@ -32,18 +33,25 @@ def report_routes(
         way = route(graph, Query(node, name)) if name != node and node in graph.sites else None
         if way is not None:
             entry["way"] = list(way.nodes)
-            entry["rate_hz"] = way.rate_hz
+            entry["rate_hz"] = rate_at_once(graph, way)
             entry["fidelity"] = way.fidelity
         found[name] = entry
     return found
 
 
-def report_circuits(circuits: Circuits) -> list[dict[str, Any]]:
-    """Return the circuits that this node takes part in."""
+def report_circuits(circuits: Circuits, now: Instant) -> list[dict[str, Any]]:
+    """Return the circuits that this node takes part in.
+
+    `lease_ns` is what a circuit has left before it is forgotten here, None at its head-end, whose
+    own it is. At its ends requests come with how far they are.
+    """
     found = []
     for member in circuits.members:
         place, part = member.place, member.part
-        requests = member.passing if type(part) is Between else getattr(part, "orders", {})
+        between = type(part) is Between
+        requests = [{"request": str(request)} for request in member.passing] if between else []
+        orders: Mapping[Any, Order] = {} if between else getattr(part, "orders", {})
+        requests += [_order_fields(order) for order in orders.values()]
         purifier = getattr(part, "purifier", None)
         purified = {} if purifier is None else dict(purifier.counters)
         found.append(
@@ -57,10 +65,20 @@ def report_circuits(circuits: Circuits) -> list[dict[str, Any]]:
                 },
                 "cutoff_ns": 0 if place.is_head else place.leg(Side.UP).cutoff_ns,
                 "held": 0 if part is None else part.held,
-                "requests": [str(request) for request in requests],
+                "requests": requests,
+                "lease_ns": None if place.is_head else max(0, place.lease_until - now),
                 "method": place.install.method.name.lower(),
                 "rounds": place.install.rounds,
                 "purified": purified,
             }
         )
     return found
+
+
+def _order_fields(order: Order) -> dict[str, Any]:
+    return {
+        "request": str(order.wanted.id),
+        "state": order.state.value,
+        "delivered": order.delivered,
+        "number": order.wanted.number,
+    }

@@ -38,6 +38,7 @@ from qstack.network.budget import (
     mean_fading,
     meeting_rate,
     one_after_the_other,
+    rate_of_all,
     together,
     weights_of,
 )
@@ -130,6 +131,26 @@ def route(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> 
     or unknown.
     """
     return next(search(graph, query, most_labels), None)
+
+
+def rate_at_once(graph: Graph, found: Route) -> float:
+    """Return the rate of a route without a cutoff, at least that of its label, in pairs per second.
+
+    Labels know of what is before them one number, its rate, and take its wait as exponential: that
+    of the latest of several links varies less, so that a label's rate is too low, by 7 % for four
+    equal links and by 19 % for eight. For a route as a whole the mean of the latest is known.
+    """
+    sites = [graph.sites[name] for name in found.nodes[1:-1]]
+    if any(site.single for site in sites):
+        return found.rate_hz
+    rates = [
+        choice.rate_hz
+        for name, hop in zip(found.nodes, found.hops, strict=False)
+        for choice in graph.choices[name]
+        if (choice.link, choice.setting) == (hop.link, hop.setting)
+    ]
+    swaps = math.prod(site.success for site in sites)
+    return max(found.rate_hz, swaps * rate_of_all(rates))
 
 
 def front(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> list[Route]:

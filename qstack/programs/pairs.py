@@ -14,6 +14,7 @@ undone (:mod:`qstack.programs.tomography`); the uncorrected value is reported be
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -72,7 +73,8 @@ class PairsOptions:
 
     `now` returns lab time. `per_request`: pairs in one request, 0 for all; requests follow
     each other. `timeout_ns` of lab time for each request, 0 for none. `on_pair` is called with
-    each complete pair. `predicted_rate_hz`: of attempts that succeed, 0 where unknown.
+    each complete pair. `predicted_rate_hz`: at most, of attempts that succeed or of the route, 0
+    where unknown; `promised_fidelity`: that of the route to a node that is no neighbour, or 0.
     `readouts`: of a's and b's memories, for the correction of the outcomes.
     """
 
@@ -85,6 +87,7 @@ class PairsOptions:
     purpose: int = 0
     priority: int = 0
     predicted_rate_hz: float = 0.0
+    promised_fidelity: float = 0.0
     readouts: tuple[Readout, Readout] = (PERFECT, PERFECT)
     on_pair: Callable[[PairRecord], None] | None = None
 
@@ -100,6 +103,9 @@ class PairsReport:
     OK, and `interval_ns` those of OK to OK, at :data:`QUANTILES`. `error` is empty where all
     requests were fulfilled, else `failure` is what ended the run. `records` are the complete pairs
     that are not void, `latencies` and `intervals` all times that the quantiles are of.
+    `predicted_fidelity` is the mean goodness of the delivered pairs, `promised_fidelity` what the
+    route to a distant node promises. `hops`: links that the pairs went over, each number with how
+    many pairs. `age_ns`: quantiles of the pairs' ages at delivery.
     """
 
     wanted: int
@@ -124,6 +130,9 @@ class PairsReport:
     records: tuple[PairRecord, ...] = ()
     latencies: tuple[Duration, ...] = ()
     intervals: tuple[Duration, ...] = ()
+    promised_fidelity: float | None = None
+    hops: tuple[tuple[int, int], ...] = ()
+    age_ns: tuple[Duration, ...] = ()
 
 
 @attrs.define
@@ -364,6 +373,9 @@ def _report(tally: _Tally, failure: RequestFailed | None) -> PairsReport:
         records=tuple(tally.complete),
         latencies=tuple(tally.latencies),
         intervals=tuple(intervals),
+        promised_fidelity=options.promised_fidelity or None,
+        hops=tuple(sorted(Counter(info.hops for info in infos).items())),
+        age_ns=quantiles([info.age_ns for info in infos]),
     )
 
 

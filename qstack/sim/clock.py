@@ -32,6 +32,7 @@ from trio._core import _run as trio_run
 from trio.testing import active_thread_count
 
 from qstack.errors import LocalProtocolError, QstackError
+from qstack.sim.garbage import SELDOM_COLLECTED
 from qstack.sim.heap import EventHeap
 from qstack.units import SECOND, Duration
 
@@ -230,7 +231,7 @@ def virtual_time(heap: EventHeap, watch: Watch, seed: str) -> Iterator[HeapClock
         )
     outer: trio.abc.Clock = runner.clock
     clock = HeapClock(heap, watch, runner)
-    with _ORDER.follows(seed):
+    with SELDOM_COLLECTED, _ORDER.follows(seed):
         runner.clock = clock
         try:
             with clock.scope:

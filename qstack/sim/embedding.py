@@ -20,13 +20,14 @@ import trio
 
 from qstack.config import (
     NetworkFile,
+    expectation,
     link_parameters,
     parse,
-    predicted_rate_hz,
     read_text,
     readouts,
 )
-from qstack.drivers.places import node_of, timing_of
+from qstack.drivers.knowing import ignorance
+from qstack.drivers.places import node_of, policy_of, timing_of
 from qstack.errors import ConfigError, LocalProtocolError
 from qstack.machine import record
 from qstack.messages.common import PairKind
@@ -82,7 +83,8 @@ class Network:
         self.file = file
         self.seed = given if seed is None else seed
         links = tuple(link_parameters(file, link.name) for link in file.links)
-        around = Surroundings(Wire(CONTROL_NS), timing=timing_of(file))
+        policies = tuple((node.name, policy_of(file, node)) for node in file.nodes)
+        around = Surroundings(Wire(CONTROL_NS), timing=timing_of(file), policies=policies)
         self.virtual = VirtualNetwork(links, world_parameters(file), self.seed, around)
         self._sessions = 0
         self._in_use = False
@@ -163,6 +165,7 @@ class Network:
             reason = f"pairs are between two end nodes of {ends}, not between {a} and {b}"
             raise ConfigError([f"{self.file.file}: {reason}"])
         check_wanted(wanted)
+        expected = expectation(self.file, a, b, wanted.fidelity_min)
         options = PairsOptions(
             count=wanted.count,
             now=lambda: self.now,
@@ -170,7 +173,8 @@ class Network:
             fidelity_min=wanted.fidelity_min,
             timeout_ns=round(wanted.timeout_s * SECOND),
             per_request=wanted.per_request,
-            predicted_rate_hz=predicted_rate_hz(self.file, a, b, wanted.fidelity_min),
+            predicted_rate_hz=expected.rate_hz,
+            promised_fidelity=expected.fidelity,
             readouts=readouts(self.file, a, b),
             on_pair=on_pair,
         )
@@ -238,12 +242,27 @@ class Network:
         """Let everybody find everybody, as `qstack up` does before it says that it is ready."""
         heap = self.virtual.heap
         step_ns = self.virtual.surroundings.timing.hello_interval_ns
-        names = [node.name for node in self.file.nodes if heap.lives(node.name)]
         for _ in range(_START_HELLOS):
             heap.run(heap.now + step_ns)
-            status = [self.status(name)["neighbours"].values() for name in names]
-            if all(each["up"] for neighbours in status for each in neighbours):
+            if self._together():
                 break
+
+    def _together(self) -> bool:
+        """Whether all neighbours reach each other, and every node has heard of all others."""
+        heap = self.virtual.heap
+        hosts = {n.name: heap.host(n.name) for n in self.file.nodes if heap.lives(n.name)}
+        for host in hosts.values():
+            if not all(each["up"] for each in host.neighbours.report().values()):
+                return False
+        heard = {
+            name: {
+                origin: {link.link: link.up for link in update.links}
+                for origin, update in hosts[name].network.flood.database.items()
+            }
+            for name in self.nodes
+            if name in hosts
+        }
+        return next(ignorance(self.file, heard), None) is None
 
 
 def check_wanted(wanted: Wanted) -> None:

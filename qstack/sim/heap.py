@@ -1,24 +1,27 @@
 """The event heap: many hosts, one world and faulty wires in one process, in virtual time.
 
-One heap of (instant, order, target, event) drives everything; order is that of insertion, so
-one seed makes one history. The machines are those that run live: the heap contains no protocol
-logic and the hosts cannot see each other but through wires. What can go wrong on wires is in
-:mod:`qstack.sim.wires`, with clocks in :mod:`qstack.sim.clocks`; what is off costs nothing here.
+One heap of instants drives everything; what is due at an instant is taken in the order in which it
+was put there, so one seed makes one history. Where many hosts keep step, as links of equal cycles
+do, an instant has many entries and the heap stays small. The machines are those that run live:
+the heap contains no protocol logic and the hosts cannot see each other but through wires. What can
+go wrong on wires is in :mod:`qstack.sim.wires`, with clocks in :mod:`qstack.sim.clocks`; what is
+off costs nothing here.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import attrs
-
 from qstack.hal.server import Commanded, OwnerGone
-from qstack.machine import DRAINED, TICK, Arrived, Device, FromDevice, Note, Transmit, Up, record
-from qstack.messages.wire import KINDS, Datagram, Layer
+from qstack.machine import DRAINED, TICK, Arrived, Device, FromDevice, Note, Transmit, Up
+from qstack.messages.wire import Datagram
 from qstack.sim.clocks import NodeClock, RunningClock, check_clock
+from qstack.sim.garbage import SELDOM_COLLECTED
+from qstack.sim.tally import Tally
+from qstack.sim.targets import TAKEN, WAKE, Entry, Target
 from qstack.sim.wires import NOBODY, Path, Wire
 from qstack.sim.wiring import WireCounts, Wiring
 from qstack.units import Chance, Duration, Instant, NodeName
@@ -28,37 +31,14 @@ __all__ = ["WORLD", "EventHeap", "Wire"]
 WORLD: NodeName = "world"
 
 
-@record
-class _Wake:
-    """A host's deadline may have come."""
-
-
-_WAKE = _Wake()
-
-
-@attrs.define(eq=False)
-class _Target:
-    """Something that takes events. It outlives its machines; `machine` is None between lives."""
-
-    name: NodeName
-    drains: bool
-    machine: Any = None
-    life: int = 0
-    wake: Instant | None = None
-    listener: Callable[[Any, Instant], Iterable[Any]] | None = None
-    clock: RunningClock | None = None
-    undrained: bool = False
-    answers: deque[Any] = attrs.field(factory=deque)
-    paths: dict[NodeName, Path] = attrs.field(factory=dict)
-
-
 class EventHeap:
     """See the module. Hosts are added with :meth:`add`, then :meth:`run` turns the heap.
 
     `wire_bytes`: datagrams go through the codec on every hop. `device_ns`: latency of the
     hardware port, one way. `watch`, if set, is called with (target, event, now, actions) after
     every step: the trace, and the checkers' eyes; `now` is by the target's own clock, the true
-    instant is that of the heap. `wiring`: the wires, and what is wrong with them.
+    instant is that of the heap. `wiring`: the wires, and what is wrong with them. Over a plain
+    wire without latency hosts hand their datagrams over directly: no entry counts them.
     """
 
     def __init__(
@@ -70,16 +50,19 @@ class EventHeap:
         self.watch: Callable[[NodeName, Any, Instant, list[Any]], None] | None = None
         self.wiring = Wiring(chance.fork("wires"), wire, as_bytes=wire_bytes)
         self._device_ns = device_ns
-        # The fourth is 0, the life that the event is for, or the number of a path, below 0.
-        self._heap: list[tuple[Instant, int, _Target, int, Any]] = []
-        self._order = 0
+        # The entries of an instant stay in `due` until another is due: more may yet be put there.
+        self._instants: list[Instant] = []
+        self._due: dict[Instant, list[Entry]] = {}
+        self._at: Instant = -1
+        self._present: list[Entry] = []
+        self._place = 0
+        self._handed: deque[tuple[Target, int, Arrived]] = deque()
         self._limit = 1 << 62
-        self._targets: dict[NodeName, _Target] = {}
+        self._targets: dict[NodeName, Target] = {}
         self._world = self._target(WORLD)
-        self._script = _Target("", drains=False)
+        self._script = Target("", drains=False)
         self._lives = 0
-        self._kinds: Counter[int] = Counter()
-        self._ports: Counter[tuple[str, type[Any]]] = Counter()
+        self._tally = Tally()
 
     # --- who takes part ------------------------------------------------------------------
 
@@ -160,13 +143,13 @@ class EventHeap:
         """Return what the clock of a host shows now."""
         return self._local(self._target(name))
 
-    def _target(self, name: NodeName) -> _Target:
+    def _target(self, name: NodeName) -> Target:
         target = self._targets.get(name)
         if target is None:
-            target = self._targets[name] = _Target(name, drains=name != WORLD)
+            target = self._targets[name] = Target(name, drains=name != WORLD)
         return target
 
-    def _local(self, target: _Target) -> Instant:
+    def _local(self, target: Target) -> Instant:
         return self.now if target.clock is None else target.clock.local(self.now)
 
     # --- wires ---------------------------------------------------------------------------
@@ -188,7 +171,7 @@ class EventHeap:
         """What became of the datagrams of every path, by (source, destination), sorted."""
         return self.wiring.counts
 
-    def _path(self, source: _Target, destination: NodeName) -> Path:
+    def _path(self, source: Target, destination: NodeName) -> Path:
         path = self.wiring.path(source.name, destination, self._target(destination))
         source.paths[destination] = path
         return path
@@ -206,14 +189,17 @@ class EventHeap:
     @property
     def next_at(self) -> Instant | None:
         """The instant of the next entry, None where the heap is empty."""
-        return self._heap[0][0] if self._heap else None
+        if self._place < len(self._present):
+            return self._at
+        return self._instants[0] if self._instants else None
 
     @property
     def awaits(self) -> bool:
         """Whether anything is on the heap but wake-ups and datagrams: events yet to come."""
         return any(
-            event is not _WAKE and event is not DRAINED and type(event) is not Arrived
-            for _, _, _, _, event in self._heap
+            entry[2] is not WAKE and entry[2] is not DRAINED and type(entry[2]) is not Arrived
+            for entries in self._due.values()
+            for entry in entries
         )
 
     def run(
@@ -228,31 +214,45 @@ class EventHeap:
         Raises RuntimeError after `max_steps` steps: a run that does not end is a bug.
         """
         self._limit = self.steps + max_steps
-        heap, turn = self._heap, self.turn
-        while heap:
-            if until is not None and heap[0][0] > until:
-                self.now = until
-                return True
+        with SELDOM_COLLECTED:
+            return self._run(until, stop)
+
+    def _run(self, until: Instant | None, stop: Callable[[], bool] | None) -> bool:
+        instants, turn = self._instants, self.turn
+        while True:
+            if self._place >= len(self._present):
+                if not instants:
+                    return False
+                if until is not None and instants[0] > until:
+                    self.now = until
+                    return True
             turn()
             if stop is not None and stop():
                 return True
             if self.steps > self._limit:
                 self._endless()
-        return False
 
     def turn(self) -> None:
         """Take the next entry of the heap, which must not be empty."""
-        heap = self._heap
-        instant, _, target, life, event = heapq.heappop(heap)
-        self.now = instant
-        machine = target.machine
-        if machine is None:
+        place = self._place
+        if place >= len(self._present):
+            self._advance()
+            place = 0
+        target, life, event = self._present[place]
+        self._present[place] = TAKEN
+        self._place = place + 1
+        if target.machine is None:
             self._to_nobody(target, life, event)
-            return
-        local = instant if target.clock is None else target.clock.local(instant)
+        else:
+            self._serve(target, life, event)
+        while self._handed:
+            self._hand_over(*self._handed.popleft())
+
+    def _serve(self, target: Target, life: int, event: Any) -> None:
+        local = self._at if target.clock is None else target.clock.local(self._at)
         if life > 0 and life != target.life:
             event = None
-        elif event is _WAKE:
+        elif event is WAKE:
             event = self._woken(target, local)
         if event is not None:
             self.entries += 1
@@ -261,10 +261,12 @@ class EventHeap:
             if target.answers:
                 self._answer(target, local)
         # Also after an entry that came to nothing: the one before it left the inbox to it.
-        if heap:
-            following = heap[0]
-            if following[2] is target and following[0] == instant:
-                return
+        if self._place < len(self._present) and self._present[self._place][0] is target:
+            return
+        self._conclude(target, local)
+
+    def _conclude(self, target: Target, local: Instant) -> None:
+        """Let a host know that its inbox is drained, and note when it wants to be woken."""
         while target.undrained:
             target.undrained = False
             self._step(target, DRAINED, local)
@@ -273,7 +275,26 @@ class EventHeap:
         if target.machine is not None:
             self._schedule(target)
 
-    def _woken(self, target: _Target, local: Instant) -> Any:
+    def _hand_over(self, target: Target, number: int, event: Arrived) -> None:
+        """Let a host take a datagram from one at the same place, without the heap."""
+        if target.machine is None:
+            self._to_nobody(target, number, event)
+            return
+        if self.steps > self._limit:
+            self._endless()
+        target.undrained, local = target.drains, self._local(target)
+        self._step(target, event, local)
+        if target.answers:
+            self._answer(target, local)
+        self._conclude(target, local)
+
+    def _advance(self) -> None:
+        """Go on to the next instant at which something is due."""
+        self._due.pop(self._at, None)
+        self.now = self._at = heapq.heappop(self._instants)
+        self._present, self._place = self._due[self._at], 0
+
+    def _woken(self, target: Target, local: Instant) -> Any:
         """Return what a wake-up comes to: a TICK, or None where it is in vain."""
         if target.wake != self.now:
             return None  # An earlier wake-up took the place of this one.
@@ -281,14 +302,14 @@ class EventHeap:
         deadline = target.machine.deadline
         return TICK if deadline is not None and deadline <= local else None
 
-    def _to_nobody(self, target: _Target, life: int, event: Any) -> None:
+    def _to_nobody(self, target: Target, life: int, event: Any) -> None:
         """Do what a script says; or drop what is for a host that does not live."""
         if target is self._script:
             event()
         elif life < 0:
             self.wiring.paths[-1 - life].counts[NOBODY] += 1
 
-    def _step(self, target: _Target, event: Any, local: Instant) -> None:
+    def _step(self, target: Target, event: Any, local: Instant) -> None:
         self.steps += 1
         actions = target.machine.handle(event, local)
         if self.watch is not None:
@@ -296,7 +317,7 @@ class EventHeap:
         if actions:
             self._carry_out(target, actions)
 
-    def _answer(self, target: _Target, local: Instant) -> None:
+    def _answer(self, target: Target, local: Instant) -> None:
         """Let a host take what its listener answered."""
         while target.answers:
             if self.steps > self._limit:
@@ -307,7 +328,7 @@ class EventHeap:
     def _endless(self) -> None:
         raise RuntimeError(f"still running after {self.steps} steps, at {self.now} ns")
 
-    def _schedule(self, target: _Target) -> None:
+    def _schedule(self, target: Target) -> None:
         deadline = target.machine.deadline
         if deadline is None:
             return
@@ -315,23 +336,26 @@ class EventHeap:
             deadline = target.clock.when(deadline)
         if target.wake is None or deadline < target.wake:
             target.wake = wake = max(deadline, self.now)
-            self._order += 1
-            heapq.heappush(self._heap, (wake, self._order, target, target.life, _WAKE))
+            self._push(wake, target, WAKE, target.life)
 
-    def _push(self, instant: Instant, target: _Target, event: Any, life: int = 0) -> None:
-        self._order += 1
-        heapq.heappush(self._heap, (instant, self._order, target, life, event))
+    def _push(self, instant: Instant, target: Target, event: Any, life: int = 0) -> None:
+        due = self._due.get(instant)
+        if due is None:
+            self._due[instant] = [(target, life, event)]
+            heapq.heappush(self._instants, instant)
+        else:
+            due.append((target, life, event))
 
     # --- what hosts do -------------------------------------------------------------------
 
-    def _carry_out(self, target: _Target, actions: list[Any]) -> None:
+    def _carry_out(self, target: Target, actions: list[Any]) -> None:
         for action in actions:
             kind = type(action)
             if kind is Transmit:
                 self._transmit(target, action)
             elif kind is Device:
                 command = action.command
-                self._ports["command", type(command)] += 1
+                self._tally.ports["command", type(command)] += 1
                 event = Commanded(target.name, command)
                 self._push(self.now + self._device_ns, self._world, event)
             elif kind is Up:
@@ -339,19 +363,19 @@ class EventHeap:
             elif kind is not Note:
                 raise TypeError(f"{target.name}: {kind.__name__} is nothing that a host may do")
 
-    def _indicated(self, target: _Target, event: Any) -> None:
+    def _indicated(self, target: Target, event: Any) -> None:
         if target is self._world:
             body = event.body
-            self._ports["report", type(body)] += 1
+            self._tally.ports["report", type(body)] += 1
             owner = self._targets.get(event.owner)
             if owner is not None and owner.machine is not None:
                 self._push(self.now + self._device_ns, owner, FromDevice(body), owner.life)
         elif target.listener is not None:
             target.answers.extend(target.listener(event, self.now))
 
-    def _transmit(self, source: _Target, action: Transmit) -> None:
+    def _transmit(self, source: Target, action: Transmit) -> None:
         datagram: Datagram = action.datagram
-        kinds = self._kinds
+        kinds = self._tally.kinds
         for frame in datagram.frames:
             kinds[frame.kind] += 1
         destination = datagram.header.destination
@@ -360,31 +384,16 @@ class EventHeap:
             path = self._path(source, destination)
         path.sent += 1
         port = action.port
-        if path.plain_ns >= 0:
-            self._order += 1
-            entry = (
-                self.now + path.plain_ns,
-                self._order,
-                path.target,
-                path.number,
-                Arrived(port, datagram),
-            )
-            heapq.heappush(self._heap, entry)
-            return
-        for instant, carried in path.carry(datagram, self.now):
-            self._push(instant, path.target, Arrived(port, carried), path.number)
-
-    # --- what was counted ----------------------------------------------------------------
+        if path.plain_ns > 0:
+            arrived = Arrived(port, datagram)
+            self._push(self.now + path.plain_ns, path.target, arrived, path.number)
+        elif path.plain_ns == 0:
+            self._handed.append((path.target, path.number, Arrived(port, datagram)))
+        else:
+            for instant, carried in path.carry(datagram, self.now):
+                self._push(instant, path.target, Arrived(port, carried), path.number)
 
     @property
     def frames(self) -> dict[str, int]:
         """Frames sent by "layer:Kind"; "command:Kind" and "report:Kind" of the hardware port."""
-        counts: Counter[str] = Counter()
-        for number, count in self._kinds.items():
-            entry = KINDS.get(number)
-            layer = Layer.CONTROL if entry is None else entry.layer
-            name = "unknown" if entry is None else entry.cls.__name__
-            counts[f"{layer.name.lower()}:{name}"] += count
-        for (port, cls), count in self._ports.items():
-            counts[f"{port}:{cls.__name__}"] += count
-        return dict(counts)
+        return self._tally.by_name()

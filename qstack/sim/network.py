@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from qstack.machine import record
-from qstack.messages.circuits import Method
-from qstack.network.desk import METHODS
 from qstack.physical.service import LinkParameters
 from qstack.sim.clocks import RIGHT, NodeClock
 from qstack.sim.faults import Places
@@ -15,6 +13,7 @@ from qstack.sim.heap import WORLD, EventHeap, Wire
 from qstack.sim.world import Retime, World, WorldParameters
 from qstack.stack import Identity, Timing, UserHost
 from qstack.stack.assembly import build, roles
+from qstack.stack.policy import Policy
 from qstack.units import Chance, Duration, NodeName
 
 _QUIET = Timing(
@@ -30,8 +29,9 @@ _QUIET = Timing(
 class Surroundings:
     """What a virtual network is put into: wires, hardware port, timing of adjacencies.
 
-    `clocks`: of those nodes whose clocks are not right from the beginning. `methods`: with which
-    nodes may purify.
+    `user_ns`: between a user and its node, one way; 0 for a user in the same place, whose words
+    are no entries of the heap. `clocks`: of those nodes whose clocks are not right from the
+    beginning. `policies`: of those whose operators decided other than usual.
     """
 
     wire: Wire = Wire(50_000)
@@ -40,7 +40,7 @@ class Surroundings:
     timing: Timing = _QUIET
     wire_bytes: bool = False
     clocks: tuple[tuple[NodeName, NodeClock], ...] = ()
-    methods: tuple[Method, ...] = METHODS
+    policies: tuple[tuple[NodeName, Policy], ...] = ()
 
 
 class VirtualNetwork:
@@ -57,6 +57,11 @@ class VirtualNetwork:
         surroundings: Surroundings = Surroundings(),  # noqa: B008 - an immutable record
     ) -> None:
         self.links = tuple(links)
+        self._roles = roles(self.links)
+        self._links_of: dict[NodeName, list[LinkParameters]] = {name: [] for name in self._roles}
+        for link in self.links:
+            for name in (link.station, *(end.node for end in link.ends)):
+                self._links_of[name].append(link)
         self.seed = seed
         self.surroundings = surroundings
         self._chance = Chance(seed)
@@ -70,7 +75,7 @@ class VirtualNetwork:
         )
         self.world = World(world, self._chance.fork("world"))
         self.heap.add(WORLD, self.world)
-        for name in roles(self.links):
+        for name in self._roles:
             self.start(name)
         for name, clock in surroundings.clocks:
             self._retime(name, clock)
@@ -78,7 +83,7 @@ class VirtualNetwork:
     @property
     def places(self) -> Places:
         """Where faults can be."""
-        found = roles(self.links)
+        found = self._roles
         nodes = tuple(name for name, role in found.items() if role == "node")
         stations = tuple(name for name, role in found.items() if role == "station")
         return Places(
@@ -88,10 +93,13 @@ class VirtualNetwork:
     def start(self, name: NodeName) -> None:
         """Start the party `name`, or start it again in a new life."""
         chance = self._chance_of(name)
-        identity = self._identity(name, roles(self.links)[name], chance)
-        methods = self.surroundings.methods
-        host = build(identity, self.links, (), chance, methods=methods)
+        identity = self._identity(name, self._roles[name], chance)
+        host = build(identity, self._links_of[name], (), chance, policy=self.policy(name))
         self.heap.add(name, host, clock=self._clocks.get(name))
+
+    def policy(self, name: NodeName) -> Policy:
+        """Return what the operator of a party decided."""
+        return dict(self.surroundings.policies).get(name, Policy())
 
     def crash(self, name: NodeName) -> None:
         """End the party `name` at once, as kill -9 does."""
@@ -122,8 +130,7 @@ class VirtualNetwork:
     ) -> UserHost:
         """Add a user of these nodes; `listener` takes what it is told (see EventHeap.add)."""
         identity = self._identity(name, "user", self._chance_of(name))
-        known = roles(self.links)
-        host = UserHost(identity, tuple((node, known[node]) for node in nodes))
+        host = UserHost(identity, tuple((node, self._roles[node]) for node in nodes))
         for node in nodes:
             self.heap.set_wire(name, node, Wire(self.surroundings.user_ns))
         self.heap.add(name, host, listener)

@@ -118,9 +118,11 @@ class Report:
         axes = ", ".join(f"{axis}{axis} {_number(value, '{:+.4f}')}" for axis, value in kept)
         rows = [
             ("pairs", f"{len(self)} of {found.wanted}, {found.expired} expired"),
+            ("links from end to end", ", ".join(str(hops) for hops, _ in found.hops) or "-"),
             ("heralded states", heralded or "-"),
             ("fidelity", fidelity),
             ("  predicted", _number(self.predicted_fidelity, "{:.4f}")),
+            ("  promised by the route", _number(found.promised_fidelity, "{:.4f}")),
             ("  correlators, as of Phi+", axes),
             ("pairs per second", _number(self.rate_per_s, "{:,.1f}")),
             ("  predicted, at most", _number(found.predicted_rate_hz, "{:,.1f}")),

@@ -39,6 +39,7 @@ class Wiring:
         self._as_bytes = as_bytes
         self._default = default
         self._wires: dict[tuple[NodeName, NodeName], Wire] = {}
+        self._between: dict[tuple[NodeName, NodeName], list[Path]] = {}
         self._cut: set[NodeName] = set()
         self._cuts: dict[int, Matches] = {}
         self._disturbed: dict[int, tuple[Matches, dict[str, Any]]] = {}
@@ -48,7 +49,9 @@ class Wiring:
         """Set both directions between two hosts; ConfigError for what no wire can be."""
         check_wire(wire)
         self._wires[one, other] = self._wires[other, one] = wire
-        self._set_all()
+        for ends in ((one, other), (other, one)):
+            for path in self._between.get(ends, ()):
+                self._set(path)
 
     def set_default(self, wire: Wire) -> None:
         """Set what holds between hosts without a wire of their own; ConfigError as there."""
@@ -91,6 +94,7 @@ class Wiring:
         number = -1 - len(self.paths)
         path = Path(source, destination, target, number, self._chance, self._as_bytes, self.keys)
         self.paths.append(path)
+        self._between.setdefault((source, destination), []).append(path)
         self._set(path)
         return path
 

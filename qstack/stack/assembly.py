@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from qstack.hal.plugins import Sheet
-from qstack.messages.circuits import Method
-from qstack.network.desk import METHODS
 from qstack.physical.service import LinkParameters
 from qstack.stack.end_node import EndNode, EndNodeParameters
 from qstack.stack.hosting import Identity
+from qstack.stack.policy import Policy
 from qstack.stack.station import StationNode, StationParameters
 from qstack.units import Chance, NodeName
 
@@ -43,13 +42,13 @@ def build(
     chance: Chance,
     sheets: tuple[tuple[str, Sheet], ...] = (),
     *,
-    methods: tuple[Method, ...] = METHODS,
+    policy: Policy = Policy(),  # noqa: B008 - an immutable record
 ) -> EndNode | StationNode:
     """Return the machine of the party `identity.name` in a network of these links.
 
     `hosts`: (device, process) for devices that another process serves. `sheets`: what the
     network file states of such devices, where that has to agree with what their process says.
-    `methods`: with which a node may purify.
+    `policy` means something for end nodes alone.
     """
     name = identity.name
     mine = tuple(link for link in links if name in (link.station, *(e.node for e in link.ends)))
@@ -58,7 +57,6 @@ def build(
     ends = [link.end(name) for link in mine]
     communication = sorted({slot for end in ends for slot in end.communication})
     storage = sorted({slot for end in ends for slot in end.storage})
-    parameters = EndNodeParameters(
-        identity, mine, ends[0].memory, tuple(communication), tuple(storage), hosts, sheets, methods
-    )
+    slots = tuple(communication), tuple(storage)
+    parameters = EndNodeParameters(identity, mine, ends[0].memory, *slots, hosts, sheets, policy)
     return EndNode(parameters, chance)

@@ -28,13 +28,11 @@ from qstack.machine import (
     record,
 )
 from qstack.messages.application import AskStatus, Status
-from qstack.messages.circuits import Method
 from qstack.messages.devices import (
     Calibration,
     DeviceState,
 )
 from qstack.messages.wire import KIND_OF, Layer
-from qstack.network.desk import METHODS
 from qstack.network.machine import (
     FromPeer,
     LinkSeen,
@@ -54,6 +52,7 @@ from qstack.physical.service import LinkParameters
 from qstack.physical.slots import Slots
 from qstack.stack.devices import Devices
 from qstack.stack.hosting import Identity, Neighbours
+from qstack.stack.policy import Policy
 from qstack.stack.status import status_of_link, status_of_slots
 from qstack.stack.turns import Turns
 from qstack.units import Chance, Duration, Instant, LinkName, NodeName
@@ -65,7 +64,7 @@ class EndNodeParameters:
 
     `hosts`: (device, process) for devices that another process serves; the others are
     reached by Device actions. `sheets` are datasheets of such devices. `memory` is the
-    memory device whose slots these are. `methods`: with which pairs may be purified here.
+    memory device whose slots these are.
     """
 
     identity: Identity
@@ -75,7 +74,7 @@ class EndNodeParameters:
     storage: tuple[int, ...]
     hosts: tuple[tuple[str, NodeName], ...]
     sheets: tuple[tuple[str, Sheet], ...] = ()
-    methods: tuple[Method, ...] = METHODS
+    policy: Policy = Policy()
 
 
 class EndNode:
@@ -95,7 +94,15 @@ class EndNode:
             self.link[link.name] = Link(
                 link, self.name, self.slots, commands, chance.fork(f"link/{link.name}")
             )
-        across = NetworkParameters(parameters.links, parameters.memory, methods=parameters.methods)
+        policy = parameters.policy
+        across = NetworkParameters(
+            parameters.links,
+            parameters.memory,
+            policy.trust,
+            policy.lease_ns,
+            policy.idle_ns,
+            policy.methods,
+        )
         self.network = Network(
             self.name, self.boot, across, self.slots, commands, chance=chance.fork("network")
         )
@@ -333,7 +340,7 @@ class EndNode:
         for name, told in self._latencies.items():
             other = self._links[name].other(self.name).node
             latency = self.neighbours.latency_ns(other)
-            if abs(latency - told) > told // 2:
+            if latency > 2 * told or 2 * latency < told:
                 out += self._look_at_links(other, now)
         return out
 

@@ -15,6 +15,7 @@ from qstack.sim.network import Surroundings, VirtualNetwork
 from qstack.sim.states import bell_projector
 from qstack.sim.world.peek import pair_state
 from qstack.stack import Timing
+from qstack.stack.policy import Policy
 from qstack.testing.chains import ChainLab
 from qstack.testing.parties import Party, hold, terms
 from qstack.testing.truth import TruthError
@@ -91,7 +92,8 @@ class Chain:
 
     def __init__(self, lab: ChainLab, seed: int, timing: Timing = CALM) -> None:
         self.lab = lab
-        around = Surroundings(Wire(lab.wire_ns), timing=timing, methods=lab.methods)
+        policies = tuple((node, Policy(methods=lab.methods)) for node in lab.nodes)
+        around = Surroundings(Wire(lab.wire_ns), timing=timing, policies=policies)
         self.net = VirtualNetwork(lab.links(), lab.world(), seed, around)
         self.heap = self.net.heap
         self.pairs: list[Delivered] = []
@@ -131,17 +133,21 @@ class Chain:
 
     # --- asking ------------------------------------------------------------------------------
 
-    def ask(self, count: int, fidelity_min: float = 0.0) -> list[Delivered]:
-        """Return `count` pairs of one request; TruthError where it ends otherwise."""
+    def ask(
+        self, count: int, fidelity_min: float = 0.0, limit_ns: Duration = 60 * SECOND
+    ) -> list[Delivered]:
+        """Return `count` pairs of one request; TruthError where it ends otherwise, or is late."""
         before = len(self.pairs)
-        self._request(count, fidelity_min)
+        self._request(count, fidelity_min, limit_ns)
         return self.pairs[before:]
 
     def refusal(self, fidelity_min: float) -> RequestEnded:
-        """Ask for what cannot be had; return how the request ended."""
-        ended = len(self.alice.ended)
+        """Ask for what cannot be had; return how the request ended. TruthError if it is served."""
+        ended, done = len(self.alice.ended), len(self.alice.done)
         self.alice.keep(terms("bob", 1, fidelity_min=fidelity_min))
-        self.run(lambda: len(self.alice.ended) > ended)
+        self.run(lambda: len(self.alice.ended) > ended or len(self.alice.done) > done)
+        if len(self.alice.done) > done:
+            raise TruthError(f"fidelity {fidelity_min} was delivered: {self.alice.pairs[-1]}")
         return self.alice.ended[-1]
 
     def rounds(self, count: int, fidelity_min: float = 0.0, phase: float = 0.1) -> list[Round]:
@@ -159,17 +165,18 @@ class Chain:
             found.append(Round(pair.at // cycle - began // cycle, pair))
         return found
 
-    def _request(self, count: int, fidelity_min: float) -> None:
+    def _request(self, count: int, fidelity_min: float, limit_ns: Duration = 60 * SECOND) -> None:
         parties = self.alice, self.bob
-        ends = [len(party.done) + 1 for party in parties]
+        ends, ended = [len(party.done) + 1 for party in parties], len(self.alice.ended)
         self.alice.keep(terms("bob", count, fidelity_min=fidelity_min))
         self.run(
             lambda: (
-                bool(self.alice.ended)
+                len(self.alice.ended) > ended
                 or all(len(p.done) >= n for p, n in zip(parties, ends, strict=True))
-            )
+            ),
+            limit_ns,
         )
-        if self.alice.ended:
+        if len(self.alice.ended) > ended:
             raise TruthError(f"the request ended: {self.alice.ended[-1]}")
 
     def report(self, node: NodeName) -> dict[str, Any]:
@@ -177,7 +184,7 @@ class Chain:
         known: dict[str, Any] = self.net.host(node).network.report(self.heap.now)
         return known
 
-    def run(self, stop: Callable[[], bool], limit_ns: Duration = 3_000 * SECOND) -> None:
+    def run(self, stop: Callable[[], bool], limit_ns: Duration = 60 * SECOND) -> None:
         """Turn the heap until `stop`; TruthError if so much virtual time passes first."""
         self.heap.run(self.heap.now + limit_ns, stop=stop)
         if not stop():

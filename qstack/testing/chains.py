@@ -115,8 +115,8 @@ class Segment:
 class ChainLab:
     """A chain alice, r1, ..., bob: segments, and a memory that all nodes have alike.
 
-    Each node has a qubit for each of its links, or with `single` one for both and one more
-    to store a half in. With `qubits` more than one it has so many for each link, all joined to
+    Each node has a qubit for each of its links, or with `single` one to attempt with and one
+    more per link to store a half in. With `qubits` more than one it has so many for each link, all joined to
     all. Times in ns, 0 where nothing fades. T1 relaxes to equal populations. `keep`: a gate of two
     qubits does what it should; `readout`: of either outcome. `methods`: to purify with.
     """
@@ -146,7 +146,7 @@ class ChainLab:
         """The (communication, storage) slots of node `index` for the link on one side."""
         inner = 0 < index < len(self.segments)
         if self.single:
-            return (0,), ((1,) if inner else ())
+            return (0,), ((1, 2) if inner else (1,))
         first = 0 if left or not inner else self.qubits
         return tuple(range(first, first + self.qubits)), ()
 
@@ -213,7 +213,7 @@ class ChainLab:
             readout=(self.readout, self.readout),
             bell_measurement=True,
             two_qubit_fidelity=self.keep + (1 - self.keep) / 4,
-            coupled=tuple(combinations(range(2 * self.qubits), 2)),
+            coupled=tuple(combinations(range(3 if self.single else 2 * self.qubits), 2)),
         )
 
     def world(self) -> WorldParameters:
@@ -245,7 +245,7 @@ class ChainLab:
         model = self._model()
         return MemoryParameters(
             1 if self.single else 2 * self.qubits,
-            1 if self.single else 0,
+            2 if self.single else 0,
             t1_ns=self.t1_ns,
             t2_ns=self.t2_ns,
             exponent=self.exponent,

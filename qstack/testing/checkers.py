@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from qstack.messages.application import (
     Measured,
     MeasureQubit,
     OutcomeReady,
+    PairExpired,
     PairReady,
     RequestDone,
     RequestEnded,
@@ -105,6 +106,12 @@ class Seen:
     late_ns: Duration
 
 
+Half: TypeAlias = tuple[NodeName, PairReady]
+"""What the user of a node was told of a pair."""
+
+AGAIN_NS: Duration = 200_000
+"""A pair that grew older by less than this since it was told is not looked at again."""
+
 SLACK = 0.02
 """Goodness is an estimate, and timing hardware that is wrong costs visibility."""
 
@@ -116,9 +123,10 @@ class States(Checker):
     promised fidelity, which dephasing brings down to one half of that; a pair of wrong halves, or
     of the wrong sign, stays below the half. So the middle between what is expected and that half
     tells them apart at a single pair. Where the devices' ages do not hold (`ages_hold` false: slow
-    hardware, wrong clocks) nothing is expected, and the half itself is the limit.
+    hardware, wrong clocks) nothing is expected, and the half itself is the limit. Pairs that users
+    keep for long are looked at again when the first of the two gives its half back.
 
-    `seen` are all that were looked at, for statistics.
+    `seen` are all looks, for statistics.
     """
 
     def __init__(self, origins: Origins, *, ages_hold: bool = True) -> None:
@@ -128,6 +136,8 @@ class States(Checker):
         self._ages_hold = ages_hold
         self._first: dict[PairId, tuple[NodeName, PairReady]] = {}
         self._freed: set[tuple[NodeName, int, int]] = set()
+        self._whole: dict[PairId, tuple[Half, Half]] = {}
+        self._kept: dict[tuple[NodeName, int, int], PairId] = {}
 
     def begin(self, net: VirtualNetwork) -> None:
         """Note which memory each node has."""
@@ -136,10 +146,13 @@ class States(Checker):
         self._t2_ns = {end.node: end.model.t2_ns for link in net.links for end in link.ends}
 
     def asked(self, node: NodeName, message: Any, now: Instant) -> None:
-        """A half that is given back, or measured, is nothing to look at."""
+        """A half that is given back, or measured, is nothing to look at afterwards."""
         qubit = getattr(message, "qubit", None)
         if qubit is not None:
-            self._freed.add((node, qubit.slot, qubit.generation))
+            key = (node, qubit.slot, qubit.generation)
+            if key in self._kept:
+                self._look_again(self._kept[key], now)
+            self._freed.add(key)
 
     def contact(self, event: NodeReached | NodeLost, now: Instant) -> None:
         """What a node held for a user that lost it is the node's again."""
@@ -150,9 +163,14 @@ class States(Checker):
         for holder, ready in self._first.values():
             if holder == node:
                 self._freed.add((node, ready.qubit.slot, ready.qubit.generation))
+        for place, pair in list(self._kept.items()):
+            if place[0] == node:
+                self._forget(pair)
 
     def told(self, node: NodeName, message: Any, now: Instant) -> None:
         """Compare at the second report of a pair."""
+        if type(message) is PairExpired:
+            self._forget(message.pair)
         if type(message) is not PairReady or message.outcome is not None:
             return
         pair = message.info.pair
@@ -169,11 +187,34 @@ class States(Checker):
         if (first[0], qubit.slot, qubit.generation) in self._freed:
             self.gone += 1
             return
-        self._look((node, mine), first, now)
+        if self._look((node, mine), first, now):
+            self._whole[pair] = ((node, mine), first)
+            for holder, ready in self._whole[pair]:
+                self._kept[holder, ready.qubit.slot, ready.qubit.generation] = pair
 
-    def _look(
-        self, one: tuple[NodeName, PairReady], other: tuple[NodeName, PairReady], now: Instant
-    ) -> None:
+    def _forget(self, pair: PairId) -> tuple[Half, Half] | None:
+        """Look at this pair no more."""
+        both = self._whole.pop(pair, None)
+        for holder, ready in both or ():
+            self._kept.pop((holder, ready.qubit.slot, ready.qubit.generation), None)
+        return both
+
+    def _look_again(self, pair: PairId, now: Instant) -> None:
+        both = self._forget(pair)
+        emitted = self._origins.emitted_at(pair)
+        if both is None or emitted is None:
+            return
+        for holder, ready in both:
+            # A node that has lost its user takes back what that held.
+            if not self.net.heap.lives(holder):
+                return
+            if not self.net.host(holder).slots.holds(ready.qubit, "application"):
+                return
+        if now - emitted - both[0][1].info.age_ns > AGAIN_NS:
+            self._look(*both, now)
+
+    def _look(self, one: Half, other: Half, now: Instant) -> bool:
+        """Judge the joint state; return whether there was one."""
         pair, info = one[1].info.pair, one[1].info
         places = [(self._memory[node], ready.qubit.slot) for node, ready in (one, other)]
         try:
@@ -181,12 +222,14 @@ class States(Checker):
         except KeyError as error:
             if self._may_be_gone(pair, one[0], other[0]):
                 self.gone += 1
-                return
+                return False
             raise TruthError(f"{pair}: there is no qubit in {error} at {now} ns") from error
         fidelity = float(np.real(np.trace(bell_projector(info.bell) @ state)))
         emitted = self._origins.emitted_at(pair)
         late = 0 if emitted is None else now - emitted - info.age_ns
-        expected = info.goodness * (1 + self._coherence(one[0], other[0], late)) / 2
+        before = self._coherence(one[0], other[0], info.age_ns)
+        since = self._coherence(one[0], other[0], late)
+        expected = info.goodness * (1 + before * since) / (1 + before)
         seen = Seen(pair, info.setting, info.clicks, fidelity, expected, info.age_ns, late)
         self.seen.append(seen)
         half = info.goodness / 2
@@ -196,6 +239,7 @@ class States(Checker):
                 f"{pair} is told as {NAMES[info.bell]} at {places[0]} and {places[1]}, but its "
                 f"fidelity to that is {fidelity:.3f}, and {expected:.3f} is expected"
             )
+        return True
 
     def _coherence(self, one: NodeName, other: NodeName, late_ns: Duration) -> float:
         """What dephasing leaves of a coherence in this time: exp(-t / T2) at each end.

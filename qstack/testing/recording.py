@@ -26,6 +26,7 @@ from qstack.sim.heap import WORLD
 from qstack.sim.network import VirtualNetwork
 from qstack.stack import Identity, Timing, UserHost
 from qstack.stack.assembly import build, roles
+from qstack.stack.policy import Policy
 from qstack.units import Chance, Instant, NodeName
 
 _CONVERTER = cattrs.Converter()
@@ -45,6 +46,7 @@ class VirtualLife:
     timing: Timing
     links: tuple[LinkParameters, ...]
     nodes: tuple[tuple[NodeName, str], ...]
+    policy: Policy = Policy()
 
 
 def virtual_host(header: TraceHeader) -> Any:
@@ -60,7 +62,7 @@ def _build(name: NodeName, seed: int, life: VirtualLife) -> Any:
     identity = Identity(name, life.role, boot, life.timing, life.wire)
     if life.role == "user":
         return UserHost(identity, life.nodes)
-    return build(identity, life.links, (), chance)
+    return build(identity, life.links, (), chance, policy=life.policy)
 
 
 class Unwired:
@@ -163,7 +165,8 @@ class Recorder:
         if isinstance(host, UserHost):
             nodes = tuple(host._nodes)
         role = known.get(name, "user")
-        return VirtualLife(role, life, around.wire_bytes, around.timing, self._net.links, nodes)
+        wire, timing, policy = around.wire_bytes, around.timing, self._net.policy(name)
+        return VirtualLife(role, life, wire, timing, self._net.links, nodes, policy)
 
     @staticmethod
     def _actions(writer: TraceWriter, actions: list[Any], now: Instant) -> None:

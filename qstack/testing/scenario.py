@@ -25,11 +25,9 @@ from qstack.sim.faults import (
 from qstack.sim.schedule import Schedule
 from qstack.sim.schedule import draw as draw_schedule
 from qstack.stack import Timing
-from qstack.testing.lab import Lab
+from qstack.testing.lab import PAIR, RING, ROW, Lab
 from qstack.units import MICROSECOND, MILLISECOND, Chance, Duration, Instant, NodeName
 
-NODES = ("alice", "bob")
-PARTIES = ("alice", "bob", "station")
 FAULTS_END: Instant = 25 * MILLISECOND
 """When everything is healed, after the users began."""
 
@@ -44,6 +42,11 @@ TIMING = Timing(
 PATIENCE_NS: Duration = 8 * TIMING.keepalive_ns
 """After so long without a word a neighbour is lost: short against a run, long against a trip."""
 
+LINGER_NS: tuple[Duration, ...] = tuple(
+    each * MICROSECOND for each in (0, 300, 300, 300, 0, 3_000, 3_000, 12_000)
+)
+"""How long lingering users keep a whole pair: by turns, after the number of its herald."""
+
 PLANS = tuple(
     BasisPlan(BasisSet.XYZ, first, second, 0.0, 0.0, 0.0)
     for first, second in ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))
@@ -53,10 +56,14 @@ PLANS = tuple(
 
 @record
 class Ask:
-    """A request of one user at an instant; `cancel_ns` after it (0: never) by `canceller`."""
+    """A request of one user for pairs with a neighbour, at an instant.
+
+    It is cancelled `cancel_ns` after it (0: never) by `canceller`.
+    """
 
     at: Instant
     node: NodeName
+    remote: NodeName
     kind: PairKind
     number: int
     axis: int
@@ -99,6 +106,8 @@ class Scenario:
 
     `eager`: users give halves back at once and do not wait until the other has its own.
     `clumsy`: users give each half back a second time, late. `measuring`: they measure it instead.
+    `sealed`: what the parties send each other is sealed, so that what is corrupted on the way is
+    found, whatever it is. `lingering`: users keep whole pairs for a while, some for long.
     `schedule` are the faults of the network, `mishaps` those around it. `features` names what was
     switched on, of :data:`FEATURES` and :data:`FAULTS`.
     """
@@ -108,9 +117,11 @@ class Scenario:
     lab: Lab
     latency_ns: Duration
     wire_bytes: bool
+    sealed: bool
     eager: bool
     clumsy: bool
     measuring: bool
+    lingering: bool
     hold_ns: Duration
     asks: tuple[Ask, ...]
     schedule: Schedule
@@ -127,20 +138,15 @@ FEATURES = (
     *("measure", "prepare", "store", "final", "cancel", "deadline", "priority", "atomic"),
     *("consecutive", "both-ways", "many-qubits", "one-qubit", "no-herald-line", "test-rounds"),
     *("weighted-fair", "strict-priority", "eager", "clumsy", "measuring", "decay", "bytes"),
-    *("far", "two-settings", "long-hold", "slow-work"),
+    *("far", "two-settings", "long-hold", "slow-work", "two-photons"),
+    *(ROW, RING, "lingering"),
 )
 MISHAPS = ("isolate", "crash-user", "long-partition")
-FAULTS = (*sorted(set(KINDS) - {CORRUPT}), *MISHAPS)
-"""All but corruption that no checksum finds: against that only a seal helps.
+FAULTS = (*sorted(KINDS), *MISHAPS)
+"""Corruption comes with seals and without checksums: it is for codec and seals to find.
 
 A long partition is one between two parties that outlasts their patience; others seldom do.
 """
-
-PLACES = Places(
-    NODES,
-    ("station",),
-    ("alice.emitter", "alice.memory", "bob.emitter", "bob.memory", "station.analyser"),
-)
 
 
 def draw(seed: int, without: Iterable[str] = (), only: Iterable[str] | None = None) -> Scenario:
@@ -152,22 +158,31 @@ def draw(seed: int, without: Iterable[str] = (), only: Iterable[str] | None = No
     likely |= dict.fromkeys(FAULTS, 0.0 if chance.uniform() < 0.1 else 0.25)
     on = frozenset(n for n, share in likely.items() if chance.fork(n).uniform() < share) & allowed
     kinds = [name for name in on if name in KINDS]
+    lab = _lab(on, chance.fork("lab"))
+    schedule = draw_schedule(f"swarm/{seed}", kinds, lab.places, FAULTS_END)
     return Scenario(
         seed=seed,
         features=tuple(name for name in (*FEATURES, *FAULTS) if name in on),
-        lab=_lab(on, chance.fork("lab")),
+        lab=lab,
         latency_ns=_pick(chance.fork("wires"), (20 * MICROSECOND, 50 * MICROSECOND)),
-        wire_bytes="bytes" in on,
+        wire_bytes="bytes" in on or CORRUPT in on,
+        sealed=CORRUPT in on,
         eager="eager" in on,
         clumsy="clumsy" in on,
         measuring="measuring" in on,
-        hold_ns=8 * MILLISECOND if "long-hold" in on else 2 * MILLISECOND,
-        asks=_asks(on, chance.fork("asks")),
-        schedule=_with_long_partition(
-            on, draw_schedule(f"swarm/{seed}", kinds, PLACES, FAULTS_END), chance.fork("parted")
-        ),
-        mishaps=_mishaps(on, chance.fork("mishaps")),
+        lingering="lingering" in on,
+        hold_ns=_hold_ns(on),
+        asks=_asks(on, lab, chance),
+        schedule=_with_long_partition(on, lab, _without_checksums(schedule), chance.fork("parted")),
+        mishaps=_mishaps(on, lab.places, chance.fork("mishaps")),
     )
+
+
+def _hold_ns(on: frozenset[str]) -> Duration:
+    """Return how long a user waits for the other one to have its half too, at most."""
+    if "lingering" in on:
+        return max(LINGER_NS) + MILLISECOND
+    return 8 * MILLISECOND if "long-hold" in on else 2 * MILLISECOND
 
 
 def _pick(chance: Chance, among: Iterable[Any]) -> Any:
@@ -193,27 +208,34 @@ def _lab(on: frozenset[str], chance: Chance) -> Lab:
         horizon_ns=30 * MILLISECOND,
         work_ns=MILLISECOND if "slow-work" in on else 0,
         second_setting=0.03 if "two-settings" in on else None,
+        shape=RING if RING in on else ROW if ROW in on else PAIR,
+        two_photons="two-photons" in on,
     )
 
 
-def _asks(on: frozenset[str], chance: Chance) -> tuple[Ask, ...]:
-    asks = [_ask(on, chance) for _ in range(2 + chance.below(4))]
+def _asks(on: frozenset[str], lab: Lab, seed: Chance) -> tuple[Ask, ...]:
+    chance, ends = seed.fork("asks"), seed.fork("ends")
+    asks = []
+    for _ in range((2 + chance.below(4)) * len(lab.joints)):
+        _, *neighbours, _ = _pick(ends, lab.joints)
+        asks.append(_ask(on, tuple(neighbours), chance))
     return tuple(sorted(asks, key=lambda ask: ask.at))
 
 
-def _ask(on: frozenset[str], chance: Chance) -> Ask:
+def _ask(on: frozenset[str], ends: tuple[NodeName, NodeName], chance: Chance) -> Ask:
     kinds = [PairKind.KEEP, PairKind.KEEP]
     kinds += [PairKind.MEASURE] * 2 if "measure" in on else []
     kinds += [PairKind.PREPARE] * 2 if "prepare" in on else []
     kind = _pick(chance, kinds)
     atomic = "atomic" in on and chance.uniform() < 0.5
     number = 1 + chance.below(2) if atomic else 1 + chance.below(12)
-    node = _pick(chance, NODES) if "both-ways" in on else "alice"
+    node = _pick(chance, ends) if "both-ways" in on else ends[0]
     cancelled = "cancel" in on and chance.uniform() < 0.5
     timed = "deadline" in on and chance.uniform() < 0.5
     return Ask(
         at=chance.below(15 * MILLISECOND),
         node=node,
+        remote=ends[1] if node == ends[0] else ends[0],
         kind=kind,
         number=number,
         axis=chance.below(3),
@@ -226,14 +248,33 @@ def _ask(on: frozenset[str], chance: Chance) -> Ask:
         consecutive="consecutive" in on and chance.uniform() < 0.5,
         fidelity_min=0.95 if "two-settings" in on and chance.uniform() < 0.5 else 0.0,
         cancel_ns=1 + chance.below(3 * MILLISECOND) if cancelled else 0,
-        canceller=_pick(chance, NODES),
+        canceller=_pick(chance, ends),
     )
 
 
-def _with_long_partition(on: frozenset[str], schedule: Schedule, chance: Chance) -> Schedule:
+def _without_checksums(schedule: Schedule) -> Schedule:
+    faults = []
+    for fault in schedule.faults:
+        amounts = tuple((name, value) for name, value in fault.amounts if name != "checksum")
+        if fault.kind == CORRUPT:
+            amounts += (("checksum", 0.0),)
+        faults.append(
+            Fault(fault.kind, fault.at_ns, fault.for_ns, fault.where, fault.apart, amounts)
+        )
+    return Schedule(tuple(faults), schedule.heal_at_ns)
+
+
+def _with_long_partition(
+    on: frozenset[str], lab: Lab, schedule: Schedule, chance: Chance
+) -> Schedule:
     if "long-partition" not in on:
         return schedule
-    one, other = _pick(chance, (("alice", "bob"), ("alice", "station"), ("bob", "station")))
+    talk = [
+        pair
+        for _, first, second, station in lab.joints
+        for pair in ((first, second), (first, station), (second, station))
+    ]
+    one, other = _pick(chance, talk)
     at_ns, for_ns = chance.below(12 * MILLISECOND), PATIENCE_NS + chance.below(5 * MILLISECOND)
     one_way = (("one_way", float(chance.uniform() < 1 / 3)),)
     parted = Fault(PARTITION, at_ns, for_ns, (one,), (other,), one_way)
@@ -241,12 +282,12 @@ def _with_long_partition(on: frozenset[str], schedule: Schedule, chance: Chance)
     return Schedule(tuple(faults), schedule.heal_at_ns)
 
 
-def _mishaps(on: frozenset[str], chance: Chance) -> tuple[Mishap, ...]:
+def _mishaps(on: frozenset[str], places: Places, chance: Chance) -> tuple[Mishap, ...]:
     mishaps: list[Mishap] = []
     if "isolate" in on:
-        mishaps.append(Isolation(*_span(chance), _pick(chance, PARTIES)))
+        mishaps.append(Isolation(*_span(chance), _pick(chance, places.parties)))
     if "crash-user" in on:
-        mishaps.append(UserCrash(*_span(chance), _pick(chance, NODES)))
+        mishaps.append(UserCrash(*_span(chance), _pick(chance, places.nodes)))
     return tuple(mishaps)
 
 

@@ -21,6 +21,7 @@ from qstack.messages.common import PairId, PairKind, Qubit
 from qstack.sim.heap import Wire
 from qstack.sim.network import Surroundings, VirtualNetwork
 from qstack.sim.playing import play
+from qstack.sim.wires import CORRUPTED, REJECTED
 from qstack.stack import FromNode, NodeReached, ToNode
 from qstack.testing.checkers import Ends, OneHand, SamePairs, Seen, States
 from qstack.testing.judge import Checker, Judge, Ledger
@@ -29,8 +30,7 @@ from qstack.testing.origins import Light, Origins, Outcomes
 from qstack.testing.parties import Party, terms
 from qstack.testing.scenario import (
     FAULTS_END,
-    NODES,
-    PARTIES,
+    LINGER_NS,
     PLANS,
     TIMING,
     Ask,
@@ -39,14 +39,16 @@ from qstack.testing.scenario import (
     Scenario,
     UserCrash,
 )
+from qstack.testing.seals import seals
 from qstack.testing.truth import TruthError
 from qstack.units import MILLISECOND, Duration, Instant, NodeName
 
 PATIENCE_NS: Duration = 150 * MILLISECOND
 """After the faults healed every outstanding request must end within this virtual time."""
 
-PATIENCE_WITHOUT_LINE_NS: Duration = 500 * MILLISECOND
-"""The same without a herald line: faults spread the attempts, which come together again slowly."""
+PATIENCE_SLOW_NS: Duration = 500 * MILLISECOND
+"""The same where users keep memories for long, and without a herald line: faults spread the
+attempts, which come together again slowly."""
 
 REST_NS: Duration = 60 * MILLISECOND
 """After the last request has ended every memory must be as it was within this virtual time."""
@@ -62,12 +64,14 @@ class Result:
     """What became of a run. `problem` is empty where nothing is wrong.
 
     `checker` names who complained: a checker, `liveness`, or the type of a raised exception.
+    `rejected`: datagrams in which codec or seal found that they were corrupted on the way.
     """
 
     seed: int
     checker: str
     problem: str
     delivered: int
+    rejected: int
     steps: int
     ended_ns: Duration
     seen: tuple[Seen, ...]
@@ -110,18 +114,22 @@ class User(Party):
             return None
         user, qubit = first
         user.holding.pop(identity, None)
-        user.say(user._last_word(qubit))
-        self._late(pair.qubit)
-        return self._last_word(pair.qubit)
+        linger_ns = LINGER_NS[identity.sequence % len(LINGER_NS)] if scenario.lingering else 0
+        user.say(user._last_word(qubit), linger_ns)
+        self._late(pair.qubit, linger_ns)
+        if not linger_ns:
+            return self._last_word(pair.qubit)
+        self.say(self._last_word(pair.qubit), linger_ns)
+        return None
 
     def _last_word(self, qubit: Qubit) -> Any:
         if self.scenario.measuring:
             return MeasureQubit(self.reference(), qubit, PLANS[0])
         return FreeQubit(qubit)
 
-    def _late(self, qubit: Qubit) -> None:
+    def _late(self, qubit: Qubit, after_ns: Duration = 0) -> None:
         if self.scenario.clumsy:
-            self.say(FreeQubit(qubit), 200_000)
+            self.say(FreeQubit(qubit), after_ns + 200_000)
 
 
 class Run:
@@ -141,9 +149,11 @@ class Run:
                 wire_bytes=scenario.wire_bytes,
             ),
         )
+        if scenario.sealed:
+            self.net.heap.wiring.keys.update(seals(scenario.lab.places.parties))
         meeting: dict[PairId, tuple[User, Qubit]] = {}
         self.users: dict[NodeName, User] = {}
-        for node in NODES:
+        for node in scenario.lab.nodes:
             user = User(self.net.heap, f"user-{node}", node, scenario=scenario, meeting=meeting)
             user.policy = user.take
             self.users[node] = user
@@ -187,10 +197,12 @@ class Run:
         self._probe()
         self.phase = "rest"
         self._come_to_rest()
+        if any(path.counts[CORRUPTED] for path in self.net.heap.wiring.paths):
+            raise TruthError("a datagram was believed that had been corrupted on the way")
         self.judge.finish()
 
     def _ask(self, ask: Ask) -> None:
-        user, other = self.users[ask.node], self.users["bob" if ask.node == "alice" else "alice"]
+        user, other = self.users[ask.node], self.users[ask.remote]
         if not user.reached:
             return
         wanted = terms(
@@ -241,8 +253,8 @@ class Run:
 
     def _until(self, stop: Callable[[], bool], what: str) -> None:
         heap = self.net.heap
-        line = self.scenario.lab.herald_line
-        patience = PATIENCE_NS if line else PATIENCE_WITHOUT_LINE_NS
+        slow = self.scenario.lingering or not self.scenario.lab.herald_line
+        patience = PATIENCE_SLOW_NS if slow else PATIENCE_NS
         heap.run(heap.now + patience, stop=stop, max_steps=MAX_STEPS)
         if not stop():
             raise Stuck(f"{what}, {patience} ns are not enough: {self._open()}")
@@ -253,8 +265,9 @@ class Run:
 
     def _all_found(self) -> bool:
         """Whether all neighbours, users too, know each other in their present lives."""
-        pairs = [("alice", "bob"), ("alice", "station"), ("bob", "station")]
-        pairs += [(user.name, user.node) for user in self.users.values()]
+        pairs = [(user.name, user.node) for user in self.users.values()]
+        for _, first, second, station in self.scenario.lab.joints:
+            pairs += [(first, second), (first, station), (second, station)]
         lives = [(self._lives(one, other), self._lives(other, one)) for one, other in pairs]
         return all(a[1] == b[0] and b[1] == a[0] and a[1] and b[1] for a, b in lives)
 
@@ -273,7 +286,7 @@ class Run:
     def _come_to_rest(self) -> None:
         """Let everybody confirm and free what is open, for as long as that takes, up to a bound."""
         for _ in range(REST_NS // MILLISECOND):
-            if not any(leftovers(self.net.host(name)) for name in PARTIES):
+            if not any(leftovers(self.net.host(name)) for name in self.scenario.lab.places.parties):
                 return
             self._rest(MILLISECOND)
 
@@ -281,22 +294,21 @@ class Run:
         self.net.heap.run(self.net.heap.now + duration_ns, max_steps=MAX_STEPS)
 
     def _probe(self) -> None:
-        """Ask once more from both sides: it must be served in full, pair by pair."""
-        probes: dict[NodeName, int] = {}
-        for node, user in self.users.items():
-            other = next(u for u in self.users.values() if u is not user)
-            probes[node] = user.keep(terms(other.node, PROBE_PAIRS))
-        named = self.users.items()
+        """Ask once more from both sides of every link: it must be served in full."""
+        probes: list[tuple[User, int]] = []
+        for _, first, second, _ in self.scenario.lab.joints:
+            for node, remote in ((first, second), (second, first)):
+                user = self.users[node]
+                probes.append((user, user.keep(terms(remote, PROBE_PAIRS))))
         self._until(
-            lambda: all(probes[node] in u.created for node, u in named) and self._all_well(),
+            lambda: all(probe in user.created for user, probe in probes) and self._all_well(),
             "of the last requests",
         )
-        for node, reference in probes.items():
-            user = self.users[node]
-            request = user.created[reference]
+        for user, probe in probes:
+            request = user.created[probe]
             if request not in {done.request for done in user.done}:
                 ended = [ended for ended in user.ended if ended.request == request]
-                raise Stuck(f"with nothing wrong any more, {node} is told {ended}")
+                raise Stuck(f"with nothing wrong any more, {user.node} is told {ended}")
 
 
 class Stuck(TruthError):
@@ -321,6 +333,7 @@ def run(scenario: Scenario, change: Callable[[VirtualNetwork], None] | None = No
         checker,
         problem,
         course.ledger.delivered,
+        sum(path.counts[REJECTED] for path in course.net.heap.wiring.paths),
         course.net.heap.steps,
         course.net.heap.now,
         tuple(course.states.seen) if scenario.judged_by_age else (),

@@ -11,10 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks import calibration, circuits, live, peer, programs, routing, startup, virtual
+from tests.benchmarks import (
+    calibration,
+    circuits,
+    live,
+    peer,
+    programs,
+    ring,
+    routing,
+    startup,
+    virtual,
+)
 from tests.benchmarks.table import ABSENT, Figure, plain, render
 
-PARTS = ("startup", "virtual", "programs", "routing", "circuits", "live", "peer")
+PARTS = ("startup", "virtual", "ring", "programs", "routing", "circuits", "live", "peer")
 
 
 def machine() -> dict[str, Any]:
@@ -34,6 +44,8 @@ def measured(part: str, operation_us: float) -> Iterator[Figure]:
         yield from startup.figures()
     elif part == "virtual":
         yield from virtual.figures(operation_us)
+    elif part == "ring":
+        yield from ring.figures()
     elif part == "programs":
         yield from programs.figures(operation_us)
     elif part == "live":

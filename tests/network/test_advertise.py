@@ -34,6 +34,7 @@ def test_an_offer_has_the_rate_and_fidelity_of_the_single_click_form() -> None:
     # Psi+ and Psi- patterns alike: relative to each, the rest is half X and half Y errors.
     assert found.weights[0] == pytest.approx(one / (one + both))
     assert found.weights[1] == pytest.approx(0.0, abs=1e-12)
+    # Twice the spread: what is asked of a link under this bound must be what the link stands for.
     assert found.fidelity_low == pytest.approx(found.weights[0] - 2 * 0.005)
 
 

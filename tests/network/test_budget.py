@@ -220,6 +220,24 @@ def test_two_pairs_meet_at_the_inverse_of_the_mean_of_the_later() -> None:
     assert budget.one_after_the_other(2.0, 6.0) == pytest.approx(1.5)
 
 
+def test_all_of_equal_links_are_there_at_the_rate_of_the_harmonic_number() -> None:
+    for count in (1, 2, 4, 8, 12, 13, 40):
+        harmonic = sum(1 / k for k in range(1, count + 1))
+        found = budget.rate_of_all((5.0,) * count)
+        assert found == pytest.approx(5.0 / harmonic, rel=1e-6)
+    assert budget.rate_of_all((2.0, 6.0)) == pytest.approx(1 / (1 / 2 + 1 / 6 - 1 / 8))
+    assert budget.rate_of_all((2.0, 0.0)) == budget.rate_of_all(()) == 0.0
+
+
+def test_all_of_unequal_links_are_there_at_the_rate_of_short_slots() -> None:
+    rates, slot_s = (3.0, 7.0, 20.0, 90.0), 1e-5
+    slots = budget.slots_for_all([rate * slot_s for rate in rates])
+    assert budget.rate_of_all(rates) == pytest.approx(1 / (slots * slot_s), rel=1e-3)
+    # Links that are there at once change nothing: the integral agrees with the sum.
+    many = rates + (1e9,) * 10
+    assert budget.rate_of_all(many) == pytest.approx(budget.rate_of_all(rates), rel=1e-6)
+
+
 def test_meetings_with_a_cutoff_are_the_limit_of_short_slots() -> None:
     slot_s, rate, cutoff_s = 1e-4, 10.0, 0.05
     slots = budget.slots_with_cutoff(rate * slot_s, round(cutoff_s / slot_s))

@@ -100,7 +100,7 @@ def test_all_64_combinations_give_both_tracks_the_joined_index_in_every_order(
 ) -> None:
     for one, other, outcome in np.ndindex(4, 4, 4):
         rig = Rig()
-        steps = {
+        steps: dict[str, Any] = {
             "up": lambda rig=rig, one=one: rig.half(Side.UP, UP, one),
             "down": lambda rig=rig, other=other: rig.half(Side.DOWN, DOWN, other),
             "track up": lambda rig=rig, one=one: rig.track(Side.UP, UP, one),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from qstack.errors import ErrorCode, RemoteProtocolError
@@ -53,12 +53,11 @@ def messages(lab: Lab) -> st.SearchStrategy[Any]:
     pairs = st.builds(PairId, st.sampled_from([*lab.links, "no"]), st.just(77), st.integers(-1, 12))
     codes = st.sampled_from(ErrorCode)
     wanted = st.builds(
-        lambda i, k, n, f, p, b: request_of(
-            i.origin, i.boot, i.number, kind=k, number=n, fidelity_min=f, purpose=p, final_bell=b
+        lambda i, k, f, p, b: request_of(
+            i.origin, i.boot, i.number, kind=k, fidelity_min=f, purpose=p, final_bell=b
         ),
         requests,
         st.sampled_from(PairKind),
-        numbers,
         floats,
         numbers,
         st.sampled_from([None, 0, 3, 4, -1]),
@@ -102,19 +101,21 @@ def messages(lab: Lab) -> st.SearchStrategy[Any]:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=12, deadline=None, phases=[Phase.generate])
 @given(st.data(), st.integers(0, 1 << 16))
 def test_whatever_a_neighbour_says_the_others_circuit_is_not_harmed(
     data: st.DataObject, seed: int
 ) -> None:
-    """n1 lies to n2. The circuit n3 to n6 does not go by n1; that of n0 to n4 does."""
+    """n1 lies to n2. The circuit of n6 to n2 does not go by n1; that of n0 to n4 does."""
     lab = Lab(chain(6), seed, comm=3, lease_ns=SECOND)
     lied_to = lab.create("n0", "n4", 3)
     other = lab.create("n6", "n2", 5)
-    lab.run(data.draw(st.integers(0, 400)))
+    lab.run(data.draw(st.integers(0, 200)))
     for message in data.draw(st.lists(messages(lab), min_size=5, max_size=25)):
         lab.step("n2", FromPeer("n1", message))
         lab.run(3)
+    lab.run(200)
+    lab.cancel("n0", lied_to)
     lab.finish()
     nothing_is_left(lab)
     assert lab.users["n6", other].ends == lab.users["n2", other].ends
@@ -148,7 +149,7 @@ def test_a_node_carries_so_many_requests_per_circuit_and_refuses_the_next() -> N
             request = request_of("n0", circuit.boot, 100_000 + number)
             lab.step(node, FromPeer(before, words.CircuitForward(circuit, request)))
         (member,) = lab.nodes[node].demand.circuits.members
-        asked = member.passing if node == "n1" else member.part.orders  # type: ignore[union-attr]
+        asked = member.passing if node == "n1" else member.part.orders  # type: ignore[union-attr]  # it is an end
         assert len(asked) == MOST_REQUESTS
     assert lab.errors == []
 
@@ -177,7 +178,7 @@ def test_tracks_and_expiries_without_end_fill_no_table() -> None:
     ledger = member.part._ledger
     assert len(ledger._fates) <= MOST_FATES
     assert ledger.parked <= MOST_PARKED
-    lab.cancel("n0", next(iter(lab.nodes["n0"].demand.circuits.members[0].part.orders)))  # type: ignore[union-attr]
+    lab.cancel("n0", next(iter(lab.nodes["n0"].demand.circuits.members[0].part.orders)))  # type: ignore[union-attr]  # it is an end
     lab.finish()
     audit(lab)
 

@@ -43,6 +43,7 @@ def test_several_communication_qubits_that_both_sides_share_need_no_storage(comm
         call(*arguments)
     lab.finish()
     audit(lab)
+    assert ended(lab, "n0", request) == RequestDone(request, 20, 0)
 
 
 def test_one_qubit_for_both_sides_is_refused_with_the_name_of_the_node() -> None:

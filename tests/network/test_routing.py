@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import attrs
@@ -12,7 +13,7 @@ from qstack.bell import werner
 from qstack.errors import LocalProtocolError
 from qstack.messages.network import LinkOffer, RouteUpdate
 from qstack.network.budget import ETERNAL, Operations, Storage, meeting_rate, swap_factor
-from qstack.network.routing import Hop, Query, Route, best_fidelity, front, route
+from qstack.network.routing import Hop, Query, Route, best_fidelity, front, rate_at_once, route
 from qstack.network.topology import Graph, Site, graph_of
 from tests.network.flood_lab import link_metric, node_metric
 from tests.network.route_oracle import (
@@ -317,3 +318,34 @@ def test_a_site_is_made_of_what_its_node_advertises() -> None:
     swapping = swap_factor(operations)
     site = Site("a", True, 4, True, Storage(9, 8, 1.0), swapping, 0.5, True, operations)
     assert graph.sites["a"] == site
+
+
+# --- the rate of a whole route ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("links", "low"), [(1, 0.0), (2, 0.0), (4, 0.07), (8, 0.18)])
+def test_a_route_has_the_rate_of_the_latest_of_its_links(links: int, low: float) -> None:
+    """Exponential waits: rate / (1 + 1/2 + ... + 1/n); a label's is too low by as much as said."""
+    names = ["alice", *(f"r{k}" for k in range(1, links)), "bob"]
+    graph = graph_of(database(*((a, b, offer(100, 0.99)) for a, b in pairwise(names))))
+    found = route(graph, Query("alice", "bob", 0.5))
+    assert found is not None
+    exact = 100 / sum(1 / k for k in range(1, links + 1))
+    assert rate_at_once(graph, found) == pytest.approx(exact, rel=1e-9)
+    assert 1 - found.rate_hz / exact == pytest.approx(low, abs=0.011)
+
+
+def test_where_a_node_makes_one_link_after_the_other_the_rate_is_the_labels() -> None:
+    links = (("alice", "r", offer(100, 0.99)), ("r", "bob", offer(50, 0.99)))
+    graph = graph_of(database(*links, r={"memories": (1, 2)}))
+    found = route(graph, Query("alice", "bob", 0.5))
+    assert found is not None
+    assert rate_at_once(graph, found) == found.rate_hz == pytest.approx(1 / (1 / 100 + 1 / 50))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_rate_of_a_whole_route_is_never_below_its_labels(seed: int) -> None:
+    graph = random_graph(12, 0.5, seed, single=False)
+    for found in front(graph, Query("n0000", "n0001")):
+        whole = rate_at_once(graph, found)
+        assert found.rate_hz <= whole <= 1.4 * found.rate_hz

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -175,3 +176,84 @@ def test_a_script_is_done_at_its_instant_and_is_neither_entry_nor_step() -> None
     assert done == [10, 20]
     assert heap.next_at is None
     assert (heap.entries, heap.steps) == (1, 2)
+
+
+def test_what_is_put_on_the_heap_for_the_present_instant_comes_after_what_was_there() -> None:
+    """In the order of insertion, also while that instant is being worked off, and at its end."""
+    heap, told = EventHeap(Chance(1), Wire(1)), []
+
+    def say(word: str, *after: str) -> Any:
+        def action() -> None:
+            told.append((word, heap.now))
+            for each in after:
+                heap.call(heap.now, say(each))
+
+        return action
+
+    heap.call(5, say("first", "third", "fourth"))
+    heap.call(5, say("second"))
+    heap.call(7, say("last"))
+    assert heap.next_at == 5
+    heap.turn()
+    assert heap.next_at == 5
+    heap.run(5)
+    heap.call(0, say("also at five"))
+    assert heap.next_at == 5
+    heap.run(6)
+    assert heap.now == 6
+    assert heap.next_at == 7
+    heap.run()
+    assert heap.next_at is None
+    words = ["first", "second", "third", "fourth", "also at five"]
+    assert told == [*((word, 5) for word in words), ("last", 7)]
+
+
+class Polite(Talker):
+    """Says goodbye to bob."""
+
+    def stop(self, reason: str, now: int) -> list[Any]:
+        return self.handle(Say("bob", reason), now)
+
+
+def test_over_a_wire_without_latency_datagrams_are_handed_over_without_an_entry() -> None:
+    """At once, after the sender's own turn; a word to nobody is counted; bytes go by the heap."""
+    heap = quiet_heap()
+    alice, bob = Polite("alice"), Talker("bob")
+    heap.add("alice", alice)
+    heap.add("bob", bob)
+    heap.set_wire("alice", "bob", Wire(0))
+    heap.post("alice", Say("bob", "here"), 5)
+    heap.run()
+    assert bob.heard == [(5, "here")]
+    assert [event for _, event in bob.seen][-1] is DRAINED
+    assert (heap.entries, heap.steps) == (1, 4)
+    heap.remove("bob")
+    heap.post("alice", Say("bob", "gone"), 5)
+    heap.run()
+    assert bob.heard == [(5, "here")]
+    assert dict(heap.wires["alice", "bob"].fates) == {"nobody": 1}
+    heap.add("bob", bob)
+    heap.cut("bob")
+    heap.post("alice", Say("bob", "cut"), 5)
+    heap.run()
+    heap.cut("bob", False)
+    assert bob.heard == [(5, "here")]
+    # Said by a script between two turns, it is not left lying either.
+    heap.call(40, lambda: heap.stop("alice", "enough"))
+    heap.run()
+    assert bob.heard == [(5, "here"), (40, "enough")]
+
+
+def _again(said: list[Any], event: Any) -> list[Any]:
+    return [] if event is DRAINED else said
+
+
+def test_hosts_at_one_place_that_answer_each_other_for_ever_are_stopped() -> None:
+    heap = quiet_heap()
+    for name, peer in (("alice", "bob"), ("bob", "alice")):
+        talker = Talker(name)
+        heap.add(name, Puppet(partial(_again, talker.handle(Say(peer, "again"), 0))))
+    heap.set_wire("alice", "bob", Wire(0))
+    heap.post("alice", "go")
+    with pytest.raises(RuntimeError, match="still running after"):
+        heap.run(max_steps=1_000)

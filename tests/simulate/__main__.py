@@ -2,6 +2,7 @@
 
 python -m tests.simulate --seeds 20000            every core, a summary, exit code 1 for a failure
 python -m tests.simulate --seed 36 --trace DIR    one seed again, told, with traces to step through
+python -m tests.simulate --classes                fidelities of young and old pairs against goodness
 python -m tests.simulate --bugs                   the first seed that finds each planted bug
 """
 
@@ -21,6 +22,7 @@ from qstack.testing.recording import Recorder
 from qstack.testing.scenario import FAULTS, FEATURES, Scenario, draw
 from qstack.testing.statistics import Classes
 from qstack.testing.swarm import Result, run
+from tests.simulate.classes import LABS, classes_of
 from tests.simulate.planted import BUGS, changed, planted
 from tests.simulate.work import Switches, find_bug, run_seed
 
@@ -60,6 +62,18 @@ def simulate(seeds: Sequence[int], switches: Switches, jobs: int) -> int:
     for checker, count in by_checker.most_common():
         print(f"{checker}: {count} seeds, for example {min(seeds_of(failed, checker))}")
     return 1 if failed or classes.refuted() else 0
+
+
+def judge_classes(jobs: int) -> int:
+    """Fill the classes of every working point and judge them; return the exit code."""
+    refuted = 0
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        for name, classes in zip(LABS, pool.imap(classes_of, LABS), strict=True):
+            print(f"{name}:")
+            for line in classes.report():
+                print(f"  {line}", flush=True)
+            refuted += len(classes.refuted())
+    return 1 if refuted else 0
 
 
 def seeds_of(failed: Iterable[Result], checker: str) -> list[int]:
@@ -131,6 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--seeds", type=int, metavar="N", help="run so many seeds")
     what.add_argument("--seed", type=int, metavar="S", help="run this seed and tell")
+    what.add_argument("--classes", action="store_true", help="fill and judge classes of pairs")
     what.add_argument("--bugs", action="store_true", help="look for every planted bug")
     parser.add_argument("--first", type=int, default=0, metavar="S", help="the first of the seeds")
     parser.add_argument("--trace", type=Path, metavar="DIR", help="where one seed's traces go")
@@ -145,6 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     switches = Switches(tuple(filter(None, given.without.split(","))), only)
     if given.seeds is not None:
         return simulate(range(given.first, given.first + given.seeds), switches, given.jobs)
+    if given.classes:
+        return judge_classes(given.jobs)
     if given.bugs:
         return find_bugs(given.jobs, given.bug or sorted(BUGS))
     if given.bug:

@@ -15,6 +15,7 @@ from qstack.drivers.replay import replay
 from qstack.drivers.trace import Kind, describe, read_trace
 from qstack.sim.faults import KINDS
 from qstack.testing.checkers import Seen
+from qstack.testing.lab import RING, ROW
 from qstack.testing.recording import Recorder, virtual_host
 from qstack.testing.scenario import FAULTS, FEATURES, draw
 from qstack.testing.statistics import ALARM, ENOUGH, TOLERANCE, Classes, Mean
@@ -45,6 +46,28 @@ def test_five_hundred_seeds_pass_every_checker_and_each_moves_traffic(
     assert failed == []
     assert min(each.delivered for each in results) >= LEAST_PAIRS
     assert sum(each.delivered for each in results) > 30 * len(SEEDS)
+
+
+def test_what_is_corrupted_on_the_way_is_found_by_codec_and_seals_and_survived(
+    results: list[Result],
+) -> None:
+    """In the runs with that fault, and in no others; never was anything believed."""
+    with_it = {seed for seed in SEEDS if "corrupt" in draw(seed).features}
+    assert all(draw(seed).sealed and draw(seed).wire_bytes for seed in with_it)
+    rejected = {each.seed: each.rejected for each in results}
+    assert not any(rejected[seed] for seed in SEEDS if seed not in with_it)
+    assert sum(rejected[seed] > 0 for seed in with_it) > len(with_it) / 2
+    assert sum(rejected.values()) > 4 * len(with_it)
+
+
+def test_networks_of_three_nodes_use_their_links_at_once() -> None:
+    """In rows and in rings there are requests between every two neighbours."""
+    for shape, joints in ((ROW, 2), (RING, 3)):
+        drawn = [draw(seed) for seed in SEEDS if draw(seed).lab.shape == shape]
+        assert len(drawn) > len(SEEDS) / 8
+        asked = [{frozenset((ask.node, ask.remote)) for ask in each.asks} for each in drawn]
+        assert max(map(len, asked)) == joints
+        assert sum(len(each) > 1 for each in asked) > len(drawn) / 2
 
 
 def test_every_feature_and_every_fault_is_drawn_by_many_seeds() -> None:

@@ -8,7 +8,8 @@ import numpy as np
 
 from qstack.testing.chain_runs import Chain, Delivered, Round
 from qstack.testing.chains import ONE_PHOTON, ChainLab, Segment
-from tests.whole.chain_models import Physics, Sample, product, slot_model
+from qstack.testing.truth import TruthError
+from tests.whole.chain_models import Physics, Sample, product, slot_model, with_cutoff
 
 ALPHA, VISIBILITY = 0.02, 0.98
 KEEP, READOUT = 0.99, 0.995
@@ -123,3 +124,44 @@ FADING = {
 def in_rounds(nodes: int, count: int) -> list[Round]:
     """So many rounds of the chain of this many nodes in FADING."""
     return Chain(FADING[nodes].lab, seed=60 + nodes).rounds(count)
+
+
+# --- with a cutoff --------------------------------------------------------------------------
+
+CUT_AFTER = 4
+"""Cycles more that the older pair is kept for the younger one."""
+CUT_GOAL = 0.86
+"""The fidelity that is asked for so that the head-end chooses the cutoff of a fifth of T2."""
+
+
+class Cut(Fading):
+    """Two links with p = 0.1, of whose cutoffs that of T2 / 5 falls between two cycles."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 0.1, 5 * (CUT_AFTER + 0.3))
+
+    def fidelity(self, most: int) -> float:
+        """The mean with the older pair discarded after `most` more cycles."""
+        t2 = self.physics.t2
+        _, wait = with_cutoff(0.1, most, float(np.exp(-2 * CYCLE_NS / t2)))
+        phase = VISIBILITY**2 * np.exp(-2 * (SWAP_NS + END_NS) / t2) * wait
+        return float((2 + 2 * phase) / 4)
+
+
+SWAP_NS = LIGHT_NS + HOP_NS + 2 * PORT_NS
+"""From the emission of the later pair of two to its swap: light, report, herald, command."""
+END_NS = LIGHT_NS + 3 * HOP_NS + 2 * PORT_NS
+"""From there to the later of both users: the other end's track passes two hops."""
+
+CUT = Cut()
+
+
+@cache
+def with_cutoff_rounds(count: int) -> list[Round]:
+    """Rounds of that chain; TruthError where another cutoff was chosen."""
+    chain = Chain(CUT.lab, seed=65)
+    rounds = chain.rounds(count, CUT_GOAL)
+    chosen = chain.report("r1")["circuits"][0]["cutoff_ns"]
+    if chosen != CUT.lab.t2_ns // 5:
+        raise TruthError(f"the cutoff is {chosen} ns")
+    return rounds

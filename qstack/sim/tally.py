@@ -1,0 +1,30 @@
+"""What hosts of an event heap said to each other and to their hardware, counted by kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from qstack.messages.wire import KINDS, Layer
+
+
+class Tally:
+    """`kinds`: frames by the number of their kind; `ports`: hardware port, by way and record."""
+
+    __slots__ = ("kinds", "ports")
+
+    def __init__(self) -> None:
+        self.kinds: Counter[int] = Counter()
+        self.ports: Counter[tuple[str, type[Any]]] = Counter()
+
+    def by_name(self) -> dict[str, int]:
+        """Return all of it, see :attr:`qstack.sim.heap.EventHeap.frames`."""
+        counts: Counter[str] = Counter()
+        for number, count in self.kinds.items():
+            entry = KINDS.get(number)
+            layer = Layer.CONTROL if entry is None else entry.layer
+            name = "unknown" if entry is None else entry.cls.__name__
+            counts[f"{layer.name.lower()}:{name}"] += count
+        for (port, cls), count in self.ports.items():
+            counts[f"{port}:{cls.__name__}"] += count
+        return dict(counts)
