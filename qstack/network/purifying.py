@@ -76,8 +76,8 @@ class Purifier:
     def _parameters(self) -> DistilleryParameters:
         desk, place, install = self._desk, self._place, self._place.install
         far, link = place.end(self._side), place.link(self._side)
-        # The link at the other end may be any: what is long enough here is not short there.
-        horizon = max(each.horizon_ns for each in desk.links.values())
+        # A word of the other end's can be under way for as long as the circuit lives without one.
+        horizon = max(each.horizon_ns for each in desk.links.values()) + install.lease_ns
         return DistilleryParameters(
             node=desk.node,
             peer=far,
@@ -90,7 +90,7 @@ class Purifier:
             operations=(desk.operations, desk.operations_at(far)),
             latency_ns=install.latency_ns,
             patience_ns=0,
-            horizon_ns=2 * install.latency_ns + horizon,
+            horizon_ns=horizon,
             leads=place.is_tail,
         )
 

@@ -116,9 +116,10 @@ class ChainLab:
     """A chain alice, r1, ..., bob: segments, and a memory that all nodes have alike.
 
     Each node has a qubit for each of its links, or with `single` one to attempt with and one
-    more per link to store a half in. With `qubits` more than one it has so many for each link, all joined to
-    all. Times in ns, 0 where nothing fades. T1 relaxes to equal populations. `keep`: a gate of two
-    qubits does what it should; `readout`: of either outcome. `methods`: to purify with.
+    more per link to store a half in. With `qubits` more than one it has so many for each link,
+    all joined to all. Times in ns, 0 where nothing fades. T1 relaxes to equal populations. `keep`:
+    a gate of two qubits does what it should; `readout`: of either outcome. `methods`: to purify
+    with.
     """
 
     segments: Sequence[Segment]

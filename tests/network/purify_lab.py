@@ -31,15 +31,16 @@ class Frames(Truth):
     def __init__(self, chance: Chance, wrong: float) -> None:
         super().__init__(chance)
         self._wrong = wrong
+        self.error = 0
         self._spent: set[Place] = set()
         self._bits: dict[frozenset[Place], int] = {}
 
     def pair(self, one: Place, other: Place, bell: int) -> None:
-        self.states[one], self.states[other] = Half(other, 0), Half(one, bell)
+        self.states[one], self.states[other] = Half(other, 0), Half(one, bell ^ self.error)
 
-    def emitted(self, one: Place, other: Place, bell: int) -> None:
-        error = 1 + self.chance.below(3) if self.chance.uniform() < self._wrong else 0
-        self.pair(one, other, bell ^ error)
+    def draw(self) -> None:
+        """The next pair is as announced, or not."""
+        self.error = 1 + self.chance.below(3) if self.chance.uniform() < self._wrong else 0
 
     def own(self, place: Place) -> Half | None:
         return super().half(place)
@@ -100,11 +101,11 @@ class StrictLink(FakeLink):
     def emit(self, wanted: Any, bell: int, now: int = 0) -> Any:
         truth = self.truth
         assert isinstance(truth, Frames)
-        pair, truth.pair = truth.pair, truth.emitted  # type: ignore[method-assign]
+        truth.draw()
         try:
             return super().emit(wanted, bell, now)
         finally:
-            truth.pair = pair  # type: ignore[method-assign]
+            truth.error = 0
 
 
 class PurifyLab(Lab):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qstack.messages.application import RequestDone
-from qstack.messages.common import BasisPlan, BasisSet, PairKind
+from qstack.messages.common import BasisPlan, BasisSet, PairKind, RequestId
 from qstack.units import MILLISECOND
 from tests.network.circuit_audit import audit, ended
 from tests.network.circuit_lab import Chances, chain
@@ -27,17 +27,17 @@ CHANCES = st.builds(
 )
 
 
-def busy(lab: PurifyLab, requests: int) -> list[tuple[str, str, object]]:
+def busy(lab: PurifyLab, requests: int) -> list[tuple[str, str, RequestId]]:
     """Requests of all kinds between the ends, both ways."""
     draw, names = lab.random, lab.names
-    found: list[tuple[str, str, object]] = []
+    found: list[tuple[str, str, RequestId]] = []
     for _ in range(requests):
         head, tail = draw.choice([(names[0], names[-1]), (names[-1], names[0])])
         request = lab.create(
             head,
             tail,
             draw.randrange(1, 6),
-            kind=draw.choice(list(PairKind)),
+            kind=PairKind.KEEP if lab.wrong else draw.choice(list(PairKind)),
             remaining_ns=draw.choice([0, 0, 0, 100 * MILLISECOND]),
             fidelity_min=ASKED[len(names) - 1],
             final_bell=draw.choice([None, None, 0, 1, 2, 3]),
