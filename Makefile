@@ -7,6 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO := $(BIN)/python -m qstack_nodes.demo
 
 SEEDS ?= 20000
+ROUTE_SEEDS ?= $(shell expr $(SEEDS) / 4)
 
 .PHONY: demo test check bench simulate docs
 
@@ -25,11 +26,17 @@ check: .venv/all-installed  ## style, types and who imports whom; seconds, no te
 bench: .venv/all-installed  ## speed, beside a calibration of this machine; one part: ONLY=peer
 	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
 
-simulate: .venv/all-installed  ## networks under all faults in virtual time, from SEEDS seeds, then planted bugs, then chains
+simulate: .venv/all-installed  ## networks under all faults in virtual time, then planted bugs, then chains; one part: ONLY=pairs or routes
+ifneq ($(ONLY),routes)
 	$(BIN)/python -m tests.simulate --seeds $(SEEDS)
 	$(BIN)/python -m tests.simulate --classes
 	$(BIN)/python -m tests.simulate --bugs
+endif
+ifneq ($(ONLY),pairs)
+	$(BIN)/python -m tests.simulate.routes --seeds $(ROUTE_SEEDS)
+	$(BIN)/python -m tests.simulate.routes --bugs
 	$(BIN)/python -m tests.simulate.chains
+endif
 
 docs: .venv/all-installed  ## the documentation, into docs/_build/html
 	$(BIN)/python docs/generate.py

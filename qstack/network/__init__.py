@@ -21,6 +21,10 @@ The head-end forwards a request, the tail-end takes or refuses it, and as the an
 each node begins to ask the link after it for pairs (`supply`), in small link requests, so that
 circuits take turns on a link. `intake` takes what links bring to the circuit that it is for.
 
+Where both sides of a node live in the same qubits, halves of one side could keep the other out for
+ever: `room` keeps a qubit free for all circuits together, and tells the node before how many pairs
+it takes. What neighbours say of circuits is checked and counted in `talk` and `passing`.
+
 **Pairs** (`forwarding`, `ends`, `head_end`, `tail_end`, `finishing`). A node between swaps as soon
 as there is a half on both sides, and keeps what became of each pair. Each end sends a track for
 each half; it follows the swaps, collects outcomes and Bell weights, waits where a swap is still to
@@ -38,7 +42,8 @@ at a node is passed on by the swap, before the track of the other end passes the
 head-end has delivered every pair of a request and says that it is complete, the tail-end has
 delivered the same. If a request ends early, the tail-end's last word names the pairs that it
 delivered, and those alone stay valid. If the circuit breaks, what the other end is not known to
-have delivered is void.
+have delivered is void. A request without a maximum time of which the head-end's user has no pair
+then begins anew on another circuit; every other one ends there.
 
 Sources: Kozlowski, Dahlberg and Wehner 2020 (QNP: swap records, TRACK from both ends, cutoffs),
 draft-irtf-qirg-principles (RFC 9340) sections 5 and 7, the P4 data plane of Kozlowski et al.

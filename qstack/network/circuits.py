@@ -84,13 +84,14 @@ class Circuits:
     @property
     def deadline(self) -> Instant | None:
         """The next end of a lease, or of a pair that waits."""
-        first: Instant | None = None
-        for member in self._members.values():
-            if self._leased(member.place):
-                first = earliest(first, member.place.lease_until)
-            if type(member.part) is Between:
-                first = earliest(first, member.part.deadline)
-        return first
+        leases = (m.place.lease_until for m in self._members.values() if self._leased(m.place))
+        return earliest(self.work_deadline, *leases)
+
+    @property
+    def work_deadline(self) -> Instant | None:
+        """The next end of a pair that waits."""
+        parts = (member.part for member in self._members.values())
+        return earliest(*(part.deadline for part in parts if type(part) is Between))
 
     @staticmethod
     def _leased(place: Place) -> bool:

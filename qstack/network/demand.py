@@ -92,9 +92,14 @@ class Demand:
     @property
     def deadline(self) -> Instant | None:
         """The next deadline of a request, refresh of a lease, or end of an idle circuit."""
+        upkeep = (each for p in self._plans.values() for each in (p.refresh_at, p.idle_until))
+        return earliest(self.work_deadline, *upkeep)
+
+    @property
+    def work_deadline(self) -> Instant | None:
+        """The next deadline of a request."""
         first: Instant | None = None
         for circuit, plan in self._plans.items():
-            first = earliest(first, plan.refresh_at, plan.idle_until)
             for order in (*plan.waiting, *self._orders(circuit)):
                 if order.state is not OrderState.CLOSING:
                     first = earliest(first, order.deadline)

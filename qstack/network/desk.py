@@ -262,6 +262,11 @@ class Desk:
             track.request,
         )
 
+    def parallel(self, link: LinkName) -> int:
+        """Return with how many qubits at a time a link attempts, at least one."""
+        parameters = self.links[link]
+        return max(1, min(parameters.modes, *(len(end.communication) for end in parameters.ends)))
+
     def storage(self, link: LinkName) -> Storage:
         """Return how the qubits fade that this node has on a link."""
         return storage_of(self.links[link].end(self.node).model)

@@ -160,6 +160,11 @@ class Network:
         return earliest(self.flood.deadline, demand.deadline, demand.circuits.deadline)
 
     @property
+    def work_deadline(self) -> Instant | None:
+        """When requests and pairs need one; upkeep of routes and circuits goes on for ever."""
+        return earliest(self.demand.work_deadline, self.demand.circuits.work_deadline)
+
+    @property
     def running(self) -> int:
         """How many requests of this node's users have not ended."""
         return len(self._link_of) + self.demand.running

@@ -14,7 +14,11 @@ from qstack.network.places import Place, Side
 from qstack.network.room import UNLIMITED
 
 CHUNK = 8
-"""Pairs in one request."""
+"""Pairs in one request, for each qubit that a link attempts with.
+
+The last pairs of a request keep only as many qubits busy as there are pairs missing: with eight
+to each, a tenth to a quarter of the link's time is lost to that.
+"""
 AT_ONCE = 2
 """Requests that are open at a time."""
 LEAST_WEIGHT = 0.01
@@ -54,7 +58,7 @@ class Supply:
 
     def _allowed(self) -> int:
         """How many more pairs both ends of the link have room for."""
-        allowed = CHUNK
+        allowed = CHUNK * self._desk.parallel(self.link)
         if self._more != UNLIMITED:
             allowed = self._more - sum(self._since.values())
         if self._limit:

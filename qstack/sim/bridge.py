@@ -31,7 +31,7 @@ PATIENCE_NS: Duration = 10_000 * SECOND
 _QUIET_INTERVALS = 100
 """Silence for so many keepalives, or hellos, is more than any peer needs to be lost and found."""
 
-_UPKEEP = "control:"
+_UPKEEP = ("control:", "network:Route", "network:CircuitRefresh")
 
 _NOT_OURS = ("trio.", "contextlib", "qstack.drivers.")
 """Where a program does not wait by its own doing."""

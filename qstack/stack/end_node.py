@@ -130,19 +130,26 @@ class EndNode:
     @property
     def deadline(self) -> Instant | None:
         """When this node wants a TICK."""
-        return earliest(self.neighbours.deadline, self.work_deadline)
+        if self._across_stepped:
+            self._across_stepped = False
+            self._across_deadline = self.network.deadline
+        return earliest(self.neighbours.deadline, self._across_deadline, self._links_deadline)
 
     @property
     def work_deadline(self) -> Instant | None:
-        """When the layers above the adjacencies want one; None if only peers can rouse them."""
+        """When requests and pairs want one; None if only peers can rouse them.
+
+        Upkeep goes on for ever: of adjacencies, of routes, of the leases of circuits.
+        """
+        return earliest(self.network.work_deadline, self._links_deadline)
+
+    @property
+    def _links_deadline(self) -> Instant | None:
         for link in self._stepped:
             self._deadlines[link] = earliest(self.physical[link].deadline, self.link[link].deadline)
-        if self._stepped or self._across_stepped:
-            if self._across_stepped:
-                self._across_stepped = False
-                self._across_deadline = self.network.deadline
+        if self._stepped:
             self._stepped.clear()
-            self._first = earliest(self._across_deadline, *self._deadlines.values())
+            self._first = earliest(*self._deadlines.values())
         return self._first
 
     def start(self, now: Instant) -> list[Any]:

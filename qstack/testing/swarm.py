@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -77,6 +77,30 @@ class Result:
     seen: tuple[Seen, ...]
 
 
+class Habits(Protocol):
+    """What a scripted user is told of its scenario; see :class:`Scenario`."""
+
+    @property
+    def eager(self) -> bool:
+        """Give halves back at once."""
+
+    @property
+    def clumsy(self) -> bool:
+        """Give each back twice."""
+
+    @property
+    def measuring(self) -> bool:
+        """Measure them instead."""
+
+    @property
+    def hold_ns(self) -> Duration:
+        """Keep one for so long at most."""
+
+    @property
+    def lingering(self) -> bool:
+        """Keep some on after both ends have theirs."""
+
+
 @attrs.define
 class User(Party):
     """A scripted user who listens whenever it reaches its node, and gives back what it gets.
@@ -85,7 +109,7 @@ class User(Party):
     `cancels`: by whom, and how long after it was created, the call of a reference is cancelled.
     """
 
-    scenario: Scenario = attrs.field(kw_only=True)
+    scenario: Habits = attrs.field(kw_only=True)
     meeting: dict[PairId, tuple[User, Qubit]] = attrs.field(kw_only=True)
     cancels: dict[int, tuple[User, Duration]] = attrs.field(factory=dict, kw_only=True)
 
@@ -324,7 +348,7 @@ def run(scenario: Scenario, change: Callable[[VirtualNetwork], None] | None = No
     except Stuck as error:
         checker, problem = "liveness", str(error)
     except TruthError as error:
-        checker, problem = _who(error), str(error)
+        checker, problem = who(error), str(error)
     except (QstackError, RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
         # A machine that raises is a process that would have died.
         checker, problem = type(error).__name__, f"{type(error).__name__}: {error}"
@@ -340,7 +364,7 @@ def run(scenario: Scenario, change: Callable[[VirtualNetwork], None] | None = No
     )
 
 
-def _who(error: TruthError) -> str:
+def who(error: TruthError) -> str:
     """Name the checker that raised: the innermost method of one on the traceback."""
     trace, name = error.__traceback__, "checker"
     while trace is not None:

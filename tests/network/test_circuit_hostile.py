@@ -25,7 +25,7 @@ def request_of(origin: str, boot: int, number: int, **changes: Any) -> LinkReque
     identity = RequestId(origin, boot, number)
     values: dict[str, Any] = {
         "kind": PairKind.KEEP,
-        "number": 1,
+        "number": 3,
         "fidelity_min": 0.5,
         "remaining_ns": 0,
         "purpose": 3,

@@ -14,7 +14,6 @@ import pytest
 
 from qstack.testing.chain_runs import Chain, Round
 from qstack.testing.chains import ChainLab, Segment
-from qstack.testing.truth import TruthError
 from qstack.units import SECOND
 from tests.whole.chain_cases import (
     CUT,
@@ -91,13 +90,9 @@ def test_a_repeater_with_one_communication_qubit_takes_the_sum_of_both_links(
 
 
 @pytest.mark.parametrize("nodes", [3, 5])
-def test_a_long_request_over_nodes_with_one_communication_qubit_is_not_served_yet(
+def test_a_long_request_over_nodes_with_one_communication_qubit_is_served_whole(
     nodes: int,
 ) -> None:
-    """A limit, not a wish: links fill the stores of their ends, and others wait for ever.
-
-    Once they leave each other room this is to say ``len(chain.ask(40)) == 40``.
-    """
+    """Links leave each other room in the stores of their ends: nothing waits for ever."""
     chain = Chain(lonely((0.2,) * (nodes - 1)), seed=72)
-    with pytest.raises(TruthError, match=r"no storage slot|not reached"):
-        chain.ask(40, limit_ns=2 * SECOND)
+    assert len(chain.ask(40, limit_ns=20 * SECOND)) == 40

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from qstack.stack.turns import Turns
 
 
@@ -44,8 +46,6 @@ def test_a_step_that_raises_leaves_the_turn_free() -> None:
 
     turns = Turns(refuse)
     for _ in range(2):
-        try:
+        with pytest.raises(ValueError, match="bad"):
             turns.after("bad", 0)
-        except ValueError:
-            pass
     assert turns.after("good", 0) == ["good"]

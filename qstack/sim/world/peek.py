@@ -31,6 +31,25 @@ def qubit_state(world: World, where: tuple[str, int], now: Instant) -> Matrix:
     return matrix_of(reduced_at(qubit, now, (qubit,)), 1)
 
 
+def partners(world: World, where: tuple[str, int]) -> tuple[tuple[str, int], ...]:
+    """Return the (memory device, slot) of all qubits whose state is joint with that of this one.
+
+    KeyError where the slot is empty.
+    """
+    qubit = _qubit(world, where)
+    return tuple(
+        (name, slot)
+        for name, memory in world._hall.memories.items()
+        for slot, each in memory.qubits.items()
+        if each.register is qubit.register and each is not qubit
+    )
+
+
+def born_at(world: World, where: tuple[str, int]) -> Instant:
+    """Return when the qubit of a (memory device, slot) was initialised; KeyError where empty."""
+    return _qubit(world, where).born
+
+
 def qubits(world: World) -> int:
     """Return how many qubits live in all memories."""
     return sum(len(memory.qubits) for memory in world._hall.memories.values())
