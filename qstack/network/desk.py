@@ -26,15 +26,12 @@ from qstack.network.budget import (
     weights_of,
 )
 from qstack.network.places import Parked, Side
-from qstack.network.service import RequestIds
+from qstack.network.service import METHODS, RequestIds
 from qstack.physical.service import LinkParameters, MemoryModel
 from qstack.physical.slots import Owner, Slots
 from qstack.units import MILLISECOND, SECOND, BootId, Chance, Duration, Instant, LinkName, NodeName
 
 ROOM = "network"
-
-METHODS = (Method.NESTED_DEJMPS, Method.PUMPED_DEJMPS)
-"""With these a node purifies if nobody says otherwise: BBPSSW never does better."""
 
 
 @record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qstack.machine import record
 from qstack.messages.circuits import Method
-from qstack.network.desk import METHODS
+from qstack.network.service import METHODS
 from qstack.units import MILLISECOND, SECOND, Duration
 
 

@@ -19,7 +19,7 @@ import attrs
 
 from qstack.bell import BellWeights, permute
 from qstack.messages.circuits import Method
-from qstack.network.desk import METHODS
+from qstack.network.service import METHODS
 from qstack.physical.service import (
     EndParameters,
     LinkParameters,

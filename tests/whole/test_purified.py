@@ -227,6 +227,12 @@ def users_agree(chain: Chain, *, valid: bool = True) -> int:
     return len(one)
 
 
+def in_rounds(chain: Chain) -> int:
+    """How many halves alice's end keeps for rounds."""
+    found: int = chain.net.host("alice").network.demand.circuits.members[0].part.purifier.held
+    return found
+
+
 def relaxed(chain: Chain) -> Chain:
     """Let users free what they get at once: with losses they are told at very different times."""
     chain.alice.policy = chain.bob.policy = free_at_once
@@ -252,11 +258,16 @@ def test_lost_late_doubled_and_overtaken_datagrams_change_nothing_but_the_time(l
 def test_a_cancelled_request_ends_alike_at_both_ends_and_gives_everything_back(by: str) -> None:
     chain = relaxed(Chain(lab(0.95, 0.95), seed=13))
     reference = chain.alice.keep(terms("bob", 1000, fidelity_min=0.9))
-    chain.run(lambda: len(chain.bob.pairs) >= 5)
+    chain.run(lambda: len(chain.bob.pairs) >= 5 and in_rounds(chain) > 0)
     party = chain.alice if by == "alice" else chain.bob
     party.say(Cancel(party.reference(), chain.alice.created[reference]))
     chain.run(lambda: chain.alice.finished() and chain.bob.finished())
     assert 5 <= users_agree(chain) < 1000
+    # At once, not only when the circuit is given up.
+    chain.settle(100 * MILLISECOND)
+    for node in chain.lab.nodes:
+        assert chain.net.host(node).slots.held() == {}
+        assert chain.report(node)["circuits"] != []
     assert [end.ended[0].delivered for end in (chain.alice, chain.bob)] == [users_agree(chain)] * 2
     assert_at_rest(chain)
 
