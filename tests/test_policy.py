@@ -10,6 +10,7 @@ import pytest
 from qstack.config import load, parse, read_text
 from qstack.drivers.places import node_host, policy_of
 from qstack.errors import ConfigError
+from qstack.messages.circuits import Method
 from qstack.sim import Network
 
 
@@ -27,12 +28,15 @@ def test_what_is_not_said_is_thirty_seconds_half_a_second_and_no_trust() -> None
 
 def test_a_node_is_told_what_its_operator_decided() -> None:
     network = chain(
-        **{"nodes.r1.trust": 7, "nodes.r1.lease_ns": 10**9, "nodes.r1.idle_ns": 0, "time_scale": 1}
+        **{"nodes.r1.trust": 7, "nodes.r1.lease_ns": 10**9, "nodes.r1.idle_ns": 0, "time_scale": 1},
+        **{"nodes.r1.purify": ["pumped-bbpssw"]},
     )
     told = node_host(network, "r1", 1).network.desk.parameters
     assert (told.trust, told.lease_ns, told.idle_ns) == (7, 10**9, 1)
+    assert told.methods == (Method.PUMPED_BBPSSW,)
     told = node_host(network, "alice", 1).network.desk.parameters
     assert told.trust == 0
+    assert told.methods == (Method.NESTED_DEJMPS, Method.PUMPED_DEJMPS)
 
 
 def test_all_others_hear_how_far_a_node_is_trusted() -> None:
@@ -69,6 +73,7 @@ def test_an_idle_circuit_is_taken_down_after_the_time_that_its_head_end_was_told
         ("nodes.r1.trust", 1.5, "expected a whole number"),
         ("nodes.r1.lease_ns", 99_999_999, "is shorter than 100000000"),
         ("nodes.r1.idle_ns", -1, "is negative"),
+        ("nodes.r1.purify", ["by-magic"], "'by-magic' is none of nested-dejmps, "),
         ("nodes.s1.trust", 1, "means nothing for a station"),
         ("nodes.s1.lease_ns", 10**9, "means nothing for a station"),
         ("nodes.s1.idle_ns", 0, "means nothing for a station"),

@@ -13,6 +13,7 @@ from qstack.hal.memory import MemorySheet
 from qstack.hal.plugins import Sheet
 from qstack.hal.station import StationSheet
 from qstack.link.budget import HERALDS
+from qstack.messages.circuits import Method
 from qstack.units import MILLISECOND
 
 MOST_SLOTS = 4_096
@@ -186,11 +187,15 @@ def _not_negative(sheet: Any, names: tuple[str, ...], path: str, problems: Probl
             problems.add(f"{path}.{name}", f"{value} is negative")
 
 
+METHOD_NAMES = {each.name.lower().replace("_", "-"): each for each in Method if each}
+"""Methods of purification as network files call them."""
+
+
 def check_policy(node: NodeFile, given: dict[str, Any], problems: Problems) -> None:
     """Note what a node's operator cannot decide of circuits."""
     path = f"nodes.{node.name}"
     if node.kind == "station":
-        for key in ("trust", "lease_ns", "idle_ns"):
+        for key in ("trust", "lease_ns", "idle_ns", "purify"):
             if key in given:
                 problems.add(f"{path}.{key}", "means nothing for a station: no circuit ends there")
         return
@@ -201,3 +206,7 @@ def check_policy(node: NodeFile, given: dict[str, Any], problems: Problems) -> N
         problems.add(f"{path}.lease_ns", reason)
     if node.idle_ns < 0:
         problems.add(f"{path}.idle_ns", f"{node.idle_ns} is negative")
+    for method in node.purify:
+        if method not in METHOD_NAMES:
+            reason = f"{method!r} is none of {', '.join(METHOD_NAMES)}"
+            problems.add(f"{path}.purify", reason)

@@ -24,6 +24,7 @@ from qstack.config.link_tables import Pace, read_links
 from qstack.config.records import (
     IDLE_NS,
     LEASE_NS,
+    PURIFY,
     ROLES,
     SHEETS,
     Control,
@@ -74,6 +75,7 @@ class _Node:
     trust: int = 0
     lease_ns: int = LEASE_NS
     idle_ns: int = IDLE_NS
+    purify: tuple[str, ...] = PURIFY
 
 
 def load(
@@ -210,8 +212,8 @@ def _node(name: str, value: Any, problems: Problems, find: Find) -> NodeFile | N
         problems.add(f"{path}.kind", f"{node.kind!r} is neither 'end' nor 'station'")
     if node.kind == "end" and node.user is None:
         problems.add(f"{path}.user", "is missing: programs reach an end node by its user port")
-    ports, policy = (node.address, node.user), (node.trust, node.lease_ns, node.idle_ns)
-    found = NodeFile(name, node.kind, *ports, tuple(devices), *policy)
+    party = name, node.kind, node.address, node.user, tuple(devices)
+    found = NodeFile(*party, node.trust, node.lease_ns, node.idle_ns, node.purify)
     check_inner(found, raw, problems)
     check_policy(found, whole, problems)
     return found

@@ -14,6 +14,9 @@ from qstack.machine import record
 from qstack.messages.wire import MAX_DATAGRAM
 from qstack.units import MILLISECOND, SECOND, Duration, LinkName, NodeName, Picoseconds
 
+PURIFY = ("nested-dejmps", "pumped-dejmps")
+"""Methods of purification that a node takes part in if its file names none."""
+
 S = TypeVar("S")
 
 FIBRE_M_PER_S = 2.0419e8
@@ -119,7 +122,7 @@ class NodeFile:
 
     `address` is its peers' port, `user` its users' port (None: a station without one), both as
     host:port. `trust`, `lease_ns` and `idle_ns` (wall time) are what its operator decides of
-    circuits.
+    circuits, and `purify` the methods that may be used on pairs of those that end here.
     """
 
     name: NodeName
@@ -130,6 +133,7 @@ class NodeFile:
     trust: int = 0
     lease_ns: Duration = LEASE_NS
     idle_ns: Duration = IDLE_NS
+    purify: tuple[str, ...] = PURIFY
 
     def device(self, local: str) -> DeviceFile:
         """The device of this local name; KeyError where there is none."""

@@ -10,6 +10,7 @@ import attrs
 
 from qstack import __version__
 from qstack.config import DeviceFile, NetworkFile, NodeFile, host_and_port, link_parameters
+from qstack.config.checks import METHOD_NAMES
 from qstack.drivers.devices import LocalDevices
 from qstack.drivers.keys import keyring_of
 from qstack.drivers.pump import Port
@@ -92,7 +93,7 @@ def role_of(node: NodeFile) -> str:
 def policy_of(network: NetworkFile, node: NodeFile) -> Policy:
     """Return what the operator of a node decided of circuits, in lab nanoseconds."""
     lease, idle = (max(1, round(ns * network.time_scale)) for ns in (node.lease_ns, node.idle_ns))
-    return Policy(node.trust, lease, idle)
+    return Policy(node.trust, lease, idle, tuple(METHOD_NAMES[each] for each in node.purify))
 
 
 def address_of(network: NetworkFile, name: NodeName) -> Address:

@@ -7,6 +7,8 @@ other end is the tail-end. A message for a circuit that the receiver does not kn
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from qstack.bell import BellIndex
 from qstack.errors import ErrorCode
 from qstack.machine import record
@@ -49,6 +51,18 @@ class Leg:
     store: bool
 
 
+class Method(IntEnum):
+    """How the rounds of purification at the ends of a circuit follow each other."""
+
+    NONE = 0
+    NESTED_DEJMPS = 1
+    """Two equal pairs, each already purified, in each round."""
+    PUMPED_DEJMPS = 2
+    """One pair, again and again with a fresh elementary one."""
+    NESTED_BBPSSW = 3
+    PUMPED_BBPSSW = 4
+
+
 @message(0x42, Layer.NETWORK, Delivery.RELIABLE)
 @record
 class CircuitInstall:
@@ -56,7 +70,8 @@ class CircuitInstall:
 
     `legs` is the whole recorded path. `latency_ns`: of control messages from end to end, as the
     head-end knows it. The circuit is forgotten `lease_ns` after the last Install or Refresh. A
-    `dry` one is looked at as others are and leaves nothing behind.
+    `dry` one is looked at as others are and leaves nothing behind. Its ends purify all its pairs
+    by `method`, in so many `rounds`; 0 for none.
     """
 
     circuit: CircuitId
@@ -64,6 +79,8 @@ class CircuitInstall:
     latency_ns: Duration
     lease_ns: Duration
     dry: bool
+    method: Method = Method.NONE
+    rounds: int = 0
 
 
 @message(0x43, Layer.NETWORK, Delivery.RELIABLE)
@@ -181,7 +198,7 @@ class CircuitTrack:
     `weights` its errors I, Z, X, Y relative to it, but for the wait of the halves at the two ends.
     `doubt`: by how much the fidelity may be lower, from the intervals of the links. `age_ns`: how
     long the origin's half had waited since its link delivered it. `request`: whom the head-end
-    gives the pair to; None from the tail-end.
+    gives the pair to; None from the tail-end, and where pairs are purified first.
     """
 
     circuit: CircuitId
@@ -228,6 +245,23 @@ class CircuitOutcome:
     origin: PairId
     basis: Basis
     outcome: int
+
+
+@message(0x54, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitGive:
+    """Downstream: the head-end gives the purified `pair` to a request.
+
+    It follows the DistilOutcome with which the head-end handed the pair over. `age_ns`: of the
+    kept half at the head-end then. `goodness` and `goodness_low`: the fidelity that is told of it.
+    """
+
+    circuit: CircuitId
+    pair: PairId
+    request: RequestId
+    age_ns: Duration
+    goodness: float
+    goodness_low: float
 
 
 @message(0x55, Layer.NETWORK, Delivery.RELIABLE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 from qstack.machine import record
-from qstack.messages.common import PairId, RequestId
+from qstack.messages.circuits import CircuitId
+from qstack.messages.common import PairId
 from qstack.messages.wire import Delivery, Layer, message, payload
 from qstack.units import BootId, Duration, LinkName, NodeName
 
@@ -31,7 +32,9 @@ class LinkMetric:
 
     `peer` is the other end. `latency_ns`: one way, of control messages between the ends.
     `reserved`: part of its time that circuits hold already, in [0, 1]. `windows`: when it works,
-    as (begins, lasts) in ns, counted from when the update was made; empty: always.
+    as (begins, lasts) in ns, counted from when the update was made; empty: always. `joined`: so
+    many (communication, storage) qubits has the advertiser there of which every two can meet in a
+    round of purification, 0 where some cannot.
     """
 
     link: LinkName
@@ -41,6 +44,7 @@ class LinkMetric:
     reserved: float
     windows: tuple[tuple[Duration, Duration], ...]
     offers: tuple[LinkOffer, ...]
+    joined: tuple[int, int] = (0, 0)
 
 
 @payload
@@ -109,7 +113,7 @@ class RouteDigest:
     entries: tuple[RouteEntry, ...]
 
 
-# --- purification: the two ends of pairs, over whatever lies between ----------------------
+# --- purification: the two ends of a circuit, hop by hop along it ----------------------
 
 
 class TurnAxis(IntEnum):
@@ -139,7 +143,8 @@ class DistilInput:
     """One of the two pairs of a round, as the leading end knows it before its turn.
 
     `bell`: the announced Bell index. `weights`: probabilities of the errors I, Z, X, Y relative
-    to it, with each half as old as its end states.
+    to it, with each half as old as its end states, or the receiver's `far_ns` old if that is
+    given: the track of a half tells the other end of another age than that of its delivery.
     """
 
     pair: PairId
@@ -147,6 +152,7 @@ class DistilInput:
     weights: tuple[float, float, float, float]
     turn: TurnAxis
     ages: DistilAges
+    far_ns: Duration | None = None
 
 
 @message(0x50, Layer.NETWORK, Delivery.RELIABLE)
@@ -154,12 +160,12 @@ class DistilInput:
 class DistilRound:
     """The leading end has done its part of round `number` and read `outcome`: do yours.
 
-    Rounds count from 1 in the life of a request between two ends. `kept` is the control of the
+    Rounds count from 1 in the life of a circuit. `kept` is the control of the
     CNOT, `spent` its target, which was read. `sent_ns`: age of the leader's kept half now.
     Answered by DistilOutcome, or by a DistilVoid that names both pairs.
     """
 
-    request: RequestId
+    circuit: CircuitId
     number: int
     kept: DistilInput
     spent: DistilInput
@@ -175,7 +181,7 @@ class DistilOutcome:
     `kept` and `spent`: the ages of its halves; `sent_ns`: that of the kept one now.
     """
 
-    request: RequestId
+    circuit: CircuitId
     number: int
     outcome: int
     kept: DistilAges
@@ -188,7 +194,7 @@ class DistilOutcome:
 class DistilVoid:
     """These pairs are void, and all that was made with any of them, handed over or not."""
 
-    request: RequestId
+    circuit: CircuitId
     pairs: tuple[PairId, ...]
     reason: str
 
@@ -196,8 +202,8 @@ class DistilVoid:
 @message(0x53, Layer.NETWORK, Delivery.RELIABLE)
 @record
 class DistilEnd:
-    """No more rounds for this request. `pairs`: what the sender gave up by that, which is void."""
+    """No more rounds on this circuit. `pairs`: what the sender gave up by that, which is void."""
 
-    request: RequestId
+    circuit: CircuitId
     pairs: tuple[PairId, ...]
     reason: str

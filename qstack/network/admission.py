@@ -1,8 +1,9 @@
 """Whether a node takes part in a circuit, and what circuits have reserved of its links.
 
 Every node of a path looks at the links on both its sides: that they are there, that their time
-suffices, and that each circuit can have a qubit for itself, without which circuits that
-wait for each other's qubits would stand still.
+suffices, and that each circuit can have the qubits for itself without which circuits that
+wait for each other's qubits would stand still: one, and at ends that purify as many as its rounds
+hold at once.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from collections.abc import Iterable
 from qstack.errors import ErrorCode, LocalProtocolError
 from qstack.machine import record
 from qstack.messages.circuits import CircuitId
+from qstack.network.advertise import joined_at
 from qstack.network.places import Place, Side
+from qstack.network.purification import memories_of
 from qstack.physical.service import LinkParameters
 from qstack.units import LinkName, NodeName
 
@@ -29,6 +32,17 @@ class Verdict:
     node: NodeName = ""
 
 
+def qubits_of(place: Place) -> int:
+    """Return how many qubits a circuit must be able to have here on each side.
+
+    Ends that purify hold halves of several pairs until the last of them has come.
+    """
+    install = place.install
+    if place.is_head or place.is_tail:
+        return memories_of(install.method, install.rounds)
+    return 1
+
+
 class Reservations:
     """What the circuits of a node hold of each of its links."""
 
@@ -36,6 +50,7 @@ class Reservations:
         self._node = node
         self._links = {link.name: link for link in links}
         self._shares: dict[LinkName, dict[CircuitId, float]] = {name: {} for name in self._links}
+        self._qubits: dict[CircuitId, int] = {}
         self.usable: dict[LinkName, bool] = dict.fromkeys(self._links, False)
         self.draining = False
         self.drained: set[LinkName] = set()
@@ -96,17 +111,23 @@ class Reservations:
             free = max(0.0, 1 - reserved)
             reason = f"{here} has {free:.1%} of its time left; {leg.share:.1%} is asked for"
             return Verdict(ErrorCode.NO_TIME, reason, leg.link)
+        needed = qubits_of(place)
+        joined = joined_at(link.end(self._node))[leg.store]
+        if needed > 1 and joined < needed:
+            reason = f"{here} can join {joined} qubits for rounds; {needed} must meet"
+            return Verdict(ErrorCode.UNSUPPORTED, reason, leg.link)
         room = self._rest(place, side)
-        sharing = len(held) if room is None else len(self._sharing(place, side))
+        taken = self._taken(held if room is None else self._sharing(place, side))
         if room is None:
             end = link.end(self._node)
             room = len(end.communication) + (len(end.storage) if leg.store else 0)
         elif not room:
             reason = f"{here}: no qubit could hold a half while the other side brings one"
             return Verdict(ErrorCode.NO_RESOURCES, reason, leg.link)
-        if sharing >= room:
-            reason = f"{here} has room for {room} circuits and as many are there"
-            return Verdict(ErrorCode.NO_RESOURCES, reason, leg.link)
+        if taken + needed > room:
+            reason = f"{here} has room for {room} halves, of which circuits need {taken}"
+            more = f"; {needed} more are asked for" if needed > 1 else ""
+            return Verdict(ErrorCode.NO_RESOURCES, reason + more, leg.link)
         return None
 
     def _rest(self, place: Place, side: Side) -> int | None:
@@ -127,6 +148,10 @@ class Reservations:
         if not set(beyond.end(self._node).communication) <= set(mine.communication):
             return None
         return len(mine.communication) - 1
+
+    def _taken(self, circuits: Iterable[CircuitId]) -> int:
+        """How many halves these circuits must be able to have here."""
+        return sum(self._qubits[circuit] for circuit in circuits)
 
     def _sharing(self, place: Place, side: Side) -> set[CircuitId]:
         """The circuits whose halves rest in the same places as those of a side."""
@@ -149,7 +174,8 @@ class Reservations:
         rest = self._rest(place, side)
         if rest is None:
             return 0
-        return max(1, rest // max(1, len(self._sharing(place, side))))
+        needed, taken = qubits_of(place), self._taken(self._sharing(place, side))
+        return max(needed, rest * needed // max(needed, taken))
 
     def reserve(self, place: Place) -> None:
         """Hold what the circuit needs on both sides."""
@@ -157,9 +183,11 @@ class Reservations:
             if place.has(side):
                 leg = place.leg(side)
                 self._shares[leg.link][place.id] = leg.share
+        self._qubits[place.id] = qubits_of(place)
 
     def release(self, place: Place) -> None:
         """Give it back."""
         for side in Side:
             if place.has(side):
                 self._shares[place.link(side)].pop(place.id, None)
+        self._qubits.pop(place.id, None)

@@ -8,6 +8,7 @@ better numbers advertises those.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations
 
 from qstack.bell import BellWeights
 from qstack.link.service import PRIOR_SIGMAS
@@ -21,7 +22,7 @@ from qstack.network.budget import (
     together,
     weights_of,
 )
-from qstack.physical.service import LinkParameters, MemoryModel, Setting
+from qstack.physical.service import EndParameters, LinkParameters, MemoryModel, Setting
 from qstack.units import SECOND, Duration, NodeName
 
 
@@ -84,7 +85,22 @@ def link_metric(
 ) -> LinkMetric:
     """Return what `node`, an end of the link, says of it."""
     peer = parameters.other(node).node
-    return LinkMetric(parameters.name, peer, up, latency_ns, reserved, (), offers(parameters))
+    made = offers(parameters)
+    joined = joined_at(parameters.end(node))
+    return LinkMetric(parameters.name, peer, up, latency_ns, reserved, (), made, joined)
+
+
+def joined_at(end: EndParameters) -> tuple[int, int]:
+    """Return how many (communication, storage) qubits of an end there are, all joined to all.
+
+    0 where some two cannot meet in a gate: no round may wait for a pair whose half lies wrong.
+    """
+    coupled = {frozenset(pair) for pair in end.model.coupled}
+    counts = [
+        len(slots) if all(frozenset(two) in coupled for two in combinations(slots, 2)) else 0
+        for slots in (end.communication, end.storage)
+    ]
+    return counts[0], counts[1]
 
 
 def node_metric(

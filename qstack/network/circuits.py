@@ -32,6 +32,7 @@ from qstack.network.head_end import Head
 from qstack.network.orders import Order, OrderState
 from qstack.network.passing import Passing
 from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, place_of
+from qstack.network.purifying import check_way, consent
 from qstack.network.room import Room
 from qstack.network.service import FIRST_LABEL
 from qstack.network.supply import Supply
@@ -116,7 +117,11 @@ class Circuits:
     def install(self, message: CircuitInstall) -> Verdict | None:
         """Begin a circuit of this node's; return why it does not even begin."""
         place = Place(message, 0)
-        verdict = self._full() or self._reservations.consider(place, swaps=True)
+        verdict = (
+            self._full()
+            or consent(self._desk, place)
+            or self._reservations.consider(place, swaps=True)
+        )
         if verdict is not None:
             return verdict
         self._admit(place)
@@ -175,7 +180,12 @@ class Circuits:
         place = place_of(message, self._desk.node, peer)
         if message.circuit in self._members:
             raise RemoteProtocolError(f"circuit {message.circuit} is here already")
-        verdict = self._full() or self._reservations.consider(place, swaps=self._desk.swaps)
+        check_way(message)
+        verdict = (
+            self._full()
+            or consent(self._desk, place)
+            or self._reservations.consider(place, swaps=self._desk.swaps)
+        )
         if verdict is not None:
             node, link = self._desk.node, verdict.link
             self._desk.send(

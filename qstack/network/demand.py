@@ -13,13 +13,13 @@ import attrs
 from qstack.errors import ErrorCode
 from qstack.machine import earliest
 from qstack.messages.application import RequestEnded
-from qstack.messages.circuits import CircuitId, CircuitInstall, CircuitStop
+from qstack.messages.circuits import CircuitId, CircuitInstall, CircuitStop, Method
 from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
-from qstack.network.budget import ETERNAL, Storage
+from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
-from qstack.network.course import Course, Promise, choose, legs_of, nonsense
+from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
 from qstack.network.desk import Desk
 from qstack.network.head_end import Head
 from qstack.network.linkstate import LinkState
@@ -78,6 +78,11 @@ class Demand:
         site = self.graph.sites.get(node)
         return ETERNAL if site is None else site.storage
 
+    def operations_at(self, node: NodeName) -> Operations:
+        """Return how well a node's gates do, as it advertises; ideal if it is not known."""
+        site = self.graph.sites.get(node)
+        return IDEAL if site is None else site.operations
+
     def routes_changed(self) -> None:
         """The link-state database says something new."""
         self._graph = None
@@ -115,8 +120,22 @@ class Demand:
 
     # --- new requests --------------------------------------------------------------------------
 
-    def create(self, remote: NodeName, request: LinkRequest) -> None:
-        """Take a request for a node that is no neighbour."""
+    def rescue(self, remote: NodeName, request: LinkRequest) -> bool:
+        """Take a request for which the link to a neighbour is not good enough, if rounds may help.
+
+        One that asks for more than they give is refused with what they do give.
+        """
+        graph, here = self.graph, self._desk.node
+        if request.atomic or request.consecutive or not {here, remote} <= graph.sites.keys():
+            return False
+        promise = Promise(remote, request.fidelity_min, False, True)
+        _, limit = purified(graph, here, promise, self._desk.parameters.methods)
+        if limit > 0:
+            self.create(remote, request, purify=True)
+        return limit > 0
+
+    def create(self, remote: NodeName, request: LinkRequest, *, purify: bool = False) -> None:
+        """Take a request that a circuit is to serve; `purify`: with a round at least."""
         now = self._desk.now
         deadline = now + request.remaining_ns if request.remaining_ns > 0 else None
         order = Order(request, OrderState.WAITING, deadline)
@@ -124,7 +143,7 @@ class Demand:
         if verdict is not None:
             self._decline(order, verdict)
             return
-        promise = Promise(remote, request.fidelity_min, request.remaining_ns > 0)
+        promise = Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify)
         shared = None if promise.reserved else self._shared(promise)
         if shared is not None:
             self._plans[shared].idle_until = None
@@ -203,7 +222,8 @@ class Demand:
     def _course(self, plan: _Plan) -> Course | Verdict:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
         need = wanted.number * SECOND / wanted.remaining_ns if plan.promise.reserved else 0.0
-        return choose(self._without(plan.avoid), self._desk.node, plan.promise, need)
+        methods = self._desk.parameters.methods
+        return choose(self._without(plan.avoid), self._desk.node, plan.promise, need, methods)
 
     def _without(self, avoided: frozenset[str]) -> Graph:
         graph = self.graph
@@ -218,7 +238,9 @@ class Demand:
     def _install(self, circuit: CircuitId, course: Course, *, dry: bool) -> CircuitInstall:
         legs = legs_of(self._flood.database, self._desk.node, course)
         lease = self._desk.parameters.lease_ns
-        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry)
+        made = course.plan
+        way = (Method.NONE, 0) if made is None else (made.method, made.rounds)
+        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry, *way)
 
     # --- circuits ------------------------------------------------------------------------------
 
@@ -278,7 +300,7 @@ class Demand:
             return
         way = plan.course.route
         links = tuple(hop.link for hop in way.hops)
-        figures = (way.rate_hz, way.fidelity, way.latency_ns)
+        figures = (plan.course.rate_hz, plan.course.fidelity, way.latency_ns)
         self._desk.up(TryAnswer(request.id, None, "", way.nodes, links, *figures))
 
     def conclude(self) -> None:

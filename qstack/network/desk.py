@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from qstack.bell import BellWeights
 from qstack.hal.commands import CommandIds
 from qstack.machine import Action, Device, Down, Note, Send, Up, record
-from qstack.messages.circuits import CircuitId, CircuitTrack
+from qstack.messages.circuits import CircuitId, CircuitTrack, Method
 from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
 from qstack.network.advertise import storage_of
 from qstack.network.budget import (
@@ -26,10 +26,10 @@ from qstack.network.budget import (
     weights_of,
 )
 from qstack.network.places import Parked, Side
-from qstack.network.service import RequestIds
+from qstack.network.service import METHODS, RequestIds
 from qstack.physical.service import LinkParameters, MemoryModel
 from qstack.physical.slots import Owner, Slots
-from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, LinkName, NodeName
+from qstack.units import MILLISECOND, SECOND, BootId, Chance, Duration, Instant, LinkName, NodeName
 
 ROOM = "network"
 
@@ -40,7 +40,8 @@ class NetworkParameters:
 
     `memory` is the device whose qubits it swaps; a node whose memory cannot do that stands at ends
     only. `trust` as the operator judges the node. A circuit is forgotten `lease_ns` after the last
-    word of its head-end, which keeps one without requests for `idle_ns`.
+    word of its head-end, which keeps one without requests for `idle_ns`. `methods`: with which its
+    pairs may be purified; none: never.
     """
 
     links: tuple[LinkParameters, ...]
@@ -48,6 +49,7 @@ class NetworkParameters:
     trust: int = 0
     lease_ns: Duration = 30 * SECOND
     idle_ns: Duration = 500 * MILLISECOND
+    methods: tuple[Method, ...] = METHODS
 
 
 @record
@@ -93,9 +95,13 @@ class Desk:
         parameters: NetworkParameters,
         slots: Slots,
         commands: CommandIds,
+        *,
+        chance: Chance | None = None,
     ) -> None:
         self.node = node
         self.boot = boot
+        self.commands = commands
+        self.chance = Chance(boot) if chance is None else chance
         self.parameters = parameters
         self.links = {link.name: link for link in parameters.links}
         self.slots = slots
@@ -108,7 +114,8 @@ class Desk:
         self._ended: dict[RequestId, tuple[CircuitId, Side]] = {}
         self.storage_at: Callable[[NodeName], Storage] = eternal
         """How the qubits of another node fade, as it advertises."""
-        self._commands = commands
+        self.operations_at: Callable[[NodeName], Operations] = ideal
+        """How well another node's gates do, as it advertises."""
         self._answers: dict[int, Answer] = {}
         self._actions: list[Action] = []
         self._errors: dict[tuple[LinkName, str, int, Duration], tuple[float, float, float]] = {}
@@ -155,7 +162,7 @@ class Desk:
 
     def command(self) -> int:
         """Return the id of a new device command."""
-        return self._commands.next()
+        return self.commands.next()
 
     def device(self, command: Any, answer: Answer) -> None:
         """Give the memory a command; `answer` takes the event in which it ends."""
@@ -269,6 +276,11 @@ _MOST_ENDED = 1_024
 def eternal(node: NodeName) -> Storage:
     """Return that of a node of which nothing is known."""
     return ETERNAL
+
+
+def ideal(node: NodeName) -> Operations:
+    """Return those of a node of which nothing is known."""
+    return IDEAL
 
 
 def operations_of(model: MemoryModel) -> Operations:

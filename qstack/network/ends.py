@@ -14,7 +14,9 @@ request is ended early the tail-end's last word decides: it names the pairs that
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
+from qstack.bell import BellIndex
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.messages.application import PairExpired, RequestDone, RequestEnded
 from qstack.messages.circuits import (
@@ -28,6 +30,7 @@ from qstack.network.desk import Desk, Half, faded
 from qstack.network.finishing import Finisher, Local
 from qstack.network.orders import Broken, Order
 from qstack.network.places import Gone, Ledger, Place, Side
+from qstack.network.purifying import Purifier, waited_on
 
 TOLD_AT_ONCE = 8
 """After so many deliveries an end tells the other of them."""
@@ -45,6 +48,9 @@ class End(ABC):
         self._local: dict[PairId, Local] = {}
         self._ledger = Ledger()
         self._finisher = Finisher(desk, place, self._through)
+        self.purifier: Purifier | None = None
+        if place.install.rounds:
+            self.purifier = Purifier(desk, place, self._polished, self._voided)
         self._delivered: dict[PairId, tuple[RequestId, PairId]] = {}
         self._fresh: list[tuple[RequestId, PairId]] = []
         self._doubtful: dict[PairId, RequestId] = {}
@@ -54,7 +60,7 @@ class End(ABC):
     @property
     def held(self) -> int:
         """How many halves are here that were not delivered."""
-        return len(self._local)
+        return len(self._local) + (self.purifier.held if self.purifier else 0)
 
     # --- what comes in -----------------------------------------------------------------------
 
@@ -91,6 +97,18 @@ class End(ABC):
 
     def expired(self, pair: PairId, reason: str) -> None:
         """What this half's pair leads to is void: by the link, or by a node beyond it."""
+        if self.purifier is not None and self.purifier.knows(pair):
+            self.purifier.expire(pair, reason)
+        else:
+            self._voided(pair, reason)
+
+    def distil(self, message: Any) -> None:
+        """The other end's word on a round of purification."""
+        if self.purifier is None:
+            raise RemoteProtocolError(f"circuit {self._place.id} purifies nothing")
+        self.purifier.told(message)
+
+    def _voided(self, pair: PairId, reason: str) -> None:
         local = self._local.get(pair)
         self._ledger.settle(pair, Gone(reason))
         if local is not None:
@@ -121,6 +139,20 @@ class End(ABC):
     def _assign(self) -> None:
         """Give halves to requests, where this end decides that."""
 
+    def _polished(self, local: Local) -> None:
+        """A half went through all rounds of purification."""
+        self._local[local.half.pair] = local
+        self._assign()
+
+    def _submit(self, purifier: Purifier, local: Local) -> None:
+        """Let a half be purified: tell the other end of it, and wait for its word."""
+        if not local.tracked:
+            local.tracked = True
+            self._send_track(local, None)
+        if local.track is not None:
+            del self._local[local.half.pair]
+            purifier.take(local)
+
     def _send_track(self, local: Local, request: RequestId | None) -> None:
         half, place = local.half, self._place
         waited = self._desk.waited(place.link(self._side), half)
@@ -148,19 +180,17 @@ class End(ABC):
 
     def _info(self, local: Local, track: CircuitTrack, order: Order) -> PairInfo:
         desk, place, half = self._desk, self._place, local.half
+        if local.polished:
+            return self._info_polished(local, track, order)
         far = place.tail if place.is_head else place.id.origin
         waited = desk.waited(place.link(self._side), half)
         theirs = track.age_ns + place.install.latency_ns + desk.now - local.told_at
         transit = faded(desk.storage_at(far), track.age_ns, theirs)
         weights = weights_of(together(correlators(track.weights), waited, transit))
-        wanted = order.wanted
-        bell = track.bell
-        if wanted.final_bell is not None and wanted.kind is not PairKind.MEASURE:
-            bell = wanted.final_bell
         head = place.is_head
         return PairInfo(
             self._identity(local, track),
-            bell,
+            _final(track.bell, order),
             0,
             str(place.id),
             weights[0],
@@ -168,6 +198,27 @@ class End(ABC):
             half.age_ns + desk.now - half.ready_at if head else theirs,
             2 * place.install.latency_ns + desk.links[place.link(self._side)].horizon_ns,
             head,
+            len(place.install.legs),
+        )
+
+    def _info_polished(self, local: Local, track: CircuitTrack, order: Order) -> PairInfo:
+        """What is told of a purified pair: the head-end's numbers, at both ends."""
+        desk, place, half, given = self._desk, self._place, local.half, local.given
+        if given is not None:
+            good, low, age = given.goodness, given.goodness_low, given.age_ns
+        else:
+            good = waited_on(desk, place, half)[0]
+            low, age = max(0.0, good - half.doubt), half.age_ns + desk.now - half.ready_at
+        return PairInfo(
+            self._identity(local, track),
+            _final(track.bell, order),
+            0,
+            str(place.id),
+            good,
+            low,
+            age,
+            2 * place.install.latency_ns + desk.links[place.link(self._side)].horizon_ns,
+            place.is_head,
             len(place.install.legs),
         )
 
@@ -265,7 +316,7 @@ class End(ABC):
                 del self._doubtful[next(iter(self._doubtful))]
         for local in list(self._local.values()):
             if local.wanted is not None and local.wanted.id == request and not local.busy:
-                self._drop(local, "its request ended", tell=False)
+                self._drop(local, "its request ended", tell=self._tells)
         if order.code is None and order.delivered == order.wanted.number:
             self._desk.up(RequestDone(request, order.delivered, 0))
         else:
@@ -277,7 +328,17 @@ class End(ABC):
         """No request runs on the circuit any more: what waits is given back."""
         for local in list(self._local.values()):
             if not local.busy:
-                self._drop(local, "its request ended", tell=False)
+                self._drop(local, "its request ended", tell=self._tells)
+        if self.purifier is not None:
+            self.purifier.empty("its request ended")
+
+    @property
+    def _tells(self) -> bool:
+        """Whether the other end must hear of each half that goes with its request.
+
+        Where halves belong to no request before they are purified, it does not know by itself.
+        """
+        return self.purifier is not None
 
     def end(self, code: ErrorCode, reason: str) -> None:
         """The circuit is over: so are its requests, and pairs that nobody confirmed are void."""
@@ -296,3 +357,12 @@ class End(ABC):
         for local in self._local.values():
             local.void = local.void or reason
         self.stop()
+        if self.purifier is not None:
+            self.purifier.gone(reason)
+
+
+def _final(bell: BellIndex, order: Order) -> BellIndex:
+    """The Bell state in which a pair is delivered."""
+    wanted = order.wanted
+    turned = wanted.final_bell is not None and wanted.kind is not PairKind.MEASURE
+    return wanted.final_bell if turned and wanted.final_bell is not None else bell

@@ -16,7 +16,7 @@ import attrs
 from qstack.bell import BellIndex
 from qstack.link.service import remedy
 from qstack.messages.application import OutcomeReady, PairReady
-from qstack.messages.circuits import CircuitOutcome, CircuitTrack
+from qstack.messages.circuits import CircuitGive, CircuitOutcome, CircuitTrack
 from qstack.messages.common import Basis, PairInfo, PairKind
 from qstack.messages.devices import Completed, Gate, MemoryGate, MemoryMeasure, MemoryResult
 from qstack.messages.link import LinkRequest
@@ -35,6 +35,7 @@ class Local:
     `busy`: a device works on it. `void`: why nothing will come of it, if so. `prepared`: basis and
     outcome of the head-end, for PREPARE. `info` once it is to be delivered. `tracked`: the other
     end was told of it. `confirmed`: it says that it delivered the pair.
+    `polished`: it went through all rounds of purification; `given`: whom the head-end gives it to.
     """
 
     half: Half
@@ -47,6 +48,8 @@ class Local:
     prepared: tuple[Basis, int] | None = None
     tracked: bool = False
     confirmed: bool = False
+    polished: bool = False
+    given: CircuitGive | None = None
 
 
 Through: TypeAlias = Callable[[Local, bool], None]

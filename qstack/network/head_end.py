@@ -10,6 +10,7 @@ from qstack.messages.circuits import (
     CircuitAnswer,
     CircuitClosed,
     CircuitComplete,
+    CircuitGive,
     CircuitStop,
 )
 from qstack.messages.common import PairId
@@ -41,16 +42,31 @@ class Head(End):
 
     def _assign(self) -> None:
         for local in list(self._local.values()):
-            if local.wanted is not None or local.void:
+            if local.wanted is not None or local.void or local.half.pair not in self._local:
                 continue
             order = next((each for each in self.orders.values() if each.wants > 0), None)
             if order is None:
                 return
+            if self.purifier is not None and not local.polished:
+                self._submit(self.purifier, local)
+                continue
             local.wanted = order.wanted
             order.outstanding.add(local.half.pair)
-            self._send_track(local, order.wanted.id)
+            if local.polished:
+                self._give(local, order)
+            else:
+                self._send_track(local, order.wanted.id)
             if local.track is not None:
                 self._ready(local)
+
+    def _give(self, local: Local, order: Order) -> None:
+        """Tell the tail-end whose a purified pair is, and what is told of it."""
+        if local.track is None:
+            raise RemoteProtocolError("a half without a track cannot be given")
+        info = self._info(local, local.track, order)
+        place, told = self._place, (info.age_ns, info.goodness, info.goodness_low)
+        local.given = CircuitGive(place.id, local.half.pair, order.wanted.id, *told)
+        self._desk.send(place.neighbour(Side.DOWN), local.given)
 
     def _ready(self, local: Local) -> None:
         """The tail-end has its half. While a request is being ended its last word is waited for."""

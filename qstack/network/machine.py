@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
+from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
 from qstack.link.service import (
     LinkAccepted,
@@ -28,6 +29,7 @@ from qstack.messages.application import (
 )
 from qstack.messages.common import RequestId
 from qstack.messages.devices import Aborted, BellResult, Completed, Faulted, MemoryResult, Rejected
+from qstack.messages.link import LinkRequest
 from qstack.messages.network import RouteDigest, RouteUpdate
 from qstack.network.admission import Reservations
 from qstack.network.advertise import link_metric, node_metric
@@ -54,7 +56,7 @@ from qstack.network.service import (
 )
 from qstack.network.talk import Talk
 from qstack.physical.slots import Owner, Slots
-from qstack.units import BootId, Duration, Instant, LinkName, NodeName
+from qstack.units import BootId, Chance, Duration, Instant, LinkName, NodeName
 
 __all__ = [
     "FromPeer",
@@ -125,9 +127,11 @@ class Network:
         parameters: NetworkParameters,
         slots: Slots,
         commands: CommandIds,
+        *,
+        chance: Chance | None = None,
     ) -> None:
         self.node = node
-        self.desk = Desk(node, boot, parameters, slots, commands)
+        self.desk = Desk(node, boot, parameters, slots, commands, chance=chance)
         self._by_remote: dict[NodeName, LinkName] = {}
         self._remote_of: dict[LinkName, NodeName] = {}
         for link in sorted(parameters.links, key=lambda each: each.name):
@@ -137,12 +141,14 @@ class Network:
         self._views = {name: _View() for name in self._remote_of}
         self._slots = slots
         self._link_of: dict[RequestId, LinkName] = {}
+        self._fresh: dict[RequestId, tuple[LinkRequest, Instant]] = {}
         self.flood = LinkState(node, boot)
         self.reservations = Reservations(node, parameters.links)
         self.demand = Demand(self.desk, self.reservations, self.flood)
         self.intake = Intake(self.desk, self.demand.circuits)
         self.talk = Talk(self.desk, self.demand.circuits)
         self.desk.storage_at = self.demand.storage_at
+        self.desk.operations_at = self.demand.operations_at
         self._offers_made: tuple[Any, ...] | None = None
 
     # --- what is known -------------------------------------------------------------------------
@@ -225,6 +231,7 @@ class Network:
             self.demand.create(event.remote, event.request)
             return
         self._link_of[event.request.id] = link
+        self._fresh[event.request.id] = event.request, self.desk.now
         self.desk.down(link, LinkCreate(event.request))
 
     def _cancel(self, event: NetworkCancel) -> None:
@@ -293,12 +300,27 @@ class Network:
                 up(OutcomeReady(*who, body.info, body.basis, body.outcome))
             case LinkDone():
                 self._link_of.pop(body.request, None)
+                self._fresh.pop(body.request, None)
                 up(RequestDone(body.request, body.delivered, body.tested))
             case LinkFailed():
-                self._link_of.pop(body.request, None)
+                link = self._link_of.pop(body.request, None)
+                if link is not None and self._rescued(link, body):
+                    return
                 up(RequestEnded(body.request, body.code, body.reason, body.delivered))
             case LinkExpired():
                 up(PairExpired(body.request, body.pair, body.reason))
+
+    def _rescued(self, link: LinkName, failed: LinkFailed) -> bool:
+        """Whether a request that asks more of its link than it can give is a circuit's now."""
+        found = self._fresh.pop(failed.request, None)
+        if found is None or failed.code is not ErrorCode.UNSUPPORTED or failed.delivered:
+            return False
+        request, since = found
+        if request.remaining_ns:
+            left = max(1, request.remaining_ns - (self.desk.now - since))
+            # The type checker does not see that our records are attrs classes.
+            request = attrs.evolve(cast(Any, request), remaining_ns=left)
+        return self.demand.rescue(self._remote_of[link], request)
 
     def _seen(self, event: LinkSeen) -> None:
         view = self._views[event.link]

@@ -5,7 +5,9 @@ spent half, then the spent half is read; the pair is kept where the outcomes agr
 relative to the announced states (:mod:`qstack.network.budget`), in which that circuit takes the
 errors (x, z) of the kept and (x', z') of the spent pair to (x, z ^ z') and the parity to x ^ x'.
 Gates and readout are imperfect as in :class:`~qstack.network.budget.Operations`: a gate that fails
-leaves the kept half mixed and the parity random, a readout error turns the parity.
+leaves the kept half mixed and the parity random, a readout error turns the parity, and a turn
+that fails mixes its half. What pairs lose while they wait for each other and for the other end's
+word is a :class:`Pace`.
 
 Sources: Bennett et al. 1996 (BBPSSW), Deutsch et al. 1996 (DEJMPS), Campbell and Benjamin 2008
 (extreme photon loss). Oracles: cases O13 and O14 and section 6 of the validation dossier.
@@ -13,13 +15,25 @@ Sources: Bennett et al. 1996 (BBPSSW), Deutsch et al. 1996 (DEJMPS), Campbell an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from enum import IntEnum
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TypeAlias
 
 from qstack.bell import BellWeights, werner
 from qstack.machine import record
-from qstack.network.budget import IDEAL, Operations
+from qstack.messages.circuits import Method
+from qstack.network.budget import (
+    ETERNAL,
+    IDEAL,
+    Operations,
+    Storage,
+    correlators,
+    fading,
+    mean_fading,
+    together,
+    weights_of,
+)
+from qstack.units import Duration
 
 Ends: TypeAlias = tuple[Operations, Operations]
 
@@ -43,18 +57,6 @@ class Round:
 Circuit: TypeAlias = Callable[[BellWeights, BellWeights, Ends], Round]
 
 
-class Method(IntEnum):
-    """How rounds follow each other."""
-
-    NONE = 0
-    NESTED_DEJMPS = 1
-    """Two equal pairs, each already purified, in each round."""
-    PUMPED_DEJMPS = 2
-    """One pair, again and again with a fresh elementary one."""
-    NESTED_BBPSSW = 3
-    PUMPED_BBPSSW = 4
-
-
 @record
 class Plan:
     """How to reach a fidelity: the rounds, what comes out, and what it costs.
@@ -74,6 +76,39 @@ class Plan:
     def fidelity(self) -> float:
         """The fidelity that it delivers."""
         return self.weights[0]
+
+
+@record
+class Pace:
+    """How fast pairs come and words travel, and how halves fade at the two ends meanwhile.
+
+    `rate_hz` of elementary pairs; `latency_ns` of a message between the ends, one way.
+    """
+
+    rate_hz: float = 1.0
+    latency_ns: Duration = 0
+    storage: tuple[Storage, Storage] = (ETERNAL, ETERNAL)
+
+    def awaited(self, weights: BellWeights, pairs: float) -> BellWeights:
+        """Return a pair that waited for another, which costs so many elementary pairs.
+
+        The wait is taken as exponential.
+        """
+        if self.storage == (ETERNAL, ETERNAL):
+            return weights
+        losses = (mean_fading(each, self.rate_hz / pairs) for each in self.storage)
+        return weights_of(together(correlators(weights), *losses))
+
+    def answered(self, weights: BellWeights) -> BellWeights:
+        """Return a pair after a word went to the other end and back: no half waits longer."""
+        if self.storage == (ETERNAL, ETERNAL):
+            return weights
+        losses = (fading(each, 2 * self.latency_ns) for each in self.storage)
+        return weights_of(together(correlators(weights), *losses))
+
+
+AT_ONCE = Pace()
+"""Nothing fades."""
 
 
 # --- circuits -----------------------------------------------------------------------------
@@ -97,12 +132,12 @@ def parity_round(kept: BellWeights, spent: BellWeights, ends: Ends = IDEAL_ENDS)
 
 def dejmps(kept: BellWeights, spent: BellWeights, ends: Ends = IDEAL_ENDS) -> Round:
     """Return a DEJMPS round: rotations of pi/2 about X, opposite at the ends, then the circuit."""
-    return parity_round(_rotated(kept), _rotated(spent), ends)
+    return parity_round(worn(_rotated(kept), ends), worn(_rotated(spent), ends), ends)
 
 
 def bbpssw(kept: BellWeights, spent: BellWeights, ends: Ends = IDEAL_ENDS) -> Round:
     """Return a BBPSSW round: both pairs and what comes out are twirled to Werner form."""
-    round_ = parity_round(werner(kept[0]), werner(spent[0]), ends)
+    round_ = parity_round(worn(werner(kept[0]), ends), worn(werner(spent[0]), ends), ends)
     return Round(round_.probability, werner(round_.weights[0]))
 
 
@@ -146,6 +181,15 @@ def extreme_photon_loss(
     return _normalised(raw)
 
 
+def worn(weights: BellWeights, ends: Ends) -> BellWeights:
+    """Return what imperfect turns of both halves leave: a half that is mixed mixes the pair."""
+    kept = ends[0].turn * ends[1].turn
+    if kept == 1:
+        return weights
+    first, second, third, fourth = (kept * each + (1 - kept) / 4 for each in weights)
+    return first, second, third, fourth
+
+
 def _rotated(weights: BellWeights) -> BellWeights:
     """The errors after the rotations of DEJMPS: Z and Y change places."""
     return weights[0], weights[3], weights[2], weights[1]
@@ -168,20 +212,20 @@ def _normalised(raw: list[float]) -> Round:
 
 
 def nested(
-    elementary: BellWeights, circuit: Circuit, ends: Ends = IDEAL_ENDS
+    elementary: BellWeights, circuit: Circuit, ends: Ends = IDEAL_ENDS, pace: Pace = AT_ONCE
 ) -> Iterator[tuple[Round, float]]:
     """Yield, round after round, what comes of pairing equals, and elementary pairs per result."""
     weights, pairs = elementary, 1.0
     while True:
-        result = circuit(weights, weights, ends)
+        result = circuit(weights, pace.awaited(weights, pairs), ends)
         if result.probability <= 0:
             return
-        weights, pairs = result.weights, 2 * pairs / result.probability
-        yield result, pairs
+        weights, pairs = pace.answered(result.weights), 2 * pairs / result.probability
+        yield Round(result.probability, weights), pairs
 
 
 def pumped(
-    elementary: BellWeights, circuit: Circuit, ends: Ends = IDEAL_ENDS
+    elementary: BellWeights, circuit: Circuit, ends: Ends = IDEAL_ENDS, pace: Pace = AT_ONCE
 ) -> Iterator[tuple[Round, float]]:
     """Yield, round after round, what comes of one pair pumped with fresh ones, and its pairs.
 
@@ -189,11 +233,11 @@ def pumped(
     """
     weights, pairs = elementary, 1.0
     while True:
-        result = circuit(weights, elementary, ends)
+        result = circuit(pace.awaited(weights, 1.0), elementary, ends)
         if result.probability <= 0:
             return
-        weights, pairs = result.weights, (pairs + 1) / result.probability
-        yield result, pairs
+        weights, pairs = pace.answered(result.weights), (pairs + 1) / result.probability
+        yield Round(result.probability, weights), pairs
 
 
 _WAYS: dict[Method, tuple[Callable[..., Iterator[tuple[Round, float]]], Circuit, int]] = {
@@ -206,23 +250,60 @@ _WAYS: dict[Method, tuple[Callable[..., Iterator[tuple[Round, float]]], Circuit,
 METHODS = tuple(_WAYS)
 
 
+def memories_of(method: Method, rounds: int) -> int:
+    """Return how many qubits each end needs at once.
+
+    Pumping needs two. Nesting n rounds needs n + 1: the halves of each level are made one after
+    the other, and one waits at each level.
+    """
+    if method is Method.NONE:
+        return 1
+    return rounds + 1 if _WAYS[method][0] is nested else 2
+
+
+def doubt_after(
+    way: tuple[Method, int], elementary: BellWeights, doubt: float, ends: Ends = IDEAL_ENDS
+) -> float:
+    """Return how much lower the fidelity may be after (method, rounds).
+
+    `doubt`: how much lower that of every elementary pair may be, the errors growing in
+    proportion.
+    """
+    if doubt <= 0 or way[0] is Method.NONE:
+        return max(0.0, doubt)
+    good = elementary[0]
+    low = max(0.25, good - doubt)
+    growth = (1 - low) / (1 - good) if good < 1 else 0.0
+    errors = [each * growth for each in elementary[1:]] if growth else [(1 - low) / 3] * 3
+    lower = (low, errors[0], errors[1], errors[2])
+    high, less = (_after(way, each, ends) for each in (elementary, lower))
+    return max(0.0, high - less)
+
+
+def _after(way: tuple[Method, int], elementary: BellWeights, ends: Ends) -> float:
+    follow, circuit, _ = _WAYS[way[0]]
+    found = list(islice(follow(elementary, circuit, ends), way[1]))
+    return found[-1][0].weights[0] if found else 0.25
+
+
 def plans(
     elementary: BellWeights,
     ends: Ends,
     memories: int,
     methods: tuple[Method, ...] = METHODS,
+    *,
+    pace: Pace = AT_ONCE,
 ) -> Iterator[Plan]:
     """Yield every plan that so many memories at each end allow; that without rounds first.
 
-    Pumping needs two memories. Nesting n rounds needs n + 1: the halves of each level are
-    made one after the other, and one waits at each level.
+    For memories see :func:`memories_of`.
     """
     yield Plan(Method.NONE, 0, elementary, 1.0, 1.0, 1)
     for method in methods:
         way, circuit, most = _WAYS[method]
         kept = 1.0
-        for number, (result, pairs) in enumerate(way(elementary, circuit, ends), 1):
-            needs = number + 1 if way is nested else 2
+        for number, (result, pairs) in enumerate(way(elementary, circuit, ends, pace), 1):
+            needs = memories_of(method, number)
             if number > most or needs > memories:
                 break
             kept = result.probability * (kept * kept if way is nested else kept)
@@ -238,11 +319,19 @@ def plan(
 ) -> tuple[Plan | None, float]:
     """Return the cheapest plan that reaches a fidelity, None if none does, and the best there is.
 
-    Cheapest: fewest elementary pairs, then fewest rounds, then the order of `methods`.
+    Equally cheap ones in the order of `methods`.
+    """
+    return cheapest(plans(elementary, ends, memories, methods), fidelity_min)
+
+
+def cheapest(among: Iterable[Plan], fidelity_min: float) -> tuple[Plan | None, float]:
+    """Return the plan of these that reaches a fidelity at the least cost, and the best there is.
+
+    Cheapest: fewest elementary pairs, then fewest rounds, then the order in which they come.
     """
     found: Plan | None = None
     limit = 0.0
-    for each in plans(elementary, ends, memories, methods):
+    for each in among:
         limit = max(limit, each.fidelity)
         if each.fidelity + ENOUGH < fidelity_min:
             continue

@@ -52,6 +52,8 @@ def report_circuits(circuits: Circuits, now: Instant) -> list[dict[str, Any]]:
         requests = [{"request": str(request)} for request in member.passing] if between else []
         orders: Mapping[Any, Order] = {} if between else getattr(part, "orders", {})
         requests += [_order_fields(order) for order in orders.values()]
+        purifier = getattr(part, "purifier", None)
+        purified = {} if purifier is None else dict(purifier.counters)
         found.append(
             {
                 "circuit": str(place.id),
@@ -65,6 +67,9 @@ def report_circuits(circuits: Circuits, now: Instant) -> list[dict[str, Any]]:
                 "held": 0 if part is None else part.held,
                 "requests": requests,
                 "lease_ns": None if place.is_head else max(0, place.lease_until - now),
+                "method": place.install.method.name.lower(),
+                "rounds": place.install.rounds,
+                "purified": purified,
             }
         )
     return found

@@ -6,6 +6,7 @@ from qstack.errors import RemoteProtocolError
 from qstack.messages.circuits import (
     CircuitClosed,
     CircuitComplete,
+    CircuitGive,
     CircuitOutcome,
 )
 from qstack.messages.common import PairKind, RequestId
@@ -24,6 +25,12 @@ class Tail(End):
             self._send_track(local, None)
         if local.track is None:
             return
+        if self.purifier is not None:
+            if any(order.state is OrderState.RUNNING for order in self.orders.values()):
+                self._submit(self.purifier, local)
+            else:
+                self._drop(local, "its request ended", tell=True)
+            return
         request = local.track.request
         order = None if request is None else self.orders.get(request)
         if order is None or order.state is not OrderState.RUNNING:
@@ -33,6 +40,19 @@ class Tail(End):
 
     def _assign(self) -> None:
         """The head-end does that."""
+
+    def given(self, message: CircuitGive) -> None:
+        """The head-end gives a purified pair to a request; it may be void by now."""
+        for local in self._local.values():
+            if local.polished and local.track and local.track.origin == message.pair:
+                break
+        else:
+            return
+        order = self.orders.get(message.request)
+        if local.given is not None or order is None or order.state is not OrderState.RUNNING:
+            raise RemoteProtocolError(f"{message.pair} cannot be given to {message.request}")
+        local.given = message
+        self._finish(local, order)
 
     def outcome(self, message: CircuitOutcome) -> None:
         """The head-end measured its half of a pair that is to be prepared here."""

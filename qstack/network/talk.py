@@ -12,6 +12,7 @@ from qstack.messages.circuits import (
     CircuitDelivered,
     CircuitExpire,
     CircuitForward,
+    CircuitGive,
     CircuitInstall,
     CircuitInstalled,
     CircuitOutcome,
@@ -23,6 +24,7 @@ from qstack.messages.circuits import (
     CircuitTrack,
 )
 from qstack.messages.link import LinkRequest
+from qstack.messages.network import DistilEnd, DistilOutcome, DistilRound, DistilVoid
 from qstack.network.circuits import Circuits, Member
 from qstack.network.course import nonsense
 from qstack.network.desk import Desk
@@ -67,6 +69,8 @@ class Talk:
                 self._of_pair(member, side, message)
             case CircuitDelivered():
                 self._delivered(member, side, message)
+            case DistilRound() | DistilOutcome() | DistilVoid() | DistilEnd():
+                self._distil(member, side, message)
             case CircuitRelease():
                 told = (side.other,)
                 self._circuits.take_down(member, message.code, message.reason, tell=told)
@@ -101,6 +105,17 @@ class Talk:
             part.confirmed(message.pairs)
         elif part is None:
             raise RemoteProtocolError(f"pairs on circuit {place.id}, which is not ready")
+        else:
+            self._desk.send(place.neighbour(side.other), message)
+
+    def _distil(self, member: Member, side: Side, message: Any) -> None:
+        """The word of one end's distillery for the other's."""
+        place, part = member.place, member.part
+        if isinstance(part, Head | Tail):
+            part.distil(message)
+            self._circuits.steer(member)
+        elif part is None:
+            raise RemoteProtocolError(f"rounds on circuit {place.id}, which is not ready")
         else:
             self._desk.send(place.neighbour(side.other), message)
 
@@ -161,7 +176,9 @@ class Talk:
         match message:
             case CircuitRefresh():
                 place.lease_until = self._desk.now + place.install.lease_ns
-            case CircuitForward() | CircuitOutcome() | CircuitComplete() if part is None:
+            case CircuitForward() | CircuitOutcome() | CircuitComplete() | CircuitGive() if (
+                part is None
+            ):
                 raise RemoteProtocolError(f"circuit {place.id} is not ready")
             case CircuitForward():
                 if not self._forwarded(member, message.request):
@@ -173,6 +190,11 @@ class Talk:
             case CircuitOutcome():
                 if message.outcome not in (0, 1):
                     raise RemoteProtocolError(f"{message.outcome} is no outcome")
+            case CircuitGive():
+                if not 0 <= message.goodness_low <= message.goodness <= 1 + ROUNDING:
+                    raise RemoteProtocolError(f"{message} cannot be")
+                if message.age_ns < 0:
+                    raise RemoteProtocolError(f"{message} cannot be")
             case _:
                 raise RemoteProtocolError(f"{type(message).__name__} does not go downstream")
         if not place.is_tail:
@@ -222,6 +244,8 @@ class Talk:
                     part.stop()
             case CircuitOutcome():
                 part.outcome(message)
+            case CircuitGive():
+                part.given(message)
 
     def _asked(self, part: Tail, place: Place, request: LinkRequest) -> None:
         """The head-end asks this tail-end to take a request."""

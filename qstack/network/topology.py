@@ -7,13 +7,23 @@ from collections.abc import Iterator, Mapping
 from qstack.bell import BellWeights
 from qstack.machine import record
 from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric, RouteUpdate
-from qstack.network.budget import Correlators, Operations, Storage, correlators, swap_factor
+from qstack.network.budget import (
+    IDEAL,
+    Correlators,
+    Operations,
+    Storage,
+    correlators,
+    swap_factor,
+)
 from qstack.units import Duration, LinkName, NodeName
 
 
 @record
 class Site:
-    """A node as routes see it. `swapping` is the factor of its swap on a pair's correlators."""
+    """A node as routes see it. `swapping` is the factor of its swap on a pair's correlators.
+
+    `stores`: halves move to storage there. `operations`: what its gates do in a swap or a round.
+    """
 
     name: NodeName
     swaps: bool
@@ -22,11 +32,17 @@ class Site:
     storage: Storage
     swapping: Correlators
     success: float
+    stores: bool = False
+    operations: Operations = IDEAL
 
 
 @record
 class Choice:
-    """A link at one of its working points, seen from the node that leaves by it."""
+    """A link at one of its working points, seen from the node that leaves by it.
+
+    `joined`: with so many qubits, all joined to all, pairs of this link can be purified (here,
+    there).
+    """
 
     to: NodeName
     link: LinkName
@@ -35,6 +51,7 @@ class Choice:
     weights: BellWeights
     factors: Correlators
     latency_ns: Duration
+    joined: tuple[int, int] = (0, 0)
 
 
 @record
@@ -64,15 +81,23 @@ def graph_of(database: Mapping[NodeName, RouteUpdate]) -> Graph:
     return Graph(sites, choices)
 
 
+def stores(node: NodeMetric) -> bool:
+    """Whether halves move to storage there: one qubit to attempt with, and room for others."""
+    return node.memories[1] > 0 and node.memories[0] < 2
+
+
 def _site(name: NodeName, metric: NodeMetric) -> Site:
+    operations = Operations(metric.keep, metric.readout, metric.success, metric.turn)
     return Site(
         name=name,
         swaps=metric.swaps,
         trust=metric.trust,
         single=metric.memories[0] < 2,
         storage=Storage(metric.t1_ns, metric.t2_ns, metric.exponent),
-        swapping=swap_factor(Operations(metric.keep, metric.readout, metric.success, metric.turn)),
+        swapping=swap_factor(operations),
         success=metric.success,
+        stores=stores(metric),
+        operations=operations,
     )
 
 
@@ -88,6 +113,8 @@ def _choices(
     theirs = views[0]
     free = 1 - max(mine.reserved, theirs.reserved)
     offers = {offer.setting: offer for offer in theirs.offers}
+    kind = stores(database[name].node) and stores(other.node)
+    joined = mine.joined[kind], theirs.joined[kind]
     for offer in sorted(mine.offers, key=lambda each: each.setting):
         twin = offers.get(offer.setting)
         rate = 0.0 if twin is None else free * min(offer.rate_hz, twin.rate_hz)
@@ -98,7 +125,8 @@ def _choices(
         # Where errors are likelier than not, more of them would help: no pair worth having.
         factors = correlators(weights)
         if min(factors) > 0:
-            yield Choice(mine.peer, mine.link, offer.setting, rate, weights, factors, latency)
+            point = mine.link, offer.setting, rate, weights, factors, latency, joined
+            yield Choice(mine.peer, *point)
 
 
 def _worse(one: LinkOffer, other: LinkOffer) -> BellWeights:

@@ -95,10 +95,10 @@ class EndNode:
                 link, self.name, self.slots, commands, chance.fork(f"link/{link.name}")
             )
         policy = parameters.policy
-        across = NetworkParameters(
-            parameters.links, parameters.memory, policy.trust, policy.lease_ns, policy.idle_ns
-        )
-        self.network = Network(self.name, self.boot, across, self.slots, commands)
+        decided = policy.trust, policy.lease_ns, policy.idle_ns, policy.methods
+        across = NetworkParameters(parameters.links, parameters.memory, *decided)
+        own = chance.fork("network")
+        self.network = Network(self.name, self.boot, across, self.slots, commands, chance=own)
         self._across_stepped = True
         self._across_deadline: Instant | None = None
         self._across = Turns(self._of_network)

@@ -15,6 +15,7 @@ from qstack.sim.network import Surroundings, VirtualNetwork
 from qstack.sim.states import bell_projector
 from qstack.sim.world.peek import pair_state
 from qstack.stack import Timing
+from qstack.stack.policy import Policy
 from qstack.testing.chains import ChainLab
 from qstack.testing.parties import Party, hold, terms
 from qstack.testing.truth import TruthError
@@ -91,7 +92,8 @@ class Chain:
 
     def __init__(self, lab: ChainLab, seed: int, timing: Timing = CALM) -> None:
         self.lab = lab
-        around = Surroundings(wire=Wire(lab.wire_ns), timing=timing)
+        policies = tuple((node, Policy(methods=lab.methods)) for node in lab.nodes)
+        around = Surroundings(Wire(lab.wire_ns), timing=timing, policies=policies)
         self.net = VirtualNetwork(lab.links(), lab.world(), seed, around)
         self.heap = self.net.heap
         self.pairs: list[Delivered] = []

@@ -2,6 +2,7 @@
 
 Segments are of two kinds. ``two-photon`` heralds with four detectors: with visibility V its
 errors are all Z, with probability ``(1 - V) / 2`` (Barrett and Kok 2005; no dark counts).
+With dark counts, photons from one arm each time herald a state that is fully mixed.
 ``one-photon`` heralds with one click, alpha the bright share: where both ends were bright the state
 is \\|11>, half an X error and half a Y error. The stacks are told these closed forms and nothing
 else, so that what they claim can be compared with the states of the world.
@@ -9,12 +10,16 @@ else, so that what they claim can be compared with the states of the world.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import attrs
 
 from qstack.bell import BellWeights, permute
+from qstack.messages.circuits import Method
+from qstack.network.service import METHODS
 from qstack.physical.service import (
     EndParameters,
     LinkParameters,
@@ -38,6 +43,7 @@ ONE_PHOTON, TWO_PHOTON = "one-photon", "two-photon"
 _MEASUREMENT = {ONE_PHOTON: "single-click", TWO_PHOTON: "polarisation"}
 
 PREPARE_NS = 1_000
+WINDOW_PS = 1_000_000
 
 
 @attrs.frozen
@@ -45,7 +51,8 @@ class Segment:
     """One link of a chain, of length `km` from either end to its station in the middle.
 
     `efficiency` is that of each arm, detector included. `turn`: the Pauli by which the heralded
-    Bell states differ from Psi+ and Psi-, so that 2 heralds Phi+ and Phi-.
+    Bell states differ from Psi+ and Psi-, so that 2 heralds Phi+ and Phi-. `dark`: the probability
+    of a dark count per detector and window, for two photons.
     """
 
     kind: str = TWO_PHOTON
@@ -54,12 +61,13 @@ class Segment:
     alpha: float = 0.05
     turn: int = 0
     km: float = 0.0
+    dark: float = 0.0
 
     @property
     def success(self) -> float:
         """The probability of a herald per attempt."""
         if self.kind == TWO_PHOTON:
-            return self.efficiency**2 / 2
+            return sum(self._two_photon())
         one, both = self._one_photon()
         return one + both
 
@@ -67,10 +75,26 @@ class Segment:
     def weights(self) -> BellWeights:
         """Errors I, Z, X, Y relative to the heralded state, at emission."""
         if self.kind == TWO_PHOTON:
-            return (1 + self.visibility) / 2, (1 - self.visibility) / 2, 0.0, 0.0
+            right, bunched, mixed = self._two_photon()
+            total = right + bunched + mixed
+            same, phase = (1 + self.visibility) / 2, (1 - self.visibility) / 2
+            even = bunched / 2 + mixed / 4
+            first, second = right * same + mixed / 4, right * phase + mixed / 4
+            return first / total, second / total, even / total, even / total
         one, both = self._one_photon()
         wrong = both / (one + both)
         return 1 - wrong, 0.0, wrong / 2, wrong / 2
+
+    def _two_photon(self) -> tuple[float, float, float]:
+        """Heralds of both photons; of both in one detector and a dark count; of fewer photons.
+
+        Of the second kind spins are alike, of the third fully mixed; no dark count elsewhere.
+        """
+        eta, dark = self.efficiency, self.dark
+        alone = (1 - dark) ** 2
+        bunched = eta**2 * (1 + self.visibility) / 2 * dark
+        mixed = 4 * eta * (1 - eta) * dark + 4 * (1 - eta) ** 2 * dark**2
+        return alone * eta**2 / 2, alone * bunched, alone * mixed
 
     def _one_photon(self) -> tuple[float, float]:
         eta, alpha = self.efficiency, self.alpha
@@ -91,9 +115,11 @@ class Segment:
 class ChainLab:
     """A chain alice, r1, ..., bob: segments, and a memory that all nodes have alike.
 
-    Each node has a qubit for each of its links, or with `single` one to attempt with and one more
-    per link to store a half in. Times in ns, 0 where nothing fades. T1 relaxes to equal
-    populations. `keep`: a gate of two qubits does what it should; `readout`: of either outcome.
+    Each node has a qubit for each of its links, or with `single` one to attempt with and one
+    more per link to store a half in. With `qubits` more than one it has so many for each link,
+    all joined to all. Times in ns, 0 where nothing fades. T1 relaxes to equal populations. `keep`:
+    a gate of two qubits does what it should; `readout`: of either outcome. `methods`: to purify
+    with.
     """
 
     segments: Sequence[Segment]
@@ -109,6 +135,8 @@ class ChainLab:
     wire_ns: Duration = 50_000
     confirm_ns: Duration = 5 * MILLISECOND
     spread: float = 0.0
+    qubits: int = 1
+    methods: tuple[Method, ...] = METHODS
 
     @property
     def nodes(self) -> tuple[NodeName, ...]:
@@ -120,7 +148,8 @@ class ChainLab:
         inner = 0 < index < len(self.segments)
         if self.single:
             return (0,), ((1, 2) if inner else (1,))
-        return ((0,) if left or not inner else (1,)), ()
+        first = 0 if left or not inner else self.qubits
+        return tuple(range(first, first + self.qubits)), ()
 
     def links(self) -> tuple[LinkParameters, ...]:
         """What the stacks believe, which is true."""
@@ -152,7 +181,7 @@ class ChainLab:
             station=f"s-{name}",
             analyser=f"s-{name}.analyser",
             cycle_ns=self.cycle_ns,
-            modes=1,
+            modes=self.qubits,
             settings=(self._setting(segment, (one, other)),),
             keep=True,
             scheduler="first-come",
@@ -171,7 +200,7 @@ class ChainLab:
         )
         alpha = (("alpha", segment.alpha),) if segment.kind == ONE_PHOTON else ()
         values = tuple((node, alpha) for node in sorted(ends))
-        return Setting("only", values, (), 1_000_000, patterns, "design")
+        return Setting("only", values, (), WINDOW_PS, patterns, "design")
 
     def _model(self) -> MemoryModel:
         return MemoryModel(
@@ -185,7 +214,7 @@ class ChainLab:
             readout=(self.readout, self.readout),
             bell_measurement=True,
             two_qubit_fidelity=self.keep + (1 - self.keep) / 4,
-            coupled=((0, 1), (0, 2), (1, 2)) if self.single else ((0, 1),),
+            coupled=tuple(combinations(range(3 if self.single else 2 * self.qubits), 2)),
         )
 
     def world(self) -> WorldParameters:
@@ -201,7 +230,7 @@ class ChainLab:
                 visibility=segment.visibility,
                 patterns=segment.patterns(),
             )
-            devices.append((f"{station}.detector", WorldDevice(station, DetectorParameters(1.0))))
+            devices.append((f"{station}.detector", WorldDevice(station, _detectors(segment))))
             devices.append((f"{station}.analyser", WorldDevice(station, optics)))
             ends = []
             for node, far in sorted(((one, other), (other, one))):
@@ -210,13 +239,13 @@ class ChainLab:
                 ends.append(WorldEnd(node, emitter, f"{node}.memory", Fibre(segment.km, 0.0)))
             both = ends[0], ends[1]
             name = f"{one}-{other}"
-            links.append(WorldLink(name, "midpoint-bsm", both, f"{station}.analyser", 1))
+            links.append(WorldLink(name, "midpoint-bsm", both, f"{station}.analyser", self.qubits))
         return WorldParameters(tuple(devices), tuple(links))
 
     def _memory(self) -> MemoryParameters:
         model = self._model()
         return MemoryParameters(
-            1 if self.single else 2,
+            1 if self.single else 2 * self.qubits,
             2 if self.single else 0,
             t1_ns=self.t1_ns,
             t2_ns=self.t2_ns,
@@ -228,6 +257,10 @@ class ChainLab:
             readout=model.readout,
             coupled=model.coupled,
         )
+
+
+def _detectors(segment: Segment) -> DetectorParameters:
+    return DetectorParameters(1.0, dark_hz=-math.log1p(-segment.dark) * 1e12 / WINDOW_PS)
 
 
 def _emitter(segment: Segment) -> Any:

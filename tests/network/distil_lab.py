@@ -19,7 +19,8 @@ import attrs
 from qstack.bell import BellWeights, werner
 from qstack.hal.commands import CommandIds
 from qstack.machine import TICK, Device, Send, Up
-from qstack.messages.common import Basis, PairId, Qubit, RequestId
+from qstack.messages.circuits import CircuitId, Method
+from qstack.messages.common import Basis, PairId, Qubit
 from qstack.messages.devices import Completed, Gate, MemoryGate, MemoryMeasure, MemoryResult
 from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.distillation.machine import Distillery
@@ -31,11 +32,11 @@ from qstack.network.distillation.service import (
     Purified,
     PurifiedExpired,
 )
-from qstack.network.purification import Ends, Method
+from qstack.network.purification import Ends
 from qstack.physical.slots import Owner, Slots
 from qstack.units import Chance
 
-REQUEST = RequestId("alice", 7, 1)
+CIRCUIT = CircuitId("alice", 7, 1)
 NODES = ("alice", "bob")
 OTHER = {"alice": "bob", "bob": "alice"}
 AXES = {Gate.RX: (0, 3, 2, 1), Gate.RY: (0, 2, 1, 3), Gate.RZ: (0, 1, 3, 2)}
@@ -50,7 +51,7 @@ def parameters(node: str, method: Method, rounds: int, **changes: Any) -> Distil
     values: dict[str, Any] = {
         "node": node,
         "peer": OTHER[node],
-        "request": REQUEST,
+        "circuit": CIRCUIT,
         "method": method,
         "rounds": rounds,
         "memory": f"{node}.memory",
@@ -60,6 +61,7 @@ def parameters(node: str, method: Method, rounds: int, **changes: Any) -> Distil
         "latency_ns": 0,
         "patience_ns": 0,
         "horizon_ns": 1_000_000_000,
+        "leads": node == "alice",
     }
     return DistilleryParameters(**(values | changes))
 

@@ -8,6 +8,7 @@ import pytest
 
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.machine import TICK, Device, Send
+from qstack.messages.circuits import Method
 from qstack.messages.common import Qubit
 from qstack.messages.devices import Faulted, Gate, MemoryGate, Rejected
 from qstack.messages.network import (
@@ -33,13 +34,12 @@ from qstack.network.distillation.service import (
     Stop,
 )
 from qstack.network.distillation.states import TABLE, DistilleryState
-from qstack.network.purification import Method
 from qstack.physical.slots import Owner
 from tests.network.distil_lab import (
+    CIRCUIT,
     GOOD,
     NODES,
     OTHER,
-    REQUEST,
     End,
     bench,
     deliver,
@@ -150,7 +150,7 @@ def test_a_round_is_given_up_at_once_when_the_pair_that_it_waits_for_expires() -
 def test_a_round_with_a_pair_that_is_void_already_is_answered_with_both_its_names() -> None:
     rig = bench()
     deliver(rig, "bob", 2)
-    rig.step("bob", DistilVoid(REQUEST, (pair_id(1),), "void"))
+    rig.step("bob", DistilVoid(CIRCUIT, (pair_id(1),), "void"))
     assert not rig.wires["alice"]
     rig.step("bob", announcement())
     (answer,) = rig.wires["alice"]
@@ -334,7 +334,7 @@ def test_a_pair_that_comes_after_the_end_is_given_back_at_once() -> None:
 def announcement(**changes: Any) -> DistilRound:
     ages = DistilAges(0, 5)
     values: dict[str, Any] = {
-        "request": REQUEST,
+        "circuit": CIRCUIT,
         "number": 1,
         "kept": DistilInput(pair_id(1), 0, GOOD, TurnAxis.X, ages),
         "spent": DistilInput(pair_id(2), 0, GOOD, TurnAxis.X, ages),
@@ -368,7 +368,7 @@ def given_pair(number: int = 1, **changes: Any) -> DistilInput:
         announcement(kept=given_pair(ages=DistilAges(6, 5))),
         announcement(sent_ns=4),
         announcement(kept=given_pair(3)),
-        DistilOutcome(REQUEST, 1, 0, DistilAges(0, 0), DistilAges(0, 0), 0),
+        DistilOutcome(CIRCUIT, 1, 0, DistilAges(0, 0), DistilAges(0, 0), 0),
     ],
 )
 def test_what_the_leading_end_must_not_say_changes_nothing(message: Any) -> None:
@@ -390,9 +390,9 @@ def test_what_the_leading_end_must_not_say_changes_nothing(message: Any) -> None
     "message",
     [
         announcement(),
-        DistilOutcome(REQUEST, 1, 0, DistilAges(0, 0), DistilAges(0, 0), 0),
-        DistilOutcome(REQUEST, 2, 0, DistilAges(0, 0), DistilAges(0, 0), 0),
-        DistilOutcome(REQUEST, 0, 0, DistilAges(0, 0), DistilAges(0, 0), 0),
+        DistilOutcome(CIRCUIT, 1, 0, DistilAges(0, 0), DistilAges(0, 0), 0),
+        DistilOutcome(CIRCUIT, 2, 0, DistilAges(0, 0), DistilAges(0, 0), 0),
+        DistilOutcome(CIRCUIT, 0, 0, DistilAges(0, 0), DistilAges(0, 0), 0),
     ],
 )
 def test_what_the_other_end_must_not_say_changes_nothing(message: Any) -> None:
@@ -412,7 +412,7 @@ def test_an_outcome_that_cannot_be_changes_nothing(outcome: int, kept: DistilAge
     deliver_to_both(rig, 1, 2)
     for _ in range(4):
         rig.work("alice")
-    answer = DistilOutcome(REQUEST, 1, outcome, kept, DistilAges(0, 0), 0)
+    answer = DistilOutcome(CIRCUIT, 1, outcome, kept, DistilAges(0, 0), 0)
     with pytest.raises(RemoteProtocolError):
         rig.ends["alice"].machine.handle(answer, rig.now)
     rig.settle()
@@ -443,7 +443,7 @@ def test_messages_after_the_end_say_nothing(answer: bool) -> None:
     rig = bench()
     deliver_to_both(rig, 1, 2)
     rig.step("bob", Stop("enough"))
-    late = announcement() if answer else DistilVoid(REQUEST, (pair_id(1),), "late")
+    late = announcement() if answer else DistilVoid(CIRCUIT, (pair_id(1),), "late")
     rig.step("bob", late)
     assert rig.commands["bob"] == []
     assert rig.ends["bob"].slots.held() == {}
@@ -523,7 +523,7 @@ def test_the_peer_is_told_of_an_end_once_and_with_its_reason() -> None:
     deliver_to_both(rig, 1)
     actions = rig.ends["bob"].machine.handle(Stop("enough"), rig.now)
     assert [each for each in actions if isinstance(each, Send)] == [
-        Send("alice", DistilEnd(REQUEST, (pair_id(1),), "enough"))
+        Send("alice", DistilEnd(CIRCUIT, (pair_id(1),), "enough"))
     ]
     assert rig.ends["bob"].machine.handle(Stop("more"), rig.now) == []
     assert not [each for each in actions if isinstance(each, Device)]

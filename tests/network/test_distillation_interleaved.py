@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qstack.messages.circuits import Method
 from qstack.messages.devices import Faulted
 from qstack.network.distillation.service import (
     DistilleryEnded,
@@ -14,7 +15,7 @@ from qstack.network.distillation.service import (
     PurifiedExpired,
     Stop,
 )
-from qstack.network.purification import METHODS, Method
+from qstack.network.purification import METHODS
 from qstack.units import Chance
 from tests.network.distil_lab import NODES, OTHER, bench, deliver, names, pair_id
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from qstack.bell import BellWeights, permute, werner
+from qstack.messages.circuits import Method
 from qstack.messages.common import Basis
 from qstack.messages.devices import Completed, Gate, MemoryMeasure, MemoryResult
 from qstack.messages.network import DistilAges, DistilInput, DistilOutcome, DistilRound, TurnAxis
@@ -19,7 +20,6 @@ from qstack.network.distillation.service import Cause, Discarded, Purified
 from qstack.network.purification import (
     METHODS,
     Ends,
-    Method,
     bbpssw,
     dejmps,
     nested,
@@ -29,7 +29,7 @@ from qstack.network.purification import (
 )
 from qstack.units import Chance
 from tests.network import registers
-from tests.network.distil_lab import NODES, REQUEST, End, Frames, Timed, noisy, pair_id, parameters
+from tests.network.distil_lab import CIRCUIT, NODES, End, Frames, Timed, noisy, pair_id, parameters
 
 LATENCY, READOUT = 1_000, 700
 AXES = {Gate.RX: 2, Gate.RY: 3, Gate.RZ: 1}
@@ -232,7 +232,7 @@ def test_pairs_of_unequal_ages_become_what_is_claimed_when_each_half_is_handed_o
 def mean_of_twirls(kept: float, spent: float) -> tuple[float, float]:
     """(probability, fidelity) of a round over all pairs of axes."""
     total = good = 0.0
-    ages, request = DistilAges(0, 0), REQUEST
+    ages = DistilAges(0, 0)
     for one, two in TURNS:
         inputs = [
             DistilInput(pair_id(number), 0, weights, axis, ages)
@@ -240,8 +240,8 @@ def mean_of_twirls(kept: float, spent: float) -> tuple[float, float]:
                 zip((werner(kept), werner(spent)), (one, two), strict=True)
             )
         ]
-        first = DistilRound(request, 1, inputs[0], inputs[1], 0, 0)
-        second = DistilOutcome(request, 1, 0, ages, ages, 0)
+        first = DistilRound(CIRCUIT, 1, inputs[0], inputs[1], 0, 0)
+        second = DistilOutcome(CIRCUIT, 1, 0, ages, ages, 0)
         found = algebra.result(first, second, (ETERNAL, ETERNAL), (IDEAL, IDEAL))
         probability = parity_round(werner(kept), werner(spent)).probability
         total += probability / 9

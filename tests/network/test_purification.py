@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qstack.bell import BellWeights, werner
+from qstack.messages.circuits import Method
 from qstack.network.budget import Operations
 from qstack.network.purification import (
     Ends,
-    Method,
     Round,
     bbpssw,
     dejmps,

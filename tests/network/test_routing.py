@@ -314,8 +314,10 @@ def test_unknown_ends_and_a_route_to_oneself_are_the_callers_mistake() -> None:
 def test_a_site_is_made_of_what_its_node_advertises() -> None:
     changes = {"memories": (1, 2), "keep": 0.98, "readout": 0.99, "success": 0.5, "trust": 4}
     graph = graph_of(database(("a", "b", offer(1, 0.9)), a={**changes, "t1_ns": 9, "t2_ns": 8}))
-    swapping = swap_factor(Operations(0.98, 0.99))
-    assert graph.sites["a"] == Site("a", True, 4, True, Storage(9, 8, 1.0), swapping, 0.5)
+    operations = Operations(0.98, 0.99, 0.5)
+    swapping = swap_factor(operations)
+    site = Site("a", True, 4, True, Storage(9, 8, 1.0), swapping, 0.5, True, operations)
+    assert graph.sites["a"] == site
 
 
 # --- the rate of a whole route ------------------------------------------------------------

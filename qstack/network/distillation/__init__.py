@@ -1,16 +1,15 @@
 """Purification carried out: pairs between two nodes become fewer and better ones.
 
 **What it is for.** :mod:`qstack.network.purification` says which rounds pay; here they are made.
-There is one `Distillery` at each end for each request (or circuit) whose pairs are to be
-purified. It takes over the halves as they are delivered and hands up the pair that went through
-all rounds of the plan, in the same Bell state and made of the same pairs at both ends, with the
-weights that are true for it. A round: a quarter turn of each half, a CNOT from the kept onto the
-spent half, a readout of the spent one; the pair is kept exactly if the outcomes differ as the
-announced Bell indices say, ``m_A ^ m_B == x_kept ^ x_spent``, and then ``z_kept ^= z_spent``,
-with the indices as they are after the turns. Announced indices are data: no correction is applied
-on the way.
+There is one `Distillery` at each end of each circuit whose pairs are to be purified. It takes over
+the halves as they are delivered and hands up the pair that went through all rounds of the plan, in
+the same Bell state and made of the same pairs at both ends, with the weights that are true for it.
+A round: a quarter turn of each half, a CNOT from the kept onto the spent half, a readout of the
+spent one; the pair is kept exactly if the outcomes differ as the announced Bell indices say,
+``m_A ^ m_B == x_kept ^ x_spent``, and then ``z_kept ^= z_spent``, with the indices as they are
+after the turns. Announced indices are data: no correction is applied on the way.
 
-**Who meets whom.** The end with the lower name leads. It lets two halves meet as soon as it holds
+**Who meets whom.** One end leads, as both are told. It lets two halves meet as soon as it holds
 two that may, does its part, and tells the other end with one message what it did and what it read
 (``DistilRound``). The other end does the same to its halves, as soon as both have been delivered
 there, compares, and answers (``DistilOutcome``). That is one message each way per round and a
@@ -55,7 +54,7 @@ The two ends' gates need not be simultaneous for that: what happens to one half 
 happens to the other. At the hand-over each end counts its own wait exactly; the leading end knows
 when the other handed its half over, and the other end takes it that the leading end will do so
 one trip later. What a half loses between the first gate of a round and the CNOT is not counted,
-nor are single-qubit gates, and populations are taken to relax to equally many of both.
+and populations are taken to relax to equally many of both.
 
 =============  ====================================================================
 `service`      parameters; what a distillery is told and indicates

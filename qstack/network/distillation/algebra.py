@@ -20,7 +20,7 @@ from qstack.network.budget import (
     together,
     weights_of,
 )
-from qstack.network.purification import Ends, parity_round
+from qstack.network.purification import Ends, parity_round, worn
 from qstack.units import Duration
 
 TURNED = {
@@ -71,11 +71,12 @@ def result(
     """Return what a round gives; `storage` and `ends` with the leading end first."""
     pairs = []
     for given, ages in ((first.kept, second.kept), (first.spent, second.spent)):
-        losses = [
-            fading_between(model, each.stated_ns, each.begun_ns)
-            for model, each in zip(storage, (given.ages, ages), strict=True)
-        ]
-        pairs.append(turn(fade(given.weights, *losses), given.turn))
+        stated = ages.stated_ns if given.far_ns is None else given.far_ns
+        losses = (
+            fading_between(storage[0], given.ages.stated_ns, given.ages.begun_ns),
+            fading_between(storage[1], stated, max(stated, ages.begun_ns)),
+        )
+        pairs.append(worn(turn(fade(given.weights, *losses), given.turn), ends))
     kept, spent = (TURNED[each.turn][each.bell] for each in (first.kept, first.spent))
     alike = first.outcome ^ second.outcome == (kept ^ spent) >> 1
     return Result(alike, kept ^ (spent & 1), parity_round(pairs[0], pairs[1], ends).weights)
@@ -96,6 +97,8 @@ def check_round(message: DistilRound) -> None:
     for each in (message.kept, message.spent):
         if not 0 <= each.bell <= 3 or not possible(each.weights):
             raise RemoteProtocolError(f"{each.pair} cannot be in state {each.bell} {each.weights}")
+        if each.far_ns is not None and each.far_ns < 0:
+            raise RemoteProtocolError(f"no half is {each.far_ns} ns old")
     _check(message.outcome, message.kept.ages, message.spent.ages, message.sent_ns)
 
 

@@ -70,11 +70,11 @@ class Book:
         told = set(known)
         news = tuple(dict.fromkeys(pair for pair in pairs if pair not in told))
         if news:
-            self.send(DistilVoid(self._parameters.request, news, reason[:MOST_REASON]))
+            self.send(DistilVoid(self._parameters.circuit, news, reason[:MOST_REASON]))
 
     def discarded(self, pairs: tuple[PairId, ...], cause: Cause, reason: str) -> None:
         """Indicate that these pairs are no more."""
-        self.actions.append(Up(Discarded(self._parameters.request, pairs, cause, reason)))
+        self.actions.append(Up(Discarded(self._parameters.circuit, pairs, cause, reason)))
 
     # --- halves ---------------------------------------------------------------------------
 
@@ -92,7 +92,7 @@ class Book:
             elif half is not None:
                 lost += self.drop(half, cause, reason)
             elif report is not None:
-                expired = PurifiedExpired(self._parameters.request, report.pair, reason)
+                expired = PurifiedExpired(self._parameters.circuit, report.pair, reason)
                 self.actions.append(Up(expired))
                 self.forget(report.names)
             else:

@@ -55,10 +55,10 @@ MOST_ROUNDS = 256
 
 
 class Distillery:
-    """Purification of one request's pairs at one end; see the package's text.
+    """Purification of one circuit's pairs at one end; see the package's text.
 
     Events: those of :mod:`qstack.network.distillation.service`, the peer's messages of this
-    request, the terminal events of the memory (those of foreign commands are ignored), and Tick.
+    circuit, the terminal events of the memory (those of foreign commands are ignored), and Tick.
     Actions: ``Device(memory, command)``, ``Send(peer, message)``, ``Up(<indication>)``. Raises
     RemoteProtocolError, with its state unchanged, for what the peer must not send now, and
     LocalProtocolError for what our own layers must not.
@@ -113,8 +113,8 @@ class Distillery:
         if following not in allowed:
             raise LocalProtocolError(f"{type(event).__name__} leads to {following.name}")
         if following is DistilleryState.ENDED and self.state is not following:
-            request, purified = self.parameters.request, book.counters["purified"]
-            book.actions.append(Up(DistilleryEnded(request, self._reason or "", purified)))
+            circuit, purified = self.parameters.circuit, book.counters["purified"]
+            book.actions.append(Up(DistilleryEnded(circuit, self._reason or "", purified)))
         self.state = following
         actions, book.actions = book.actions, []
         return actions
@@ -239,18 +239,18 @@ class Distillery:
         kept, spent = round_.kept, round_.spent
         spent.handle(Read())
         self._slots.release(spent.qubit, parameters.room)
-        request, number, ages = parameters.request, round_.number, round_.ages
+        circuit, number, ages = parameters.circuit, round_.number, round_.ages
         if parameters.leads:
             first, second = (
-                DistilInput(half.pair, half.bell, half.weights, axis, its)
+                DistilInput(half.pair, half.bell, half.weights, axis, its, half.far_ns)
                 for half, axis, its in zip((kept, spent), round_.turns, ages, strict=True)
             )
-            said = DistilRound(request, number, first, second, outcome, kept.age(now))
+            said = DistilRound(circuit, number, first, second, outcome, kept.age(now))
             round_.announce(said, now + parameters.patience_ns if parameters.patience_ns else None)
             round_.handle(Announced())
             self._book.send(said)
         else:
-            answer = DistilOutcome(request, number, outcome, *ages, kept.age(now))
+            answer = DistilOutcome(circuit, number, outcome, *ages, kept.age(now))
             self._book.send(answer)
             self._compare(round_, answer, now)
 
@@ -300,7 +300,7 @@ class Distillery:
         book.reports.add(half.pair, half.names, now)
         book.counters["purified"] += 1
         ready = Purified(
-            self.parameters.request,
+            self.parameters.circuit,
             half.pair,
             half.qubit,
             half.bell,
@@ -375,7 +375,7 @@ class Distillery:
     def _stop(self, reason: str) -> None:
         if self._reason is None:
             lost = tuple(self._end(reason))
-            self._book.send(DistilEnd(self.parameters.request, lost, reason[:MOST_REASON]))
+            self._book.send(DistilEnd(self.parameters.circuit, lost, reason[:MOST_REASON]))
 
     def _end(self, reason: str) -> list[PairId]:
         if self._reason is not None:

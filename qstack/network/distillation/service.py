@@ -7,9 +7,10 @@ from enum import StrEnum
 from qstack.bell import BellIndex, BellWeights
 from qstack.errors import LocalProtocolError
 from qstack.machine import record
-from qstack.messages.common import PairId, Qubit, RequestId
+from qstack.messages.circuits import CircuitId, Method
+from qstack.messages.common import PairId, Qubit
 from qstack.network.budget import Storage
-from qstack.network.purification import MOST_NESTED, MOST_PUMPED, Ends, Method
+from qstack.network.purification import MOST_NESTED, MOST_PUMPED, Ends
 from qstack.units import Duration, NodeName
 
 NESTED = frozenset({Method.NESTED_DEJMPS, Method.NESTED_BBPSSW})
@@ -19,9 +20,10 @@ DRAWN = frozenset({Method.NESTED_BBPSSW, Method.PUMPED_BBPSSW})
 
 @record
 class DistilleryParameters:
-    """Who purifies with whom, how, and with what; the end with the lower name leads.
+    """Who purifies with whom, how, and with what.
 
-    `method` and `rounds` are a plan's and must be the same at both ends. `memory`: the device that
+    `leads`: whether this end decides which pairs meet; the other does not. `method` and `rounds`
+    are a plan's and must be the same at both ends. `memory`: the device that
     holds the halves; `room`: who holds their slots. `storage` and `operations`, each (here,
     there): what is believed of the ends' memories and gates. `latency_ns`: of a message between the
     ends, one way. `patience_ns`: after this long without a word on a round the leading end gives it
@@ -32,7 +34,7 @@ class DistilleryParameters:
 
     node: NodeName
     peer: NodeName
-    request: RequestId
+    circuit: CircuitId
     method: Method
     rounds: int
     memory: str
@@ -42,11 +44,7 @@ class DistilleryParameters:
     latency_ns: Duration
     patience_ns: Duration
     horizon_ns: Duration
-
-    @property
-    def leads(self) -> bool:
-        """Whether this end decides which pairs meet."""
-        return self.node < self.peer
+    leads: bool
 
     @property
     def nested(self) -> bool:
@@ -71,6 +69,7 @@ class Deliver:
 
     `weights`: probabilities of the errors I, Z, X, Y relative to `bell`, each half as old as it is
     when its own end delivers it; `age_ns` is the age of this one, since its initialisation.
+    `far_ns`, where the leading end knows it: for that age of the other half the weights hold.
     """
 
     pair: PairId
@@ -78,6 +77,7 @@ class Deliver:
     bell: BellIndex
     weights: BellWeights
     age_ns: Duration
+    far_ns: Duration | None = None
 
 
 @record
@@ -124,7 +124,7 @@ class Purified:
     that were spent on it, in the order of their rounds.
     """
 
-    request: RequestId
+    circuit: CircuitId
     pair: PairId
     qubit: Qubit
     bell: BellIndex
@@ -138,7 +138,7 @@ class Purified:
 class PurifiedExpired:
     """A pair that was handed over is void; its qubit stays with its owner, who frees it."""
 
-    request: RequestId
+    circuit: CircuitId
     pair: PairId
     reason: str
 
@@ -147,7 +147,7 @@ class PurifiedExpired:
 class Discarded:
     """These pairs are no more; their slots are free again."""
 
-    request: RequestId
+    circuit: CircuitId
     pairs: tuple[PairId, ...]
     cause: Cause
     reason: str
@@ -157,6 +157,6 @@ class Discarded:
 class DistilleryEnded:
     """Terminal, once: nothing is held any more. `purified` pairs were handed over."""
 
-    request: RequestId
+    circuit: CircuitId
     reason: str
     purified: int
