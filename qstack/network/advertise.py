@@ -66,8 +66,9 @@ def _at_delivery(parameters: LinkParameters, setting: Setting) -> BellWeights:
     waits = (fading(storage_of(end.model), age) for end in parameters.ends)
     mean = total[0], total[1], total[2], total[3]
     i, z, x, y = weights_of(together(correlators(mean), *waits))
-    # A rounding error below zero would be no probability.
-    return max(0.0, i), max(0.0, z), max(0.0, x), max(0.0, y)
+    # A rounding error below zero, or above one, would be no probability.
+    i, z, x, y = (min(1.0, max(0.0, each)) for each in (i, z, x, y))
+    return i, z, x, y
 
 
 def storage_of(model: MemoryModel) -> Storage:
