@@ -38,6 +38,7 @@ class Supply:
         self._since: dict[RequestId, int] = {}
         self._limit = 0
         self._held = 0
+        self._most = CHUNK * desk.parallel(self.link)
 
     @property
     def link(self) -> str:
@@ -51,14 +52,14 @@ class Supply:
 
     def _fill(self) -> None:
         while self._wanted and len(self._open) < AT_ONCE:
-            count = min(CHUNK, self._allowed())
+            count = min(self._most, self._allowed())
             if count <= 0:
                 return
             self._ask(count)
 
     def _allowed(self) -> int:
         """How many more pairs both ends of the link have room for."""
-        allowed = CHUNK * self._desk.parallel(self.link)
+        allowed = self._most
         if self._more != UNLIMITED:
             allowed = self._more - sum(self._since.values())
         if self._limit:

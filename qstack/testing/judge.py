@@ -161,9 +161,14 @@ class Account:
 
 
 class Ledger(Checker):
-    """All accounts of a run, kept for other checkers: it comes first and complains of nothing."""
+    """All accounts of a run, kept for other checkers: it comes first and complains of nothing.
 
-    def __init__(self) -> None:
+    `anew`: a request may begin anew at its tail-end after it ended there without a pair, because
+    its head-end found another way for it.
+    """
+
+    def __init__(self, *, anew: bool = False) -> None:
+        self._anew = anew
         self.accounts: dict[RequestId, dict[NodeName, Account]] = {}
         self.delivered = 0
         self.blind: set[NodeName] = set()
@@ -202,13 +207,21 @@ class Ledger(Checker):
         kind = type(message)
         if kind is PairReady or kind is OutcomeReady:
             self.delivered += 1
-            self.account(node, message.request).told.setdefault(message.info.pair, now)
+            account = self.account(node, message.request)
+            if self._may_begin_anew(account):
+                account.end = None
+            account.told.setdefault(message.info.pair, now)
         elif kind is PairExpired:
             self.account(node, message.request).expired.setdefault(message.pair, now)
         elif kind is RequestDone or kind is RequestEnded:
             account = self.account(node, message.request)
-            if account.end is None:
+            if account.end is None or self._may_begin_anew(account):
                 account.end, account.ended_at = message, now
+
+    def _may_begin_anew(self, account: Account) -> bool:
+        """Whether what was told of the end of a request at this node need not be the last word."""
+        fruitless = type(account.end) is RequestEnded and not account.told
+        return self._anew and fruitless and account.node != account.request.origin
 
     def crashed(self, name: NodeName, now: Instant) -> None:
         """What the other end of its requests knows may be more than its user was told."""

@@ -137,7 +137,7 @@ class RouteRun:
             )
             user.policy = user.take
             self.users[node] = user
-        self.ledger, origins, self.paths = Ledger(), Origins(), Paths()
+        self.ledger, origins, self.paths = Ledger(anew=True), Origins(), Paths()
         self.states = RouteStates(
             origins, self.ledger, ages_hold=scenario.ages_hold, exact=scenario.exact_gates
         )
