@@ -10,7 +10,7 @@ from qstack.testing.routes_scenario import draw
 from tests.simulate.routes_planted import BUGS, FOUND, MOST_SEEDS, planted
 
 PITFALLS = (10, 12, 14, 15, 37)
-"""Of the notes on protocol sources, section 5. A half-open install (22) is healed before it shows."""
+"""Of the notes on protocol sources, section 5. A half-open install (22) is healed unseen."""
 
 
 @pytest.mark.parametrize("name", sorted(FOUND))
