@@ -118,6 +118,8 @@ class LinkState:
         self._sequence = 0
         self._made: Instant | None = None
         self._wanted = False
+        self._changed = False
+        self._end: Instant | None = None
 
     # --- what is known ---------------------------------------------------------------------
 
@@ -133,12 +135,20 @@ class LinkState:
         own = None
         if self._made is not None:
             own = self._made + (p.hold_ns if self._wanted else p.refresh_ns)
-        ends = (
-            held.at + p.max_age_ns - held.update.age_ns
-            for name, held in self._held.items()
-            if name != self.node
-        )
-        return earliest(own, min(ends, default=None))
+        return earliest(own, self._first_end())
+
+    def _first_end(self) -> Instant | None:
+        """When the first of the others is forgotten; looked for anew when one has changed."""
+        if self._changed:
+            self._changed = False
+            most = self.parameters.max_age_ns
+            ends = (
+                held.at + most - held.update.age_ns
+                for name, held in self._held.items()
+                if name != self.node
+            )
+            self._end = min(ends, default=None)
+        return self._end
 
     # --- stepping --------------------------------------------------------------------------
 
@@ -194,6 +204,7 @@ class LinkState:
         if held is None and len(self._held) >= self.parameters.most_origins:
             return [Note("route-refused", (("origin", update.origin),))]
         self._held[update.origin] = _Held(update, now)
+        self._changed = True
         actions: list[Action] = [Send(other, update) for other in sorted(self._neighbours - {peer})]
         if held is None or _said(held.update) != _said(update):
             actions.append(Up(RoutesChanged((update.origin,))))
@@ -255,6 +266,7 @@ class LinkState:
         ]
         for name in old:
             del self._held[name]
+            self._changed = True
         actions: list[Action] = [Note("route-forgotten", (("origin", name),)) for name in old]
         return [*actions, Up(RoutesChanged(tuple(old)))] if old else []
 
