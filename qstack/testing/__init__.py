@@ -3,21 +3,6 @@
 Nothing here decides anything for the protocols: users speak through their node's user port,
 and the checkers look into the world from outside.
 
-`parties`      scripted users
-`truth`        the joint states and the lists of two users
-`judge`        shows every step of a network to checkers; what users were told
-`checkers`     what users were told, against each other and against the world
-`origins`      where and when each pair was made; outcomes, and the speed of light
-`memory`       whose a qubit is; what is left at the end
-`statistics`   whether fidelities are what was promised, over many runs
-`lab`          the small network of most tests
-`chains`       chains of repeaters whose elementary states are closed forms
-`chain_runs`   such a chain, running: its pairs with their true states
-`scenario`     what a seed makes of it
-`swarm`        one run of a scenario, judged
-`recording`    traces of hosts in virtual time
-=============  ===================================================================
-=======
 =================  ===============================================================
 `parties`          scripted users
 `truth`            the joint states and the lists of two users
