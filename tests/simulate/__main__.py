@@ -13,18 +13,18 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from qstack.sim.schedule import read
-from qstack.testing.recording import Recorder
 from qstack.testing.scenario import FAULTS, FEATURES, Scenario, draw
 from qstack.testing.statistics import Classes
 from qstack.testing.swarm import Result, run
 from tests.simulate.classes import LABS, classes_of
-from tests.simulate.planted import BUGS, changed, planted
-from tests.simulate.work import Switches, find_bug, run_seed
+from tests.simulate.planted import BUGS, FOUND, changed, planted
+from tests.simulate.telling import Switches, find_bugs, replay, told, verdict
+from tests.simulate.work import find_bug, run_seed
 
 CHUNK = 10
 SHOWN = 20
@@ -81,61 +81,15 @@ def seeds_of(failed: Iterable[Result], checker: str) -> list[int]:
     return [result.seed for result in failed if result.checker == checker]
 
 
-def told(result: Result) -> str:
-    """Return what is to be said of a failure."""
-    return f"seed {result.seed}: {result.checker}: {result.problem}"
-
-
 # --- one seed -------------------------------------------------------------------------------
 
 
-def replay(scenario: Scenario, folder: Path | None) -> int:
-    """Run one seed and tell what it does; with a folder, write its traces there."""
-    seed = scenario.seed
-    print(f"features: {', '.join(scenario.features)}\n{scenario.lab}")
+def shown(scenario: Scenario) -> Iterator[object]:
+    """Yield the lines that say what a scenario holds."""
+    yield f"features: {', '.join(scenario.features)}"
+    yield scenario.lab
     for what in (*scenario.asks, *scenario.mishaps):
-        print(f"  {what}")
-    print(f"--schedule '{scenario.schedule.line()}'")
-    recorders: list[Recorder] = []
-    if folder is None:
-        result = run(scenario)
-    else:
-        place: Path = folder
-        result = run(scenario, lambda net: recorders.append(Recorder(net, place)))
-    for recorder in recorders:
-        recorder.close()
-        for file in sorted(recorder.files):
-            print(f"  qstack trace {file}")
-    print(told(result) if result.checker else f"seed {seed}: {result.delivered} pairs, all well")
-    return 1 if result.checker else 0
-
-
-# --- planted bugs ---------------------------------------------------------------------------
-
-
-def find_bugs(jobs: int, names: Sequence[str]) -> int:
-    """Look for every planted bug, and print the table of them; return the exit code."""
-    found: dict[str, tuple[int, str]] = {}
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for name, seed, who in pool.imap_unordered(find_bug, names):
-            print(
-                f"{name}: " + ("not found" if seed is None else f"seed {seed}, {who}"), flush=True
-            )
-            if seed is not None:
-                found[name] = (seed, who.partition(":")[0])
-    print("for FOUND in tests/simulate/planted.py:")
-    for name in BUGS:
-        if name in found:
-            print(f'    "{name}": ({found[name][0]}, "{found[name][1]}"),')
-    return 0 if set(found) == set(names) else 1
-
-
-def run_planted(seed: int, name: str) -> int:
-    """Run one seed with a planted bug and tell what finds it."""
-    with planted(name):
-        result = run(draw(seed))
-    print(told(result) if result.checker else f"seed {seed} does not find {name}")
-    return 1 if result.checker else 0
+        yield f"  {what}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -150,8 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, metavar="S", help="the first of the seeds")
     parser.add_argument("--trace", type=Path, metavar="DIR", help="where one seed's traces go")
     parser.add_argument("--bug", choices=sorted(BUGS), action="append", help="plant this bug")
-    names = f"of {', '.join((*FEATURES, *FAULTS))}"
-    parser.add_argument("--without", default="", metavar="A,B", help=f"switch off some {names}")
+    kinds = f"of {', '.join((*FEATURES, *FAULTS))}"
+    parser.add_argument("--without", default="", metavar="A,B", help=f"switch off some {kinds}")
     parser.add_argument("--only", metavar="A,B", help="switch off all others")
     parser.add_argument("--schedule", metavar="LINE", help="these faults instead of the drawn ones")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
@@ -163,13 +117,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.classes:
         return judge_classes(given.jobs)
     if given.bugs:
-        return find_bugs(given.jobs, given.bug or sorted(BUGS))
+        names = given.bug or sorted(BUGS)
+        return find_bugs(find_bug, names, FOUND, "tests/simulate/planted.py", given.jobs)
     if given.bug:
-        return run_planted(given.seed, given.bug[0])
-    scenario = switches.scenario(given.seed)
+        with planted(given.bug[0]):
+            result = run(draw(given.seed))
+        return verdict(result, given.bug[0])
+    scenario = draw(given.seed, switches.without, switches.only)
     if given.schedule is not None:
         scenario = changed(scenario, schedule=read(given.schedule))
-    return replay(scenario, given.trace)
+    return replay(run, scenario, scenario.schedule, shown(scenario), given.trace)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ replays those. ``python -m tests.simulate --bugs`` looks for them anew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypeAlias
 
 import attrs
@@ -72,17 +72,22 @@ FOUND: dict[str, tuple[int, str]] = {
 
 
 @contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Let this bug be in our machines for a while."""
+def patched(patches: Iterable[Patch]) -> Iterator[None]:
+    """Let these methods be others for a while."""
     former = []
     try:
-        for owner, method, instead in BUGS[name]():
+        for owner, method, instead in patches:
             former.append((owner, method, owner.__dict__[method]))
             setattr(owner, method, instead)
         yield
     finally:
         for owner, method, plain in reversed(former):
             setattr(owner, method, plain)
+
+
+def planted(name: str) -> AbstractContextManager[None]:
+    """Let this bug be in our machines for a while."""
+    return patched(BUGS[name]())
 
 
 def changed(record: Any, **fields: Any) -> Any:

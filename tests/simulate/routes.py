@@ -13,20 +13,20 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from qstack.machine import record
 from qstack.sim.schedule import read
-from qstack.testing.recording import Recorder
 from qstack.testing.routes import RouteResult, run
 from qstack.testing.routes_checkers import Parity
 from qstack.testing.routes_scenario import FAULTS, FEATURES, RouteScenario, draw
 from qstack.testing.statistics import ALARM, Classes
 from tests.simulate.planted import changed
 from tests.simulate.routes_planted import BUGS, FOUND, planted
-from tests.simulate.routes_work import Switches, find_bug, run_seed
+from tests.simulate.routes_work import find_bug, run_seed
+from tests.simulate.telling import Switches, find_bugs, replay, told, verdict
 
 CHUNK = 5
 SHOWN = 20
@@ -37,11 +37,6 @@ SLACK = 0.02
 def again(seed: int, switches: Switches) -> str:
     """Return the command that repeats one seed."""
     return f".venv/bin/python -m tests.simulate.routes --seed {seed}{switches}"
-
-
-def told(result: RouteResult) -> str:
-    """Return what is to be said of a failure."""
-    return f"seed {result.seed}: {result.checker}: {result.problem}"
 
 
 @record
@@ -109,54 +104,15 @@ def simulate(seeds: Sequence[int], switches: Switches, jobs: int) -> int:
     return 1 if failed or bad else 0
 
 
-# --- one seed, and planted bugs ---------------------------------------------------------------
+# --- one seed ---------------------------------------------------------------
 
 
-def replay(scenario: RouteScenario, folder: Path | None) -> int:
-    """Run one seed and tell what it does; with a folder, write its traces there."""
-    seed = scenario.seed
-    print(f"{scenario.shape}; features: {', '.join(scenario.features)}\n{scenario.lab}")
+def shown(scenario: RouteScenario) -> Iterator[object]:
+    """Yield the lines that say what a scenario holds."""
+    yield f"{scenario.shape}; features: {', '.join(scenario.features)}"
+    yield scenario.lab
     for what in (*scenario.calls, *scenario.mishaps):
-        print(f"  {what}")
-    print(f"--schedule '{scenario.schedule.line()}'")
-    recorders: list[Recorder] = []
-    if folder is None:
-        result = run(scenario)
-    else:
-        place: Path = folder
-        result = run(scenario, lambda net: recorders.append(Recorder(net, place)))
-    for recorder in recorders:
-        recorder.close()
-        for file in sorted(recorder.files):
-            print(f"  qstack trace {file}")
-    print(told(result) if result.checker else f"seed {seed}: {result.delivered} pairs, all well")
-    return 1 if result.checker else 0
-
-
-def find_bugs(jobs: int, names: Sequence[str]) -> int:
-    """Look for every planted bug, and print the table of them; return the exit code."""
-    found = dict(FOUND)
-    missing = 0
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        for name, seed, who in pool.imap_unordered(find_bug, names):
-            print(f"{name}: " + ("not found" if seed is None else f"seed {seed}, {who}"))
-            sys.stdout.flush()
-            missing += seed is None
-            if seed is not None:
-                found[name] = (seed, who.partition(":")[0])
-    print("for FOUND in tests/simulate/routes_planted.py:")
-    for name in BUGS:
-        if name in found:
-            print(f'    "{name}": ({found[name][0]}, "{found[name][1]}"),')
-    return 1 if missing else 0
-
-
-def run_planted(seed: int, name: str) -> int:
-    """Run one seed with a planted bug and tell what finds it."""
-    with planted(name):
-        result = run(draw(seed))
-    print(told(result) if result.checker else f"seed {seed} does not find {name}")
-    return 1 if result.checker else 0
+        yield f"  {what}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -170,8 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, metavar="S", help="the first of the seeds")
     parser.add_argument("--trace", type=Path, metavar="DIR", help="where one seed's traces go")
     parser.add_argument("--bug", choices=sorted(BUGS), action="append", help="plant this bug")
-    names = f"of {', '.join((*FEATURES, *FAULTS))}"
-    parser.add_argument("--without", default="", metavar="A,B", help=f"switch off some {names}")
+    kinds = f"of {', '.join((*FEATURES, *FAULTS))}"
+    parser.add_argument("--without", default="", metavar="A,B", help=f"switch off some {kinds}")
     parser.add_argument("--only", metavar="A,B", help="switch off all others")
     parser.add_argument("--schedule", metavar="LINE", help="these faults instead of the drawn ones")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
@@ -181,13 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.seeds is not None:
         return simulate(range(given.first, given.first + given.seeds), switches, given.jobs)
     if given.bugs:
-        return find_bugs(given.jobs, given.bug or sorted(BUGS))
+        names = given.bug or sorted(BUGS)
+        return find_bugs(find_bug, names, FOUND, "tests/simulate/routes_planted.py", given.jobs)
     if given.bug:
-        return run_planted(given.seed, given.bug[0])
-    scenario = switches.scenario(given.seed)
+        with planted(given.bug[0]):
+            result = run(draw(given.seed))
+        return verdict(result, given.bug[0])
+    scenario = draw(given.seed, switches.without, switches.only)
     if given.schedule is not None:
         scenario = changed(scenario, schedule=read(given.schedule))
-    return replay(scenario, given.trace)
+    return replay(run, scenario, scenario.schedule, shown(scenario), given.trace)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ sources, section 5. ``python -m tests.simulate.routes --bugs`` looks for them an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from qstack.messages.circuits import (
@@ -25,7 +25,7 @@ from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
 from qstack.network.places import PlaceState, Side, Swapped
 from qstack.network.talk import Talk
-from tests.simulate.planted import Patch, changed
+from tests.simulate.planted import Patch, changed, patched
 
 MOST_SEEDS = 2_000
 
@@ -55,18 +55,9 @@ FOUND: dict[str, tuple[int, str]] = {
 """The seed at which each bug is found first, and who complains: a checker, or what never came."""
 
 
-@contextmanager
-def planted(name: str) -> Iterator[None]:
+def planted(name: str) -> AbstractContextManager[None]:
     """Let this bug be in our machines for a while."""
-    former = []
-    try:
-        for owner, method, instead in BUGS[name]():
-            former.append((owner, method, owner.__dict__[method]))
-            setattr(owner, method, instead)
-        yield
-    finally:
-        for owner, method, plain in reversed(former):
-            setattr(owner, method, plain)
+    return patched(BUGS[name]())
 
 
 @bug

@@ -2,32 +2,15 @@
 
 from __future__ import annotations
 
-from qstack.machine import record
 from qstack.testing.routes import RouteResult, run
-from qstack.testing.routes_scenario import RouteScenario, draw
+from qstack.testing.routes_scenario import draw
 from tests.simulate.routes_planted import MOST_SEEDS, planted
-
-
-@record
-class Switches:
-    """Which features and faults may be drawn, by name."""
-
-    without: tuple[str, ...]
-    only: tuple[str, ...] | None
-
-    def scenario(self, seed: int) -> RouteScenario:
-        """Return what a seed makes of them."""
-        return draw(seed, self.without, self.only)
-
-    def __str__(self) -> str:
-        words = [f" --without {','.join(self.without)}"] if self.without else []
-        words += [f" --only {','.join(self.only)}"] if self.only is not None else []
-        return "".join(words)
+from tests.simulate.telling import Switches
 
 
 def run_seed(switches: Switches, seed: int) -> RouteResult:
     """Run one seed; at the top of the module, so that another process can be told of it."""
-    return run(switches.scenario(seed))
+    return run(draw(seed, switches.without, switches.only))
 
 
 def find_bug(name: str) -> tuple[str, int | None, str]:

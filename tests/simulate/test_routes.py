@@ -16,7 +16,8 @@ from qstack.testing.routes_lab import SHAPES, RouteLab, grid
 from qstack.testing.routes_scenario import FAULTS, FEATURES, REQUESTS, draw
 from qstack.testing.statistics import ALARM
 from tests.simulate.routes import SLACK, again, main, parities
-from tests.simulate.routes_work import Switches, run_seed
+from tests.simulate.routes_work import run_seed
+from tests.simulate.telling import Switches
 
 SEEDS = range(50)
 LEAST_PAIRS = 2 * PROBES * PROBE_PAIRS

@@ -20,7 +20,8 @@ from qstack.testing.recording import Recorder, virtual_host
 from qstack.testing.scenario import FAULTS, FEATURES, draw
 from qstack.testing.statistics import ALARM, ENOUGH, TOLERANCE, Classes, Mean
 from qstack.testing.swarm import PROBE_PAIRS, Result, run
-from tests.simulate.work import Switches, run_seed
+from tests.simulate.telling import Switches
+from tests.simulate.work import run_seed
 
 ROOT = Path(__file__).resolve().parents[2]
 SEEDS = range(500)
