@@ -106,6 +106,12 @@ def open_marks(_path: str, text: str) -> Iterator[str]:
             yield f"{number}: {found.group()}"
 
 
+def merge_marks(_path: str, text: str) -> Iterator[str]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if re.match(r"(<{7}|>{7}|\|{7}) |={7}$", line):
+            yield f"{number}: a mark of a merge"
+
+
 def unexplained_ignores(_path: str, text: str) -> Iterator[str]:
     for number, comment in comments(text):
         if comment.startswith("type: " + "ignore"):
@@ -233,6 +239,7 @@ RULES = (
     House(broad_exceptions, EVERYWHERE, "try:\n    f()\nexcept (ValueError, Exception):\n    pass"),
     House(broad_exceptions, EVERYWHERE, "try:\n    f()\nexcept:\n    pass"),
     House(broad_exceptions, EVERYWHERE, "raise Exception('no')"),
+    House(merge_marks, EVERYWHERE, "a = 1\n" + "=" * 7 + "\nb = 2"),
     House(open_marks, EVERYWHERE, "x = 1  # TO" + "DO: later"),
     House(unexplained_ignores, EVERYWHERE, "x = 1  # type: " + "ignore"),
     House(unexplained_ignores, EVERYWHERE, "x = 1  # type: " + "ignore[arg-type]"),
