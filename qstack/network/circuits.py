@@ -26,6 +26,7 @@ from qstack.messages.circuits import (
 )
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
+from qstack.network.crowding import Crowding
 from qstack.network.desk import Desk
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
@@ -37,7 +38,7 @@ from qstack.network.room import Room
 from qstack.network.service import FIRST_LABEL
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
-from qstack.units import BootId, Instant, NodeName
+from qstack.units import BootId, Instant, LinkName, NodeName
 
 MOST_CIRCUITS = 512
 """So many circuits a node takes part in."""
@@ -58,6 +59,19 @@ class Member:
     supply: Supply | None = None
     life: BootId | None = None
 
+    @property
+    def running(self) -> bool:
+        """Whether a request of the circuit wants pairs, as far as this node knows."""
+        if self.part is None:
+            return False
+        return self.passing.wanted if isinstance(self.part, Between) else bool(self.part.orders)
+
+    def held_on(self, side: Side) -> int:
+        """How many halves of one side are here."""
+        if self.part is None:
+            return 0
+        return self.part.held_on(side) if isinstance(self.part, Between) else self.part.held
+
 
 Settled = Callable[[Place, Verdict | None, tuple[Order, ...]], None]
 
@@ -74,6 +88,7 @@ class Circuits:
         self._settled = settled
         self._members: dict[CircuitId, Member] = {}
         self._labels: dict[int, CircuitId] = {}
+        self._crowding = Crowding(desk.node, desk.links.values(), lambda: desk.now)
         self._last_label = FIRST_LABEL
         self.lives: Mapping[NodeName, BootId] = {}
         """The life of each node that routes tell of."""
@@ -89,9 +104,10 @@ class Circuits:
 
     @property
     def work_deadline(self) -> Instant | None:
-        """The next end of a pair that waits."""
+        """The next end of a pair that waits, or of the patience with a crowded link."""
         parts = (member.part for member in self._members.values())
-        return earliest(*(part.deadline for part in parts if type(part) is Between))
+        first = self._crowding.deadline
+        return earliest(first, *(part.deadline for part in parts if type(part) is Between))
 
     @staticmethod
     def _leased(place: Place) -> bool:
@@ -295,8 +311,22 @@ class Circuits:
 
     def balance(self) -> None:
         """After each step: what there is room for, where halves rest in shared qubits."""
+        if len(self._members) > 1 or self._crowding.any:
+            self._look_for_crowds()
         for member in self._members.values():
             self._balance(member)
+
+    def _look_for_crowds(self) -> None:
+        """Let the qubits of links be divided where circuits fill them for each other."""
+        over: dict[LinkName, list[tuple[Place, int]]] = {}
+        for member in self._members.values():
+            if member.running:
+                for side in Side:
+                    if member.place.has(side):
+                        found = over.setdefault(member.place.link(side), [])
+                        found.append((member.place, member.held_on(side)))
+        for link in self._desk.links:
+            self._crowding.look(link, over.get(link, ()))
 
     def _balance(self, member: Member) -> None:
         place, part = member.place, member.part
@@ -305,8 +335,10 @@ class Circuits:
         for side in Side:
             if not place.has(side):
                 continue
-            limit = self._reservations.limit(place, side)
-            held = part.held_on(side) if isinstance(part, Between) else part.held
+            limit = self._reservations.limit(place, side, self._crowding.sharing(place.link(side)))
+            if limit and isinstance(part, Between):
+                part.trim(side, limit)
+            held = member.held_on(side)
             if side is Side.UP:
                 member.room.balance(limit, held)
             elif member.supply is not None:

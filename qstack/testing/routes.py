@@ -32,10 +32,10 @@ from qstack.testing.routes_checkers import (
     RouteLight,
     RouteOutcomes,
     RouteSamePairs,
-    RouteStates,
 )
 from qstack.testing.routes_memory import RouteBaseline, busy
 from qstack.testing.routes_scenario import FAULTS_END, RARE_PURPOSE, Call, RouteScenario
+from qstack.testing.routes_states import RouteStates
 from qstack.testing.scenario import PLANS, TIMING, USER_NS, Isolation, Mishap, UserCrash
 from qstack.testing.swarm import Stuck, User, who
 from qstack.testing.truth import TruthError
