@@ -1,9 +1,11 @@
-"""What every test shares: truly frozen records, and Hypothesis without a clock."""
+"""What every test shares: frozen records, Hypothesis without a clock, and who runs beside whom."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 from qstack.machine import freeze_records
@@ -16,3 +18,15 @@ freeze_records()
 settings.register_profile("explore", deadline=None, print_blob=True)
 settings.register_profile("house", settings.get_profile("explore"), derandomize=True)
 settings.load_profile("explore" if os.environ.get("QSTACK_EXPLORE") else "house")
+
+LIVE = ("nodes", "drivers", "test_docs.py")
+"""What starts processes or opens ports: one after another, however many workers there are."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a worker take whole files, whose tests share what is costly, and one all live ones."""
+    tests = Path(__file__).parent
+    for item in items:
+        file = item.path.relative_to(tests)
+        group = "live" if file.parts[0] in LIVE else str(file)
+        item.add_marker(pytest.mark.xdist_group(group))
