@@ -149,18 +149,26 @@ def test_a_point_that_fails_keeps_its_row_with_the_reason_and_the_code_is_one(
 
 
 def interrupted(file: Path, results: int, how: signal.Signals) -> tuple[int, list[int]]:
-    """Start a sweep on two cores, end it after so many results; its code and its workers."""
+    """Start a sweep on two cores, end it after so many results; its code and its workers.
+
+    However late the signal is, results are left to make: what they are printed into holds no more
+    than four, and is read byte by byte.
+    """
     with subprocess.Popen(
         (*QSTACK, "sweep", str(file), "--workers", "2", "--no-plot", "--json"),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        bufsize=0,
+        pipesize=4096,
     ) as running:
         assert running.stdout is not None
         for _ in range(results):
             assert b'"key"' in running.stdout.readline()
         workers = children_of(running.pid)
         watched = [os.pidfd_open(worker) for worker in workers]
+
         running.send_signal(how)
+        running.stdout.read()
         code = running.wait(LIMIT_S)
         for each in watched:
             # Readable when the process has ended.
