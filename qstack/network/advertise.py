@@ -26,12 +26,16 @@ from qstack.physical.service import EndParameters, LinkParameters, MemoryModel, 
 from qstack.units import SECOND, Duration, NodeName
 
 
-def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:
+def offers(parameters: LinkParameters, turn_ns: Duration = 0) -> tuple[LinkOffer, ...]:
     """Return every working point that keeps pairs, with rate and weights at delivery.
 
     All modes attempt in every cycle; an end without a herald line makes one attempt a round
     trip instead. Weights are the mean over click patterns, each relative to what it heralds,
     faded at both ends for the photon's way there and the herald's back.
+
+    `turn_ns`: the measured round trip of control messages between an end and the station. A pair
+    that is made as soon as a qubit is free waits so long: the station must hear of the qubit, and
+    then the ends of the herald. Rates are those without it.
     """
     if not parameters.keep:
         return ()
@@ -39,30 +43,37 @@ def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:
     for setting in parameters.settings:
         share = setting.success_probability
         if share > 0:
-            weights = _at_delivery(parameters, setting)
+            weights = _at_delivery(parameters, setting, turn_ns)
             doubt = PRIOR_SIGMAS * max(p.spread for p in setting.patterns)
             low = max(0.0, weights[0] - doubt)
-            found.append(LinkOffer(setting.id, share * _attempts_hz(parameters), weights, low))
+            slot_ns = slot_of(parameters)
+            rate_hz = share * _qubits(parameters) * SECOND / slot_ns
+            found.append(LinkOffer(setting.id, rate_hz, weights, low, slot_ns))
     return tuple(found)
 
 
-def _attempts_hz(parameters: LinkParameters) -> float:
-    """Attempts per second of lab time."""
+def slot_of(parameters: LinkParameters) -> Duration:
+    """Return the time between two attempts with the same qubit."""
     period = parameters.cycle_ns
     if not all(end.herald_line for end in parameters.ends):
         trip = 2 * max(end.delay_ns for end in parameters.ends)
         period *= max(1, -(-trip // parameters.cycle_ns))
-    qubits = min(parameters.modes, *(len(end.communication) for end in parameters.ends))
-    return qubits * SECOND / period
+    return period
 
 
-def _at_delivery(parameters: LinkParameters, setting: Setting) -> BellWeights:
+def _qubits(parameters: LinkParameters) -> int:
+    """How many qubits of an end attempt at a time."""
+    return min(parameters.modes, *(len(end.communication) for end in parameters.ends))
+
+
+def _at_delivery(parameters: LinkParameters, setting: Setting, turn_ns: Duration) -> BellWeights:
     share = setting.success_probability
     total = [0.0] * 4
     for pattern in setting.patterns:
         for index, weight in enumerate(relative(pattern.weights, pattern.bell)):
             total[index] += weight * pattern.share / share
-    age = 2 * max(end.delay_ns for end in parameters.ends)
+    way = max(end.delay_ns for end in parameters.ends)
+    age = way + max(way, turn_ns)
     waits = (fading(storage_of(end.model), age) for end in parameters.ends)
     mean = total[0], total[1], total[2], total[3]
     i, z, x, y = weights_of(together(correlators(mean), *waits))
@@ -83,12 +94,16 @@ def link_metric(
     up: bool,
     latency_ns: Duration,
     reserved: float = 0.0,
+    turn_ns: Duration = 0,
 ) -> LinkMetric:
-    """Return what `node`, an end of the link, says of it."""
+    """Return what `node`, an end of the link, says of it.
+
+    `turn_ns`: as in :func:`offers`, as far as this end knows.
+    """
     peer = parameters.other(node).node
-    made = offers(parameters)
-    joined = joined_at(parameters.end(node))
-    return LinkMetric(parameters.name, peer, up, latency_ns, reserved, (), made, joined)
+    made, end = offers(parameters, turn_ns), parameters.end(node)
+    said = (up, latency_ns, reserved, (), made, joined_at(end))
+    return LinkMetric(parameters.name, peer, *said, _qubits(parameters), turn_ns)
 
 
 def joined_at(end: EndParameters) -> tuple[int, int]:

@@ -96,18 +96,20 @@ class FromPeer:
 class LinkSeen:
     """Whether pairs can be had on a link, as far as this end can see.
 
-    `latency_ns`: one way, of control messages to the other end.
+    `latency_ns`: one way, of control messages to the other end. `turn_ns`: to the station and back.
     """
 
     link: LinkName
     up: bool
     latency_ns: Duration
+    turn_ns: Duration = 0
 
 
 @attrs.define
 class _View:
     up: bool = False
     latency_ns: Duration = 0
+    turn_ns: Duration = 0
 
 
 class Network:
@@ -209,7 +211,7 @@ class Network:
                 self._flood(NeighbourLost(peer))
                 for link, remote in self._remote_of.items():
                     if remote == peer:
-                        self._seen(LinkSeen(link, False, self._views[link].latency_ns))
+                        self._views[link].up = self.reservations.usable[link] = False
                 self._advertise()
                 self.demand.circuits.neighbour_lost(peer, f"{self.node} lost {peer}: {reason}")
             case LinkSeen():
@@ -324,7 +326,7 @@ class Network:
 
     def _seen(self, event: LinkSeen) -> None:
         view = self._views[event.link]
-        view.up, view.latency_ns = event.up, event.latency_ns
+        view.up, view.latency_ns, view.turn_ns = event.up, event.latency_ns, event.turn_ns
         self.reservations.usable[event.link] = event.up
 
     # --- routes --------------------------------------------------------------------------------
@@ -352,6 +354,7 @@ class Network:
                 view.up and name not in self.reservations.drained,
                 view.latency_ns,
                 round(self.reservations.share(name), 3),
+                view.turn_ns,
             )
             for name, view in self._views.items()
         )
@@ -372,7 +375,14 @@ class Network:
             draining=self.reservations.draining,
         )
         metrics = tuple(
-            link_metric(self.desk.links[name], self.node, up=up, latency_ns=ns, reserved=share)
-            for name, up, ns, share in links
+            link_metric(
+                self.desk.links[name],
+                self.node,
+                up=up,
+                latency_ns=latency_ns,
+                reserved=share,
+                turn_ns=turn_ns,
+            )
+            for name, up, latency_ns, share, turn_ns in links
         )
         self._flood(Advertise(node, metrics))
