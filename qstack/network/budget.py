@@ -219,8 +219,9 @@ def mean_fading(storage: Storage, rate_hz: float, cutoff_ns: Duration = 0) -> Co
 def _mean_coherence(storage: Storage, rate_hz: float, cutoff_ns: Duration) -> float:
     """The mean of :func:`coherence`."""
     if storage.exponent == 1.0 or storage.t2_ns <= 0:
-        times = [time for time in (storage.t2_ns, 2 * storage.t1_ns) if time > 0]
-        return _mean_of_exponential(min(times, default=0), rate_hz, cutoff_ns)
+        t2_ns, most = storage.t2_ns, 2 * storage.t1_ns
+        least = t2_ns if most <= 0 or 0 < t2_ns < most else most
+        return _mean_of_exponential(least, rate_hz, cutoff_ns)
     if rate_hz <= 0:
         return 0.0
     rate = rate_hz * 1e-9
@@ -235,6 +236,8 @@ def _mean_of_exponential(time_ns: Duration, rate_hz: float, cutoff_ns: Duration)
     if rate_hz <= 0:
         return 0.0
     rate, total = rate_hz * 1e-9, rate_hz * 1e-9 + 1 / time_ns
+    if not cutoff_ns:
+        return rate / total
     return rate / total * _ended(total, cutoff_ns) / _ended(rate, cutoff_ns)
 
 

@@ -5,6 +5,11 @@ See :mod:`qstack.network.routing` for what is reckoned with.
 
 from __future__ import annotations
 
+from enum import Enum, auto
+from typing import Any, cast
+
+import attrs
+
 from qstack.bell import BellWeights
 from qstack.machine import record
 from qstack.network.budget import (
@@ -69,8 +74,8 @@ class Label:
     """A partial route from the source: the choice that led here, and the label that it left.
 
     `rate_hz` as if messages took no time. `success`: of all its swaps together. `halves`: so many
-    pairs its ends can have at once. `resting`: the worst memory between its ends. `turn_ns`: the
-    longest of its links.
+    pairs its ends can have at once. `rested`: the memory of the node where it swapped
+    last. `turn_ns`: the longest of its links.
     """
 
     rate_hz: float
@@ -81,8 +86,16 @@ class Label:
     count: int
     success: float = 1.0
     halves: int = 1
-    resting: Storage = ETERNAL
+    rested: Storage = ETERNAL
     turn_ns: Duration = 0
+
+    @property
+    def resting(self) -> Storage:
+        """The worst memory between its ends."""
+        found, label = self.rested, self.before
+        while label is not None:
+            found, label = worse(found, label.rested), label.before
+        return found
 
     @property
     def pause_ns(self) -> Duration:
@@ -116,6 +129,21 @@ class Label:
         return tuple(reversed(found))
 
 
+def first(choice: Choice) -> Label:
+    """Return the label of a choice that leaves the source."""
+    said = choice.rate_hz, choice.factors, choice.latency_ns, choice
+    return Label(*said, None, 1, 1.0, choice.halves, turn_ns=choice.turn_ns)
+
+
+def arrived(label: Label) -> Label:
+    """Return a label as it is where the route ends: both its ends have halves to wait with."""
+    if label.choice.halves >= label.halves:
+        return label
+    # The type checker does not see that our records are attrs classes.
+    ended: Label = attrs.evolve(cast(Any, label), halves=label.choice.halves)
+    return ended
+
+
 def extend(graph: Graph, query: Query, label: Label, choice: Choice, cutoff: Duration = 0) -> Label:
     """Return the label that swaps at the end of `label` and goes on by `choice`.
 
@@ -146,7 +174,7 @@ def extend(graph: Graph, query: Query, label: Label, choice: Choice, cutoff: Dur
         label.count + 1,
         label.success * here.success,
         min(label.halves, choice.halves) if choice.to == query.target else label.halves,
-        worse(label.resting, here.storage),
+        here.storage,
         max(label.turn_ns, choice.turn_ns),
     )
 
@@ -172,14 +200,33 @@ def made_ahead(links: int) -> int:
     return max(1, (links + 1) // 2 - 1)
 
 
-def dominated(settled: list[Label], label: Label) -> bool:
-    """Return whether some label there is no worse in anything."""
+class Rivals(Enum):
+    """What counts when labels at a node are compared."""
+
+    EXACTLY = auto()
+    """Everything, so that no worse label can lead to a better route."""
+    ROUGHLY = auto()
+    """Rate, latency and correlators; of what the latency still to come costs, only so far."""
+    RATES = auto()
+    """Everything but correlators: for routes that are asked for no fidelity."""
+
+
+def dominated(settled: list[Label], label: Label, rivals: Rivals) -> bool:
+    """Return whether some label there is no worse in anything that counts."""
     rate, latency = label.rate_hz, label.latency_ns
-    x, y, z = label.factors
+    rates = rivals is Rivals.RATES
+    x, y, z = (-1.0, -1.0, -1.0) if rates else label.factors
     for other in settled:
         if other.rate_hz >= rate and other.latency_ns <= latency:
             best = other.factors
-            if best[0] >= x and best[1] >= y and best[2] >= z and _pays_no_less(other, label):
+            if best[0] < x or best[1] < y or best[2] < z:
+                continue
+            if rates and arrived(other).halves < arrived(label).halves:
+                continue
+            if rivals is Rivals.ROUGHLY:
+                if other.delivered_hz >= label.delivered_hz:
+                    return True
+            elif _pays_no_less(other, label):
                 return True
     return False
 
@@ -189,5 +236,5 @@ def _pays_no_less(other: Label, label: Label) -> bool:
     fewer = other.success < label.success or other.halves < label.halves
     if fewer or other.turn_ns > label.turn_ns or other.count > label.count:
         return False
-    resting = other.resting
-    return resting == label.resting or worse(resting, label.resting) == label.resting
+    resting, mine = other.resting, label.resting
+    return resting == mine or worse(resting, mine) == mine

