@@ -39,7 +39,8 @@ class LinkMetric:
     many (communication, storage) qubits has the advertiser there of which every two can meet in a
     round of purification, 0 where some cannot. `halves`: so many it can have there at once.
     `turn_ns`: so long a qubit that became free gives no pair, as the station must hear of it and
-    the ends of the herald; measured.
+    the ends of the herald; measured. `waits`: its station or its other end is missed, so that
+    what runs there waits; a link that is not up without that finishes what runs.
     """
 
     link: LinkName
@@ -52,6 +53,7 @@ class LinkMetric:
     joined: tuple[int, int] = (0, 0)
     halves: int = 1
     turn_ns: Duration = 0
+    waits: bool = False
 
 
 @payload

@@ -12,6 +12,7 @@ from itertools import combinations
 
 from qstack.bell import BellWeights
 from qstack.link.service import PRIOR_SIGMAS
+from qstack.machine import record
 from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric
 from qstack.network.budget import (
     Operations,
@@ -87,23 +88,35 @@ def storage_of(model: MemoryModel) -> Storage:
     return Storage(model.t1_ns, model.t2_ns, model.exponent)
 
 
-def link_metric(
-    parameters: LinkParameters,
-    node: NodeName,
-    *,
-    up: bool,
-    latency_ns: Duration,
-    reserved: float = 0.0,
-    turn_ns: Duration = 0,
-) -> LinkMetric:
-    """Return what `node`, an end of the link, says of it.
+@record
+class View:
+    """What an end of a link sees of it.
 
-    `turn_ns`: as in :func:`offers`, as far as this end knows.
+    `up`: neither the station nor the other end is missed. `latency_ns`: of a message to the other
+    end, one way. `turn_ns`: to the station and back. `drained`: it takes nothing new.
     """
-    peer = parameters.other(node).node
-    made, end = offers(parameters, turn_ns), parameters.end(node)
-    said = (up, latency_ns, reserved, (), made, joined_at(end))
-    return LinkMetric(parameters.name, peer, *said, _qubits(parameters), turn_ns)
+
+    up: bool
+    latency_ns: Duration = 0
+    turn_ns: Duration = 0
+    drained: bool = False
+
+
+def link_metric(
+    parameters: LinkParameters, node: NodeName, view: View, reserved: float = 0.0
+) -> LinkMetric:
+    """Return what `node`, an end of the link, says of it."""
+    peer, up = parameters.other(node).node, view.up and not view.drained
+    said = (up, view.latency_ns, reserved, (), offers(parameters, view.turn_ns))
+    halves = joined_at(parameters.end(node)), _qubits(parameters)
+    return LinkMetric(parameters.name, peer, *said, *halves, view.turn_ns, not view.up)
+
+
+def memories_of(ends: Iterable[EndParameters]) -> tuple[int, int]:
+    """Return how many (communication, storage) qubits a node has at these ends of links."""
+    mine = list(ends)
+    communication = {slot for end in mine for slot in end.communication}
+    return len(communication), len({slot for end in mine for slot in end.storage})
 
 
 def joined_at(end: EndParameters) -> tuple[int, int]:

@@ -21,8 +21,9 @@ from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
 from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
 from qstack.network.desk import Desk
-from qstack.network.head_end import Head
+from qstack.network.head_end import Head, movable
 from qstack.network.linkstate import LinkState
+from qstack.network.moving import missed
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
@@ -62,6 +63,7 @@ class Demand:
         self._graph: Graph | None = None
         self._plans: dict[CircuitId, _Plan] = {}
         self._made = 0
+        self._changed = False
         self.circuits = Circuits(desk, reservations, self._settled)
 
     # --- what is known -------------------------------------------------------------------------
@@ -85,7 +87,7 @@ class Demand:
 
     def routes_changed(self) -> None:
         """The link-state database says something new."""
-        self._graph = None
+        self._graph, self._changed = None, True
         lives = {name: update.boot for name, update in self._flood.database.items()}
         self.circuits.heard_of(lives)
 
@@ -143,7 +145,7 @@ class Demand:
         if verdict is not None:
             self._decline(order, verdict)
             return
-        promise = Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify)
+        promise = _promise(remote, request, purify=purify)
         shared = None if promise.reserved else self._shared(promise)
         if shared is not None:
             self._plans[shared].idle_until = None
@@ -156,7 +158,7 @@ class Demand:
 
     def look(self, remote: NodeName, request: LinkRequest) -> None:
         """Look whether a request would get a circuit, by one that is installed dry."""
-        plan = _Plan(Promise(remote, request.fidelity_min, request.remaining_ns > 0), dry=request)
+        plan = _Plan(_promise(remote, request), dry=request)
         verdict = nonsense(request) or self._unknown(remote)
         if verdict is None:
             self._begin(plan)
@@ -169,6 +171,31 @@ class Demand:
         if remote == self._desk.node or not {remote, self._desk.node} <= graph.sites.keys():
             return False
         return route(graph, Query(self._desk.node, remote)) is not None
+
+    def offers(self, remote: NodeName, request: LinkRequest) -> bool:
+        """Whether a circuit could serve this request now, as far as routes know."""
+        if not {remote, self._desk.node} <= self.graph.sites.keys():
+            return False
+        found = self._course(_Plan(_promise(remote, request), dry=request))
+        return not isinstance(found, Verdict)
+
+    def reconsider(self) -> bool:
+        """Leave circuits over links that wait; return whether routes changed since the last time.
+
+        Those that no request uses end. So do those all of whose requests can begin anew, where
+        there is another way for them.
+        """
+        changed, self._changed = self._changed, False
+        for circuit, plan in list(self._plans.items()) if changed else ():
+            member = self.circuits.member(circuit)
+            if member is None or plan.dry is not None or not self._is_ready(circuit):
+                continue
+            link, orders = missed(self._flood.database, member.place), self._orders(circuit)
+            if link is None or not all(movable(order) for order in orders):
+                continue
+            if not orders or self.offers(plan.promise.target, orders[0].wanted):
+                self.circuits.release(circuit, ErrorCode.OTHER, f"link {link} is down")
+        return changed
 
     def _unknown(self, remote: NodeName) -> Verdict | None:
         desk = self._desk
@@ -362,6 +389,10 @@ class Demand:
             if order.state is not OrderState.CLOSING:
                 member.part.halt(order, verdict.code, verdict.reason)
             self.circuits.steer(member)
+
+
+def _promise(remote: NodeName, request: LinkRequest, *, purify: bool = False) -> Promise:
+    return Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify)
 
 
 _WAITED_FOR = (OrderState.ASKED, OrderState.CLOSING)
