@@ -240,10 +240,11 @@ class Demand:
         verdict = Verdict(ErrorCode.NO_RESOURCES, "no circuit was admitted")
         self._decline_all(plan, plan.last or verdict)
 
-    def _refused(self, plan: _Plan, verdict: Verdict) -> None:
-        """Some node refused: other ways avoid what it named."""
+    def _refused(self, plan: _Plan, verdict: Verdict, *, lost: bool = False) -> None:
+        """Some node refused: other ways avoid what it named. `lost`: or routes tell what is."""
         plan.last = verdict
-        plan.avoid |= {verdict.link or verdict.node or self._desk.node}
+        named = verdict.link or verdict.node or ("" if lost else self._desk.node)
+        plan.avoid |= {named} if named else set()
         plan.tries += 1
 
     def _course(self, plan: _Plan) -> Course | Verdict:
@@ -292,7 +293,7 @@ class Demand:
         if rescued:
             plan = _Plan(plan.promise, [*plan.waiting, *rescued], last=verdict)
         elif plan.waiting or plan.dry is not None:
-            self._refused(plan, verdict)
+            self._refused(plan, verdict, lost=verdict.code is not ErrorCode.TIMEOUT)
         if plan.waiting or plan.dry is not None:
             self._begin(plan)
 

@@ -234,7 +234,7 @@ class Network:
 
     def _cancel(self, event: NetworkCancel) -> None:
         link = self._link_of.get(event.request)
-        self._moving.discard(event.request)
+        self._fresh.pop(event.request, None)  # wherever it fails now, it goes nowhere else
         if link is not None:
             self.desk.down(link, LinkCancel(event.request, event.reason))
         else:
