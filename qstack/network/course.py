@@ -14,6 +14,7 @@ from qstack.messages.link import LinkRequest
 from qstack.messages.network import LinkMetric, LinkOffer, RouteUpdate
 from qstack.network.admission import Verdict
 from qstack.network.budget import correlators, fading, together, weights_of, worse
+from qstack.network.meeting import FEW_SLOTS
 from qstack.network.purification import Pace, Plan, cheapest, plans
 from qstack.network.routing import Query, Route, best_fidelity, front, hop_of, rate_at_once, route
 from qstack.network.topology import Graph, graph_of, stores
@@ -117,9 +118,21 @@ def choose(
 
 
 def _cutoffs(graph: Graph) -> list[Duration]:
-    """Those that are tried: they make pairs better and fewer. 0 is none."""
+    """Those that are tried: they make pairs better and fewer. 0 is none.
+
+    One of few slots ends in the middle of a slot: whether a pair that comes at its very end is
+    in time would be a matter of nanoseconds.
+    """
     times = [site.storage.t2_ns for site in graph.sites.values() if site.storage.t2_ns > 0]
-    return [0] + ([min(times) // part for part in CUTOFFS] if times else [])
+    slot_ns = max((c.slot_ns for each in graph.choices.values() for c in each), default=0)
+    found = [0]
+    for part in CUTOFFS if times else ():
+        cutoff = min(times) // part
+        if slot_ns and cutoff < FEW_SLOTS * slot_ns:
+            cutoff = max(1, cutoff // slot_ns) * slot_ns + slot_ns // 2
+        if cutoff not in found:
+            found.append(cutoff)
+    return found
 
 
 def _plain(graph: Graph, source: NodeName, promise: Promise) -> Course | None:

@@ -47,15 +47,22 @@ def meeting_rate(
     return kept / spent
 
 
+def whole_slots(cutoff_ns: Duration, slot_ns: float) -> int:
+    """Return for how many slots a pair is kept; what comes at the end of the cutoff is late."""
+    return math.ceil(cutoff_ns / slot_ns) - 1
+
+
 def _in_slots(
     rates_hz: tuple[float, float],
     cutoff_ns: Duration,
     slot_ns: float,
     back_ns: tuple[Duration, Duration],
 ) -> float:
-    slots = int(cutoff_ns // slot_ns)
+    slots = whole_slots(cutoff_ns, slot_ns)
     if slots < 1:
         return 0.0
+    # A pair that is discarded as a slot begins keeps its qubit from the attempt of that slot.
+    missed = cutoff_ns // slot_ns - slots
     p, q = (min(1.0, rate * slot_ns * 1e-9) for rate in rates_hz)
     some = p + q - p * q
     kept, spent = p * q / some, 1 / some
@@ -63,7 +70,7 @@ def _in_slots(
         alone = mine * (1 - other) / some
         in_time = 1 - (1 - other) ** slots
         kept += alone * in_time
-        spent += alone * (in_time / other + (1 - in_time) * back / slot_ns)
+        spent += alone * (in_time / other + (1 - in_time) * (back / slot_ns + missed))
     return kept / spent / (slot_ns * 1e-9)
 
 
@@ -75,7 +82,7 @@ def waiting(
     As :func:`~qstack.network.budget.mean_fading`; where the cutoff is a few slots, the wait is one
     or more whole slots.
     """
-    slots = int(cutoff_ns // slot_ns) if cutoff_ns and slot_ns > 0 else 0
+    slots = whole_slots(cutoff_ns, slot_ns) if cutoff_ns and slot_ns > 0 else 0
     if not 0 < slots <= FEW_SLOTS or rate_hz <= 0:
         return mean_fading(storage, rate_hz, cutoff_ns)
     p = min(1.0, rate_hz * slot_ns * 1e-9)
