@@ -8,8 +8,6 @@ time, nothing is reserved and it takes what is left over.
 
 from __future__ import annotations
 
-import attrs
-
 from qstack.errors import ErrorCode
 from qstack.machine import earliest
 from qstack.messages.application import RequestEnded
@@ -23,10 +21,12 @@ from qstack.network.course import Course, Promise, choose, legs_of, nonsense, pu
 from qstack.network.desk import Desk
 from qstack.network.head_end import Head, movable
 from qstack.network.linkstate import LinkState
-from qstack.network.moving import missed
+from qstack.network.moving import broken_by, missed
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
+from qstack.network.plans import CircuitPlan as _Plan
+from qstack.network.plans import promise_of
 from qstack.network.routing import Query, route
 from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
@@ -35,22 +35,6 @@ from qstack.units import SECOND, Instant, NodeName
 
 TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""
-
-
-@attrs.define(eq=False)
-class _Plan:
-    """A circuit of this node's. `waiting` for it to be installed; `avoid` links and nodes
-    that refused, `last` with these words. `dry`: what is only looked at."""
-
-    promise: Promise
-    waiting: list[Order] = attrs.field(factory=list)
-    avoid: frozenset[str] = frozenset()
-    tries: int = 1
-    last: Verdict | None = None
-    dry: LinkRequest | None = None
-    course: Course | None = None
-    refresh_at: Instant | None = None
-    idle_until: Instant | None = None
 
 
 class Demand:
@@ -145,7 +129,7 @@ class Demand:
         if verdict is not None:
             self._decline(order, verdict)
             return
-        promise = _promise(remote, request, purify=purify)
+        promise = promise_of(remote, request, purify=purify)
         shared = None if promise.reserved else self._shared(promise)
         if shared is not None:
             self._plans[shared].idle_until = None
@@ -158,7 +142,7 @@ class Demand:
 
     def look(self, remote: NodeName, request: LinkRequest) -> None:
         """Look whether a request would get a circuit, by one that is installed dry."""
-        plan = _Plan(_promise(remote, request), dry=request)
+        plan = _Plan(promise_of(remote, request), dry=request)
         verdict = nonsense(request) or self._unknown(remote)
         if verdict is None:
             self._begin(plan)
@@ -176,26 +160,36 @@ class Demand:
         """Whether a circuit could serve this request now, as far as routes know."""
         if not {remote, self._desk.node} <= self.graph.sites.keys():
             return False
-        found = self._course(_Plan(_promise(remote, request), dry=request))
+        found = self._course(_Plan(promise_of(remote, request), dry=request))
         return not isinstance(found, Verdict)
 
     def reconsider(self) -> bool:
-        """Leave circuits over links that wait; return whether routes changed since the last time.
+        """Leave circuits that cannot serve any more; return whether routes changed since last time.
 
-        Those that no request uses end. So do those all of whose requests can begin anew, where
-        there is another way for them.
+        Of those over links that wait: if no request uses them, or if all their requests can begin
+        anew and there is another way for them. Of those whose promise slower messages break: all.
         """
         changed, self._changed = self._changed, False
         for circuit, plan in list(self._plans.items()) if changed else ():
             member = self.circuits.member(circuit)
-            if member is None or plan.dry is not None or not self._is_ready(circuit):
+            if member is None or plan.course is None or not self._is_ready(circuit):
                 continue
-            link, orders = missed(self._flood.database, member.place), self._orders(circuit)
-            if link is None or not all(movable(order) for order in orders):
-                continue
-            if not orders or self.offers(plan.promise.target, orders[0].wanted):
+            orders, broken = self._orders(circuit), broken_by(self.graph, plan.course, plan.promise)
+            link = missed(self._flood.database, member.place)
+            if broken is not None and not all(movable(order) for order in orders):
+                for order in orders:
+                    self._end(circuit, plan, order, broken)
+            elif broken is not None:
+                self.circuits.release(circuit, broken.code, broken.reason)
+            elif link is not None and self._may_leave(plan, orders):
                 self.circuits.release(circuit, ErrorCode.OTHER, f"link {link} is down")
         return changed
+
+    def _may_leave(self, plan: _Plan, orders: tuple[Order, ...]) -> bool:
+        """Whether nothing is lost if the requests of a circuit look for another way."""
+        if not all(movable(order) for order in orders):
+            return False
+        return not orders or self.offers(plan.promise.target, orders[0].wanted)
 
     def _unknown(self, remote: NodeName) -> Verdict | None:
         desk = self._desk
@@ -212,7 +206,10 @@ class Demand:
             if plan.dry is not None:
                 continue
             full = len(plan.waiting) + len(self._orders(circuit)) >= MOST_REQUESTS
-            if plan.promise == promise and member is not None and not full:
+            if plan.promise != promise or member is None or plan.course is None or full:
+                continue
+            waits = missed(self._flood.database, member.place) is not None
+            if not waits and broken_by(self.graph, plan.course, promise) is None:
                 return circuit
         return None
 
@@ -283,6 +280,7 @@ class Demand:
             return
         if verdict is None:
             plan.refresh_at = self._desk.now + place.install.lease_ns // 3
+            self._changed = True  # what routes told meanwhile counts for it too
             waiting, plan.waiting = plan.waiting, []
             for order in waiting:
                 self._ask(place.id, order)
@@ -390,10 +388,6 @@ class Demand:
             if order.state is not OrderState.CLOSING:
                 member.part.halt(order, verdict.code, verdict.reason)
             self.circuits.steer(member)
-
-
-def _promise(remote: NodeName, request: LinkRequest, *, purify: bool = False) -> Promise:
-    return Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify)
 
 
 _WAITED_FOR = (OrderState.ASKED, OrderState.CLOSING)

@@ -50,13 +50,17 @@ class Hop:
 
 @record
 class Route:
-    """A route and what it promises; weights relative to the announced state, at hand-over."""
+    """A route and what it promises; weights relative to the announced state, at hand-over.
+
+    `latency_ns`: of all its links, `turn_ns`: the longest of one, as they were then.
+    """
 
     source: NodeName
     hops: tuple[Hop, ...]
     rate_hz: float
     weights: BellWeights
     latency_ns: Duration
+    turn_ns: Duration = 0
 
     @property
     def nodes(self) -> tuple[NodeName, ...]:
@@ -187,7 +191,7 @@ def finished(graph: Graph, query: Query, label: Label) -> Route:
         ahead = (fading(label.resting, label.pause_ns),) * (2 * made_ahead(label.count))
         factors = together(factors, *ends, *ahead)
     rate_hz, weights = label.delivered_hz, weights_of(factors)
-    return Route(query.source, label.hops(), rate_hz, weights, age)
+    return Route(query.source, label.hops(), rate_hz, weights, age, label.turn_ns)
 
 
 def made_ahead(links: int) -> int:

@@ -17,8 +17,10 @@ import pytest
 
 from qstack.errors import ErrorCode
 from qstack.network.routing import Query, rate_at_once, route
+from qstack.sim.heap import Wire
 from qstack.testing.chain_runs import Chain, Delivered
 from qstack.testing.chains import ChainLab, Segment
+from qstack.testing.parties import terms
 from qstack.units import MILLISECOND, SECOND
 from tests.whole.chain_models import off
 
@@ -135,3 +137,22 @@ def test_pairs_come_no_slower_than_promised_where_messages_take_the_time(
     times = np.diff([pair.at for pair in chain.ask(40)]) / MILLISECOND
     assert times.mean() <= promised_ms or off(times, promised_ms) < 4
     assert times.mean() > promised_ms / 2
+
+
+def test_a_request_ends_when_messages_become_too_slow_for_what_it_was_promised() -> None:
+    chain = chain_of(lab(5, 1000.0, 0.5), seed=95)
+    asked = 0.93
+    chain.alice.keep(terms("bob", 5_000, fidelity_min=asked))
+    chain.run(lambda: len(chain.pairs) >= 40)
+    assert not chain.alice.ended
+    chain.heap.set_default(Wire(20 * MILLISECOND))
+    slow_since = chain.heap.now
+    chain.run(lambda: bool(chain.alice.ended))
+    (ended,) = chain.alice.ended
+    assert ended.code is ErrorCode.UNSUPPORTED
+    assert re.search(r"fidelity 0.9300 was promised; .* stands for 0\.\d+", ended.reason)
+    # A way to the last node and back until routes know, once more for the last word.
+    assert chain.heap.now - slow_since < 4 * 4 * 20 * MILLISECOND
+    assert all(mean >= asked for mean, _ in means(chain.pairs))
+    again = chain.refusal(asked)
+    assert "the network stands for 0." in again.reason
