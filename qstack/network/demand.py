@@ -170,12 +170,13 @@ class Demand:
         anew and there is another way for them. Of those whose promise slower messages break: all.
         """
         changed, self._changed = self._changed, False
+        said = self._flood.database if changed and self._plans else {}
         for circuit, plan in list(self._plans.items()) if changed else ():
             member = self.circuits.member(circuit)
             if member is None or plan.course is None or not self._is_ready(circuit):
                 continue
-            orders, broken = self._orders(circuit), broken_by(self.graph, plan.course, plan.promise)
-            link = missed(self._flood.database, member.place)
+            orders, broken = self._orders(circuit), broken_by(said, plan.course, plan.promise)
+            link = missed(said, member.place)
             if broken is not None and not all(movable(order) for order in orders):
                 for order in orders:
                     self._end(circuit, plan, order, broken)
@@ -208,8 +209,9 @@ class Demand:
             full = len(plan.waiting) + len(self._orders(circuit)) >= MOST_REQUESTS
             if plan.promise != promise or member is None or plan.course is None or full:
                 continue
-            waits = missed(self._flood.database, member.place) is not None
-            if not waits and broken_by(self.graph, plan.course, promise) is None:
+            said = self._flood.database
+            waits = missed(said, member.place) is not None
+            if not waits and broken_by(said, plan.course, promise) is None:
                 return circuit
         return None
 

@@ -27,7 +27,7 @@ from qstack.network.budget import correlators, fading, together, weights_of, wor
 from qstack.network.course import Course, Promise
 from qstack.network.labels import made_ahead
 from qstack.network.places import Place
-from qstack.network.topology import Graph
+from qstack.network.topology import graph_of
 from qstack.units import Instant, LinkName, NodeName
 
 SLACK = 0.01
@@ -46,9 +46,11 @@ def missed(database: Mapping[NodeName, RouteUpdate], place: Place) -> LinkName |
     return None
 
 
-def broken_by(graph: Graph, course: Course, promise: Promise) -> Verdict | None:
+def broken_by(
+    database: Mapping[NodeName, RouteUpdate], course: Course, promise: Promise
+) -> Verdict | None:
     """Return why a course does not keep its promise at the latencies of now; None if it does."""
-    stands = stands_for(graph, course)
+    stands = stands_for(database, course)
     if stands >= promise.fidelity_min - SLACK:
         return None
     wanted = f"fidelity {promise.fidelity_min:.4f} was promised"
@@ -56,15 +58,16 @@ def broken_by(graph: Graph, course: Course, promise: Promise) -> Verdict | None:
     return Verdict(ErrorCode.UNSUPPORTED, reason)
 
 
-def stands_for(graph: Graph, course: Course) -> float:
+def stands_for(database: Mapping[NodeName, RouteUpdate], course: Course) -> float:
     """Return the fidelity of a course at the latencies of now.
 
     What it was made with, aged by as much longer as messages take by now: at each link twice a
     turn, at the ends twice the way, and both for each two halves of what is made ahead.
     """
     way = course.route
-    if course.plan is not None:
+    if course.plan is not None or not set(way.nodes) <= database.keys():
         return course.fidelity
+    graph = graph_of({name: database[name] for name in way.nodes})
     here = [
         [c for c in graph.choices.get(node, ()) if c.link == hop.link]
         for node, hop in zip(way.nodes, way.hops, strict=False)
