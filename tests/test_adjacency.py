@@ -335,6 +335,19 @@ def test_the_round_trip_is_measured_without_the_time_that_the_peer_held_it() -> 
     assert 6 * MILLISECOND <= measured <= 6 * MILLISECOND + 4_000
 
 
+def test_an_idle_adjacency_measures_its_round_trip_by_its_keepalives() -> None:
+    wire = up(Faults(delay_ns=30 * MILLISECOND), keepalive_ns=KEEPALIVE)
+    wire.post("alice", reliable("a", 0))
+    wire.run(100 * MILLISECOND)
+    alice = wire.ends["alice"]
+    assert alice.recent_rtt_ns == alice.smoothed_rtt_ns == 60 * MILLISECOND
+    wire.faults = Faults(delay_ns=MILLISECOND)
+    wire.run(4 * KEEPALIVE)
+    assert alice.recent_rtt_ns == 2 * MILLISECOND
+    assert alice.smoothed_rtt_ns is not None
+    assert alice.smoothed_rtt_ns > 2 * MILLISECOND
+
+
 def test_retransmissions_to_a_silent_peer_double_their_distance() -> None:
     wire = up()
     wire.post("alice", reliable("a", 0))

@@ -91,23 +91,32 @@ class Received:
 class RoundTrip:
     """The smoothed round-trip time and the retransmission time that follows (RFC 6298)."""
 
-    __slots__ = ("_floor", "_patience", "_variation", "backoff", "plain", "smoothed", "timeout")
+    __slots__ = (
+        *("_floor", "_patience", "_variation", "backoff", "latest", "plain", "smoothed", "timeout"),
+    )
 
     def __init__(self, floor: Duration, patience: Duration, first_guess: Duration) -> None:
         self._floor = floor
         # The peer may hold an acknowledgement back for its delay, which is taken to be ours.
         self._patience = patience
         self.smoothed: Duration | None = None
+        self.latest: Duration = 0
         self._variation: Duration = 0
         self.timeout: Duration = max(floor, first_guess) + patience
         # What an acknowledgement takes that nobody holds back: the measured time alone.
         self.plain: Duration = self.timeout
         self.backoff = 0
 
+    @property
+    def recent(self) -> Duration | None:
+        """The smoothed time, or the latest one if that was shorter."""
+        return None if self.smoothed is None else min(self.smoothed, self.latest)
+
     def sample(self, elapsed: Duration, held: Duration) -> None:
         """Take a measured round trip, of which the peer held the acknowledgement for `held`."""
         # An honest peer never claims more than passed; a liar gains nothing but our impatience.
         rtt = max(elapsed - held, 1) if held < elapsed else elapsed
+        self.latest = rtt
         if self.smoothed is None:
             self.smoothed = rtt
             self._variation = rtt // 2
@@ -125,12 +134,13 @@ class RoundTrip:
 class Flight:
     """Our datagrams that carry something which must arrive, until they did or are lost."""
 
-    __slots__ = ("_acked", "_overtaken_at", "_sent", "round_trip")
+    __slots__ = ("_acked", "_overtaken_at", "_probe", "_sent", "round_trip")
 
     def __init__(self, round_trip: RoundTrip) -> None:
         self._sent: dict[int, tuple[Instant, Cargo]] = {}
         self._acked = (0, 0)
         self._overtaken_at: Instant | None = None
+        self._probe: tuple[int, Instant] | None = None
         self.round_trip = round_trip
 
     def __len__(self) -> int:
@@ -145,6 +155,15 @@ class Flight:
         """Remember what this datagram carries."""
         self._sent[number] = (now, cargo)
 
+    def asked(self, number: int, now: Instant) -> None:
+        """A datagram left that carries nothing which must arrive, but is answered at once."""
+        self._probe = (number, now)
+
+    @property
+    def waits(self) -> bool:
+        """Whether an acknowledgement says anything."""
+        return bool(self._sent) or self._probe is not None
+
     @property
     def deadline(self) -> Instant | None:
         """When the oldest datagram, or one that was overtaken, has waited long enough."""
@@ -157,6 +176,11 @@ class Flight:
         self, largest: int, bitmap: int, held: Duration, now: Instant
     ) -> tuple[Cargo, Cargo]:
         """Take an acknowledgement; return what arrived, and what was overtaken and is lost."""
+        if self._probe is not None and largest >= self._probe[0]:
+            number, asked_at = self._probe
+            self._probe = None
+            if largest == number:
+                self.round_trip.sample(now - asked_at, held)
         arrived: Cargo = []
         for number in [n for n in self._sent if n <= largest]:
             behind = largest - number

@@ -73,6 +73,11 @@ class Adjacency:
         return self._flight.round_trip.smoothed
 
     @property
+    def recent_rtt_ns(self) -> Duration | None:
+        """That, or the latest round trip if it was shorter: a busy start is soon forgotten."""
+        return self._flight.round_trip.recent
+
+    @property
     def peer_boot(self) -> BootId | None:
         """The boot id of the peer's process while the adjacency is up."""
         return self._greeting.peer_boot if self._greeting.peer_life else None
@@ -241,7 +246,7 @@ class Adjacency:
         if header.largest > self._number:
             self._refused(0, "acknowledges what was never sent")
             return
-        if not len(self._flight):
+        if not self._flight.waits:
             return
         held = int(header.ack_delay_us * 1_000 * self.parameters.lab_per_wall)
         arrived, lost = self._flight.acknowledged(header.largest, header.bitmap, held, now)
@@ -352,6 +357,8 @@ class Adjacency:
                 self._send(frames, now)
                 if cargo:
                     self._flight.sent(self._number, cargo, now)
+                elif any(frame.kind in ASKING for frame in frames):
+                    self._flight.asked(self._number, now)
             elif self._received.ack_at is not None and self._received.ack_at <= now:
                 self._counters["bare_acks"] += 1
                 self._send(frames, now)

@@ -10,7 +10,7 @@ from qstack.config.links import link_parameters
 from qstack.config.records import NetworkFile
 from qstack.messages.network import RouteUpdate
 from qstack.network.admission import Verdict
-from qstack.network.advertise import link_metric, node_metric
+from qstack.network.advertise import View, link_metric, memories_of, node_metric
 from qstack.network.course import Promise, choose
 from qstack.network.desk import operations_of
 from qstack.network.routing import Route
@@ -44,16 +44,13 @@ def expected_graph(network: NetworkFile) -> Graph:
         model = ends[0].model
         metric = node_metric(
             [end.model for end in ends],
-            (
-                len({slot for end in ends for slot in end.communication}),
-                len({slot for end in ends for slot in end.storage}),
-            ),
+            memories_of(ends),
             operations_of(model),
             swaps=model.bell_measurement and bool(model.coupled) and len(mine) > 1,
             trust=node.trust,
         )
         metrics = tuple(
-            link_metric(link, node.name, up=True, latency_ns=sum(end.delay_ns for end in link.ends))
+            link_metric(link, node.name, View(True, sum(end.delay_ns for end in link.ends)))
             for link in mine
         )
         said[node.name] = RouteUpdate(node.name, 1, 1, 0, metric, metrics)

@@ -15,15 +15,18 @@ from qstack.units import BootId, Duration, LinkName, NodeName
 class LinkOffer:
     """A working point of a link, as the advertiser believes it to be.
 
-    `rate_hz`: kept pairs per second of lab time, if nothing else ran on the link. `weights`:
+    `rate_hz`: kept pairs per second of lab time, if nothing else ran on the link and its messages
+    took no time. `weights`:
     probabilities of the errors I, Z, X, Y relative to the announced Bell state, the mean over
     click patterns, at delivery by the link. `fidelity_low`: lower bound of ``weights[0]``.
+    `slot_ns`: attempts end at such intervals; 0 if that is not known.
     """
 
     setting: str
     rate_hz: float
     weights: tuple[float, float, float, float]
     fidelity_low: float
+    slot_ns: Duration = 0
 
 
 @payload
@@ -34,7 +37,10 @@ class LinkMetric:
     `reserved`: part of its time that circuits hold already, in [0, 1]. `windows`: when it works,
     as (begins, lasts) in ns, counted from when the update was made; empty: always. `joined`: so
     many (communication, storage) qubits has the advertiser there of which every two can meet in a
-    round of purification, 0 where some cannot.
+    round of purification, 0 where some cannot. `halves`: so many it can have there at once.
+    `turn_ns`: so long a qubit that became free gives no pair, as the station must hear of it and
+    the ends of the herald; measured. `waits`: its station or its other end is missed, so that
+    what runs there waits; a link that is not up without that finishes what runs.
     """
 
     link: LinkName
@@ -45,6 +51,9 @@ class LinkMetric:
     windows: tuple[tuple[Duration, Duration], ...]
     offers: tuple[LinkOffer, ...]
     joined: tuple[int, int] = (0, 0)
+    halves: int = 1
+    turn_ns: Duration = 0
+    waits: bool = False
 
 
 @payload

@@ -12,6 +12,7 @@ from itertools import combinations
 
 from qstack.bell import BellWeights
 from qstack.link.service import PRIOR_SIGMAS
+from qstack.machine import record
 from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric
 from qstack.network.budget import (
     Operations,
@@ -26,12 +27,16 @@ from qstack.physical.service import EndParameters, LinkParameters, MemoryModel, 
 from qstack.units import SECOND, Duration, NodeName
 
 
-def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:
+def offers(parameters: LinkParameters, turn_ns: Duration = 0) -> tuple[LinkOffer, ...]:
     """Return every working point that keeps pairs, with rate and weights at delivery.
 
     All modes attempt in every cycle; an end without a herald line makes one attempt a round
     trip instead. Weights are the mean over click patterns, each relative to what it heralds,
     faded at both ends for the photon's way there and the herald's back.
+
+    `turn_ns`: the measured round trip of control messages between an end and the station. A pair
+    that is made as soon as a qubit is free waits so long: the station must hear of the qubit, and
+    then the ends of the herald. Rates are those without it.
     """
     if not parameters.keep:
         return ()
@@ -39,30 +44,37 @@ def offers(parameters: LinkParameters) -> tuple[LinkOffer, ...]:
     for setting in parameters.settings:
         share = setting.success_probability
         if share > 0:
-            weights = _at_delivery(parameters, setting)
+            weights = _at_delivery(parameters, setting, turn_ns)
             doubt = PRIOR_SIGMAS * max(p.spread for p in setting.patterns)
             low = max(0.0, weights[0] - doubt)
-            found.append(LinkOffer(setting.id, share * _attempts_hz(parameters), weights, low))
+            slot_ns = slot_of(parameters)
+            rate_hz = share * _qubits(parameters) * SECOND / slot_ns
+            found.append(LinkOffer(setting.id, rate_hz, weights, low, slot_ns))
     return tuple(found)
 
 
-def _attempts_hz(parameters: LinkParameters) -> float:
-    """Attempts per second of lab time."""
+def slot_of(parameters: LinkParameters) -> Duration:
+    """Return the time between two attempts with the same qubit."""
     period = parameters.cycle_ns
     if not all(end.herald_line for end in parameters.ends):
         trip = 2 * max(end.delay_ns for end in parameters.ends)
         period *= max(1, -(-trip // parameters.cycle_ns))
-    qubits = min(parameters.modes, *(len(end.communication) for end in parameters.ends))
-    return qubits * SECOND / period
+    return period
 
 
-def _at_delivery(parameters: LinkParameters, setting: Setting) -> BellWeights:
+def _qubits(parameters: LinkParameters) -> int:
+    """How many qubits of an end attempt at a time."""
+    return min(parameters.modes, *(len(end.communication) for end in parameters.ends))
+
+
+def _at_delivery(parameters: LinkParameters, setting: Setting, turn_ns: Duration) -> BellWeights:
     share = setting.success_probability
     total = [0.0] * 4
     for pattern in setting.patterns:
         for index, weight in enumerate(relative(pattern.weights, pattern.bell)):
             total[index] += weight * pattern.share / share
-    age = 2 * max(end.delay_ns for end in parameters.ends)
+    way = max(end.delay_ns for end in parameters.ends)
+    age = way + max(way, turn_ns)
     waits = (fading(storage_of(end.model), age) for end in parameters.ends)
     mean = total[0], total[1], total[2], total[3]
     i, z, x, y = weights_of(together(correlators(mean), *waits))
@@ -76,19 +88,35 @@ def storage_of(model: MemoryModel) -> Storage:
     return Storage(model.t1_ns, model.t2_ns, model.exponent)
 
 
+@record
+class View:
+    """What an end of a link sees of it.
+
+    `up`: neither the station nor the other end is missed. `latency_ns`: of a message to the other
+    end, one way. `turn_ns`: to the station and back. `drained`: it takes nothing new.
+    """
+
+    up: bool
+    latency_ns: Duration = 0
+    turn_ns: Duration = 0
+    drained: bool = False
+
+
 def link_metric(
-    parameters: LinkParameters,
-    node: NodeName,
-    *,
-    up: bool,
-    latency_ns: Duration,
-    reserved: float = 0.0,
+    parameters: LinkParameters, node: NodeName, view: View, reserved: float = 0.0
 ) -> LinkMetric:
     """Return what `node`, an end of the link, says of it."""
-    peer = parameters.other(node).node
-    made = offers(parameters)
-    joined = joined_at(parameters.end(node))
-    return LinkMetric(parameters.name, peer, up, latency_ns, reserved, (), made, joined)
+    peer, up = parameters.other(node).node, view.up and not view.drained
+    said = (up, view.latency_ns, reserved, (), offers(parameters, view.turn_ns))
+    halves = joined_at(parameters.end(node)), _qubits(parameters)
+    return LinkMetric(parameters.name, peer, *said, *halves, view.turn_ns, not view.up)
+
+
+def memories_of(ends: Iterable[EndParameters]) -> tuple[int, int]:
+    """Return how many (communication, storage) qubits a node has at these ends of links."""
+    mine = list(ends)
+    communication = {slot for end in mine for slot in end.communication}
+    return len(communication), len({slot for end in mine for slot in end.storage})
 
 
 def joined_at(end: EndParameters) -> tuple[int, int]:

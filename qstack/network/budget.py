@@ -79,6 +79,17 @@ class Storage:
 ETERNAL = Storage()
 
 
+def worse(one: Storage, other: Storage) -> Storage:
+    """Return a memory of the shorter times and the smaller exponent of two."""
+    if one == other:
+        return one
+    t1_ns, t2_ns = (
+        min((time for time in both if time > 0), default=0)
+        for both in ((one.t1_ns, other.t1_ns), (one.t2_ns, other.t2_ns))
+    )
+    return Storage(t1_ns, t2_ns, min(one.exponent, other.exponent))
+
+
 # --- frames -------------------------------------------------------------------------------
 
 
@@ -208,8 +219,9 @@ def mean_fading(storage: Storage, rate_hz: float, cutoff_ns: Duration = 0) -> Co
 def _mean_coherence(storage: Storage, rate_hz: float, cutoff_ns: Duration) -> float:
     """The mean of :func:`coherence`."""
     if storage.exponent == 1.0 or storage.t2_ns <= 0:
-        times = [time for time in (storage.t2_ns, 2 * storage.t1_ns) if time > 0]
-        return _mean_of_exponential(min(times, default=0), rate_hz, cutoff_ns)
+        t2_ns, most = storage.t2_ns, 2 * storage.t1_ns
+        least = t2_ns if most <= 0 or 0 < t2_ns < most else most
+        return _mean_of_exponential(least, rate_hz, cutoff_ns)
     if rate_hz <= 0:
         return 0.0
     rate = rate_hz * 1e-9
@@ -224,6 +236,8 @@ def _mean_of_exponential(time_ns: Duration, rate_hz: float, cutoff_ns: Duration)
     if rate_hz <= 0:
         return 0.0
     rate, total = rate_hz * 1e-9, rate_hz * 1e-9 + 1 / time_ns
+    if not cutoff_ns:
+        return rate / total
     return rate / total * _ended(total, cutoff_ns) / _ended(rate, cutoff_ns)
 
 
@@ -233,24 +247,6 @@ def _ended(rate: float, cutoff_ns: Duration) -> float:
 
 
 # --- how long it takes --------------------------------------------------------------------
-
-
-def meeting_rate(first_hz: float, second_hz: float, cutoff_ns: Duration = 0) -> float:
-    """Return how often two kinds of pairs meet, each made until there is one, all at once.
-
-    The first waits for the second; one that waited longer than the cutoff (0: none) is
-    discarded and both are made anew. Exponential waits: without a cutoff the inverse of the mean of
-    the later, ``1/a + 1/b - 1/(a+b)``.
-    """
-    if first_hz <= 0 or second_hz <= 0:
-        return 0.0
-    total = first_hz + second_hz
-    kept, spent = 0.0, 1 / total
-    for mine, other in ((first_hz, second_hz), (second_hz, first_hz)):
-        in_time = -math.expm1(-other * cutoff_ns * 1e-9) if cutoff_ns else 1.0
-        kept += mine / total * in_time
-        spent += mine / total * in_time / other
-    return kept / spent
 
 
 def rate_of_all(rates_hz: Sequence[float]) -> float:

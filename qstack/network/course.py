@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import reduce
 from typing import NamedTuple
 
 from qstack.errors import ErrorCode
@@ -12,9 +13,11 @@ from qstack.messages.circuits import Leg, Method
 from qstack.messages.link import LinkRequest
 from qstack.messages.network import LinkMetric, LinkOffer, RouteUpdate
 from qstack.network.admission import Verdict
+from qstack.network.budget import correlators, fading, together, weights_of, worse
+from qstack.network.meeting import FEW_SLOTS
 from qstack.network.purification import Pace, Plan, cheapest, plans
-from qstack.network.routing import Hop, Query, Route, best_fidelity, front, rate_at_once, route
-from qstack.network.topology import Choice, Graph, stores
+from qstack.network.routing import Query, Route, best_fidelity, front, hop_of, rate_at_once, route
+from qstack.network.topology import Graph, graph_of, stores
 from qstack.units import SECOND, Duration, NodeName
 
 CUTOFFS = (2, 5, 10, 20, 50, 100)
@@ -26,6 +29,11 @@ PATIENCE = 20
 Nodes in the middle find partners sooner than those near the ends, whose qubits wait for tracks:
 discarded too early, their pairs would take whole chains with them.
 """
+
+LEAST_PATIENCE = 4
+"""At least so many: what is reckoned with hardly ever waits so long, so no rate is lost."""
+
+_HALVINGS = 20
 
 MARGIN = 1e-3
 """A link is asked for this much less than it offers, so that it gives what was reckoned with."""
@@ -110,9 +118,21 @@ def choose(
 
 
 def _cutoffs(graph: Graph) -> list[Duration]:
-    """Those that are tried: they make pairs better and fewer. 0 is none."""
+    """Those that are tried: they make pairs better and fewer. 0 is none.
+
+    One of few slots ends in the middle of a slot: whether a pair that comes at its very end is
+    in time would be a matter of nanoseconds.
+    """
     times = [site.storage.t2_ns for site in graph.sites.values() if site.storage.t2_ns > 0]
-    return [0] + ([min(times) // part for part in CUTOFFS] if times else [])
+    slot_ns = max((c.slot_ns for each in graph.choices.values() for c in each), default=0)
+    found = [0]
+    for part in CUTOFFS if times else ():
+        cutoff = min(times) // part
+        if slot_ns and cutoff < FEW_SLOTS * slot_ns:
+            cutoff = max(1, cutoff // slot_ns) * slot_ns + slot_ns // 2
+        if cutoff not in found:
+            found.append(cutoff)
+    return found
 
 
 def _plain(graph: Graph, source: NodeName, promise: Promise) -> Course | None:
@@ -155,12 +175,9 @@ def purified(
 def _plan(
     graph: Graph, found: Route, fidelity_min: float, methods: tuple[Method, ...]
 ) -> tuple[Plan | None, float]:
-    first, last = found.hops[0], found.hops[-1]
-    before = found.nodes[-2]
+    last = found.hops[-1]
     head, tail = graph.sites[found.source], graph.sites[last.node]
-    memories = min(
-        _choice(graph, found.source, first).joined[0], _choice(graph, before, last).joined[1]
-    )
+    memories = min(hop_of(graph, found, 0).joined[0], hop_of(graph, found, -1).joined[1])
     if memories < 2:
         return None, 0.0
     pace = Pace(found.rate_hz, found.latency_ns, (head.storage, tail.storage))
@@ -169,12 +186,6 @@ def _plan(
     ends = head.operations, tail.operations
     made = plans(weights, ends, memories, methods, pace=pace)
     return cheapest((each for each in made if each.rounds), fidelity_min)
-
-
-def _choice(graph: Graph, node: NodeName, hop: Hop) -> Choice:
-    return next(
-        each for each in graph.choices[node] if (each.link, each.setting) == (hop.link, hop.setting)
-    )
 
 
 def _hopeless(graph: Graph, source: NodeName, promise: Promise, limit: float) -> Verdict:
@@ -190,6 +201,31 @@ def _hopeless(graph: Graph, source: NodeName, promise: Promise, limit: float) ->
     if limit > best:
         reason += f", purified; {best:.4f} without"
     return Verdict(ErrorCode.UNSUPPORTED, reason)
+
+
+def patience(graph: Graph, course: Course) -> Duration:
+    """Return how long a pair waits between the ends where fidelity asks for no cutoff.
+
+    As long as the promise is kept even if all pairs wait so long, within bounds: where nodes are
+    slower than what was measured of them, or users keep qubits, pairs become fewer first. With
+    a wait of c at most for a partner, all halves of a chain of n links together wait 2 (n - 1) c
+    at most for the last of them.
+    """
+    way = course.route
+    turn_ns = SECOND / way.rate_hz + 2 * way.latency_ns
+    resting = reduce(worse, (graph.sites[name].storage for name in way.nodes))
+    least = way.fidelity - course.spare / 2
+    halves = 2 * (len(way.hops) - 1)
+    longest = PATIENCE * turn_ns
+    if course.plan is not None:
+        return int(longest)
+    shortest = LEAST_PATIENCE * turn_ns * max(hop_of(graph, way, 0).halves, 1)
+    low, high = min(shortest, longest), longest
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        waited = together(correlators(way.weights), *(fading(resting, middle),) * halves)
+        low, high = (middle, high) if weights_of(waited)[0] >= least else (low, middle)
+    return int(low)
 
 
 def legs_of(
@@ -214,9 +250,8 @@ def legs_of(
         offers = [o for metric in metrics for o in metric.offers if o.setting == hop.setting]
         found.append((hop.link, before, hop.node, metrics, offers))
         before = hop.node
-    way = course.route
-    turn_ns = SECOND / way.rate_hz + 2 * way.latency_ns
-    cutoff = course.cutoff_ns or int(PATIENCE * turn_ns)
+    way = {name: database[name] for name in course.route.nodes}
+    cutoff = course.cutoff_ns or patience(graph_of(way), course)
     legs = []
     for link, one, other, metrics, offers in found:
         free = 1 - max(metric.reserved for metric in metrics)

@@ -8,8 +8,6 @@ time, nothing is reserved and it takes what is left over.
 
 from __future__ import annotations
 
-import attrs
-
 from qstack.errors import ErrorCode
 from qstack.machine import earliest
 from qstack.messages.application import RequestEnded
@@ -21,11 +19,14 @@ from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
 from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
 from qstack.network.desk import Desk
-from qstack.network.head_end import Head
+from qstack.network.head_end import Head, movable
 from qstack.network.linkstate import LinkState
+from qstack.network.moving import broken_by, missed
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
+from qstack.network.plans import CircuitPlan as _Plan
+from qstack.network.plans import promise_of
 from qstack.network.routing import Query, route
 from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
@@ -34,22 +35,6 @@ from qstack.units import SECOND, Instant, NodeName
 
 TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""
-
-
-@attrs.define(eq=False)
-class _Plan:
-    """A circuit of this node's. `waiting` for it to be installed; `avoid` links and nodes
-    that refused, `last` with these words. `dry`: what is only looked at."""
-
-    promise: Promise
-    waiting: list[Order] = attrs.field(factory=list)
-    avoid: frozenset[str] = frozenset()
-    tries: int = 1
-    last: Verdict | None = None
-    dry: LinkRequest | None = None
-    course: Course | None = None
-    refresh_at: Instant | None = None
-    idle_until: Instant | None = None
 
 
 class Demand:
@@ -62,6 +47,7 @@ class Demand:
         self._graph: Graph | None = None
         self._plans: dict[CircuitId, _Plan] = {}
         self._made = 0
+        self._changed = False
         self.circuits = Circuits(desk, reservations, self._settled)
 
     # --- what is known -------------------------------------------------------------------------
@@ -85,7 +71,7 @@ class Demand:
 
     def routes_changed(self) -> None:
         """The link-state database says something new."""
-        self._graph = None
+        self._graph, self._changed = None, True
         lives = {name: update.boot for name, update in self._flood.database.items()}
         self.circuits.heard_of(lives)
 
@@ -143,7 +129,7 @@ class Demand:
         if verdict is not None:
             self._decline(order, verdict)
             return
-        promise = Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify)
+        promise = promise_of(remote, request, purify=purify)
         shared = None if promise.reserved else self._shared(promise)
         if shared is not None:
             self._plans[shared].idle_until = None
@@ -156,7 +142,7 @@ class Demand:
 
     def look(self, remote: NodeName, request: LinkRequest) -> None:
         """Look whether a request would get a circuit, by one that is installed dry."""
-        plan = _Plan(Promise(remote, request.fidelity_min, request.remaining_ns > 0), dry=request)
+        plan = _Plan(promise_of(remote, request), dry=request)
         verdict = nonsense(request) or self._unknown(remote)
         if verdict is None:
             self._begin(plan)
@@ -169,6 +155,42 @@ class Demand:
         if remote == self._desk.node or not {remote, self._desk.node} <= graph.sites.keys():
             return False
         return route(graph, Query(self._desk.node, remote)) is not None
+
+    def offers(self, remote: NodeName, request: LinkRequest) -> bool:
+        """Whether a circuit could serve this request now, as far as routes know."""
+        if not {remote, self._desk.node} <= self.graph.sites.keys():
+            return False
+        found = self._course(_Plan(promise_of(remote, request), dry=request))
+        return not isinstance(found, Verdict)
+
+    def reconsider(self) -> bool:
+        """Leave circuits that cannot serve any more; return whether routes changed since last time.
+
+        Of those over links that wait: if no request uses them, or if all their requests can begin
+        anew and there is another way for them. Of those whose promise slower messages break: all.
+        """
+        changed, self._changed = self._changed, False
+        said = self._flood.database if changed and self._plans else {}
+        for circuit, plan in list(self._plans.items()) if changed else ():
+            member = self.circuits.member(circuit)
+            if member is None or plan.course is None or not self._is_ready(circuit):
+                continue
+            orders, broken = self._orders(circuit), broken_by(said, plan.course, plan.promise)
+            link = missed(said, member.place)
+            if broken is not None and not all(movable(order) for order in orders):
+                for order in orders:
+                    self._end(circuit, plan, order, broken)
+            elif broken is not None:
+                self.circuits.release(circuit, broken.code, broken.reason)
+            elif link is not None and self._may_leave(plan, orders):
+                self.circuits.release(circuit, ErrorCode.OTHER, f"link {link} is down")
+        return changed
+
+    def _may_leave(self, plan: _Plan, orders: tuple[Order, ...]) -> bool:
+        """Whether nothing is lost if the requests of a circuit look for another way."""
+        if not all(movable(order) for order in orders):
+            return False
+        return not orders or self.offers(plan.promise.target, orders[0].wanted)
 
     def _unknown(self, remote: NodeName) -> Verdict | None:
         desk = self._desk
@@ -185,7 +207,11 @@ class Demand:
             if plan.dry is not None:
                 continue
             full = len(plan.waiting) + len(self._orders(circuit)) >= MOST_REQUESTS
-            if plan.promise == promise and member is not None and not full:
+            if plan.promise != promise or member is None or plan.course is None or full:
+                continue
+            said = self._flood.database
+            waits = missed(said, member.place) is not None
+            if not waits and broken_by(said, plan.course, promise) is None:
                 return circuit
         return None
 
@@ -213,10 +239,11 @@ class Demand:
         verdict = Verdict(ErrorCode.NO_RESOURCES, "no circuit was admitted")
         self._decline_all(plan, plan.last or verdict)
 
-    def _refused(self, plan: _Plan, verdict: Verdict) -> None:
-        """Some node refused: other ways avoid what it named."""
+    def _refused(self, plan: _Plan, verdict: Verdict, *, lost: bool = False) -> None:
+        """Some node refused: other ways avoid what it named. `lost`: or routes tell what is."""
         plan.last = verdict
-        plan.avoid |= {verdict.link or verdict.node or self._desk.node}
+        named = verdict.link or verdict.node or ("" if lost else self._desk.node)
+        plan.avoid |= {named} if named else set()
         plan.tries += 1
 
     def _course(self, plan: _Plan) -> Course | Verdict:
@@ -255,6 +282,7 @@ class Demand:
             return
         if verdict is None:
             plan.refresh_at = self._desk.now + place.install.lease_ns // 3
+            self._changed = True  # what routes told meanwhile counts for it too
             waiting, plan.waiting = plan.waiting, []
             for order in waiting:
                 self._ask(place.id, order)
@@ -265,7 +293,7 @@ class Demand:
         if rescued:
             plan = _Plan(plan.promise, [*plan.waiting, *rescued], last=verdict)
         elif plan.waiting or plan.dry is not None:
-            self._refused(plan, verdict)
+            self._refused(plan, verdict, lost=verdict.code is not ErrorCode.TIMEOUT)
         if plan.waiting or plan.dry is not None:
             self._begin(plan)
 

@@ -31,6 +31,12 @@ MOST_REROUTES = 3
 """So many circuits a request may lose and begin anew."""
 
 
+def movable(order: Order) -> bool:
+    """Return whether a request may begin anew on another circuit."""
+    fresh = order.legal(Rerouted) and not order.delivered and order.deadline is None
+    return fresh and order.reroutes < MOST_REROUTES
+
+
 class Head(End):
     """The head-end: it gives pairs to requests, in the order in which these came."""
 
@@ -114,14 +120,7 @@ class Head(End):
         Those are they of which this user has no pair, and that have no maximum time, for which
         a part of the links would have to be reserved again.
         """
-        found = tuple(
-            order
-            for order in self.orders.values()
-            if order.legal(Rerouted)
-            and not order.delivered
-            and order.deadline is None
-            and order.reroutes < MOST_REROUTES
-        )
+        found = tuple(order for order in self.orders.values() if movable(order))
         for order in found:
             del self.orders[order.wanted.id]
             order.handle(Rerouted())

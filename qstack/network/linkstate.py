@@ -316,9 +316,10 @@ def _check(
     times = [node.t1_ns, node.t2_ns, *node.memories]
     for link in links:
         shares.append(link.reserved)
-        times.append(link.latency_ns)
+        times += [link.latency_ns, link.halves, link.turn_ns]
         for offer in link.offers:
             shares += [*offer.weights, offer.fidelity_low]
+            times.append(offer.slot_ns)
             if offer.rate_hz < 0 or not math.isclose(sum(offer.weights), 1, abs_tol=1e-6):
                 raise error(f"{origin}: {link.link} offers {offer}")
         if any(begins < 0 or lasts <= 0 for begins, lasts in link.windows):

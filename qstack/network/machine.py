@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
-import attrs
+from typing import Any
 
 from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
@@ -32,7 +30,7 @@ from qstack.messages.devices import Aborted, BellResult, Completed, Faulted, Mem
 from qstack.messages.link import LinkRequest
 from qstack.messages.network import RouteDigest, RouteUpdate
 from qstack.network.admission import Reservations
-from qstack.network.advertise import link_metric, node_metric
+from qstack.network.advertise import View, link_metric, memories_of, node_metric
 from qstack.network.demand import Demand
 from qstack.network.desk import Desk, NetworkParameters, OnLink
 from qstack.network.intake import Intake
@@ -44,6 +42,7 @@ from qstack.network.linkstate import (
     NeighbourUp,
     RoutesChanged,
 )
+from qstack.network.moving import remaining
 from qstack.network.report import report_circuits, report_routes
 from qstack.network.service import (
     FIRST_LABEL,
@@ -96,18 +95,13 @@ class FromPeer:
 class LinkSeen:
     """Whether pairs can be had on a link, as far as this end can see.
 
-    `latency_ns`: one way, of control messages to the other end.
+    `latency_ns`: one way, of control messages to the other end. `turn_ns`: to the station and back.
     """
 
     link: LinkName
     up: bool
     latency_ns: Duration
-
-
-@attrs.define
-class _View:
-    up: bool = False
-    latency_ns: Duration = 0
+    turn_ns: Duration = 0
 
 
 class Network:
@@ -138,10 +132,11 @@ class Network:
             remote = link.other(node).node
             self._by_remote.setdefault(remote, link.name)
             self._remote_of[link.name] = remote
-        self._views = {name: _View() for name in self._remote_of}
+        self._views = {name: View(False) for name in self._remote_of}
         self._slots = slots
         self._link_of: dict[RequestId, LinkName] = {}
         self._fresh: dict[RequestId, tuple[LinkRequest, Instant]] = {}
+        self._moving: set[RequestId] = set()
         self.flood = LinkState(node, boot)
         self.reservations = Reservations(node, parameters.links)
         self.demand = Demand(self.desk, self.reservations, self.flood)
@@ -209,7 +204,8 @@ class Network:
                 self._flood(NeighbourLost(peer))
                 for link, remote in self._remote_of.items():
                     if remote == peer:
-                        self._seen(LinkSeen(link, False, self._views[link].latency_ns))
+                        view = self._views[link]
+                        self._seen(LinkSeen(link, False, view.latency_ns, view.turn_ns))
                 self._advertise()
                 self.demand.circuits.neighbour_lost(peer, f"{self.node} lost {peer}: {reason}")
             case LinkSeen():
@@ -219,6 +215,8 @@ class Network:
         self.demand.conclude()
         self.demand.circuits.balance()
         self._advertise()
+        if self.demand.reconsider():
+            self._move()
         return self.desk.take_actions()
 
     # --- requests ------------------------------------------------------------------------------
@@ -236,6 +234,7 @@ class Network:
 
     def _cancel(self, event: NetworkCancel) -> None:
         link = self._link_of.get(event.request)
+        self._fresh.pop(event.request, None)  # wherever it fails now, it goes nowhere else
         if link is not None:
             self.desk.down(link, LinkCancel(event.request, event.reason))
         else:
@@ -280,6 +279,8 @@ class Network:
 
     def _of_user(self, body: Any) -> None:
         up = self.desk.up
+        if type(body) is LinkPairReady or type(body) is LinkOutcomeReady:
+            self._fresh.pop(body.request, None)
         match body:
             case LinkPairReady():
                 self._slots.give(body.qubit, "network", Owner("application", body.request))
@@ -310,21 +311,30 @@ class Network:
             case LinkExpired():
                 up(PairExpired(body.request, body.pair, body.reason))
 
+    def _move(self) -> None:
+        """Leave links that wait, with requests that have no pairs, where there is another way."""
+        for request, (wanted, since) in self._fresh.items():
+            link = self._link_of[request]
+            if self._views[link].up or request in self._moving:
+                continue
+            if self.demand.offers(self._remote_of[link], remaining(wanted, since, self.desk.now)):
+                self._moving.add(request)
+                self.desk.down(link, LinkCancel(request, f"{link} is down; another way is free"))
+
     def _rescued(self, link: LinkName, failed: LinkFailed) -> bool:
-        """Whether a request that asks more of its link than it can give is a circuit's now."""
-        found = self._fresh.pop(failed.request, None)
-        if found is None or failed.code is not ErrorCode.UNSUPPORTED or failed.delivered:
+        """Whether a request that its link cannot serve, or that has left it, is a circuit's now."""
+        found, moving = self._fresh.pop(failed.request, None), failed.request in self._moving
+        self._moving.discard(failed.request)
+        if found is None or failed.delivered:
             return False
-        request, since = found
-        if request.remaining_ns:
-            left = max(1, request.remaining_ns - (self.desk.now - since))
-            # The type checker does not see that our records are attrs classes.
-            request = attrs.evolve(cast(Any, request), remaining_ns=left)
-        return self.demand.rescue(self._remote_of[link], request)
+        remote, request = self._remote_of[link], remaining(*found, self.desk.now)
+        if moving:
+            self.demand.create(remote, request)
+            return True
+        return failed.code is ErrorCode.UNSUPPORTED and self.demand.rescue(remote, request)
 
     def _seen(self, event: LinkSeen) -> None:
-        view = self._views[event.link]
-        view.up, view.latency_ns = event.up, event.latency_ns
+        self._views[event.link] = View(event.up, event.latency_ns, event.turn_ns)
         self.reservations.usable[event.link] = event.up
 
     # --- routes --------------------------------------------------------------------------------
@@ -346,33 +356,27 @@ class Network:
 
     def _advertise(self) -> None:
         """Say what has changed of this node and its links since it last said so."""
-        links = tuple(
-            (
-                name,
-                view.up and name not in self.reservations.drained,
-                view.latency_ns,
-                round(self.reservations.share(name), 3),
-            )
+        views = [
+            View(view.up, view.latency_ns, view.turn_ns, name in self.reservations.drained)
             for name, view in self._views.items()
-        )
-        made = (*links, self.reservations.draining)
+        ]
+        shares = [round(self.reservations.share(name), 3) for name in self._views]
+        made = (views, shares, self.reservations.draining)
         if made == self._offers_made:
             return
         self._offers_made = made
         parameters = self.desk.parameters
         ends = [link.end(self.node) for link in parameters.links]
-        communication = {slot for end in ends for slot in end.communication}
-        storage = {slot for end in ends for slot in end.storage}
         node = node_metric(
             [end.model for end in ends],
-            (len(communication), len(storage)),
+            memories_of(ends),
             self.desk.operations,
             swaps=self.desk.swaps,
             trust=parameters.trust,
             draining=self.reservations.draining,
         )
         metrics = tuple(
-            link_metric(self.desk.links[name], self.node, up=up, latency_ns=ns, reserved=share)
-            for name, up, ns, share in links
+            link_metric(self.desk.links[name], self.node, view, share)
+            for name, view, share in zip(self._views, views, shares, strict=True)
         )
         self._flood(Advertise(node, metrics))

@@ -10,7 +10,7 @@ from qstack.network.circuits import Circuits
 from qstack.network.forwarding import Between
 from qstack.network.orders import Order
 from qstack.network.places import Side
-from qstack.network.routing import Query, rate_at_once, route
+from qstack.network.routing import fastest, rate_at_once
 from qstack.network.topology import Graph
 from qstack.units import Instant, NodeName
 
@@ -20,6 +20,7 @@ def report_routes(
 ) -> dict[str, Any]:
     """Return every node that is known, and the fastest way to it from here."""
     found: dict[str, Any] = {}
+    ways = fastest(graph, node) if node in graph.sites else {}
     for name, update in database.items():
         entry: dict[str, Any] = {
             "sequence": update.sequence,
@@ -30,7 +31,7 @@ def report_routes(
                 for link in update.links
             },
         }
-        way = route(graph, Query(node, name)) if name != node and node in graph.sites else None
+        way = ways.get(name)
         if way is not None:
             entry["way"] = list(way.nodes)
             entry["rate_hz"] = rate_at_once(graph, way)

@@ -7,16 +7,29 @@ Going on over a link at a working point, the node swaps:
   the two, and both its halves fade meanwhile: at the node and at the far end, of which the worse
   of both candidates is taken. This is exact or too pessimistic, never too hopeful.
 - With a qubit for each link the two are made at once and the rate is that of the later
-  (:func:`~qstack.network.budget.meeting_rate`), times the swap's success. A node with a single
+  (:func:`~qstack.network.meeting.meeting_rate`), times the swap's success. A node with a single
   communication qubit makes one after the other: the times add.
 - With a cutoff, a pair that waited so long is discarded and both are made anew.
-- Correlators multiply; latencies add. At the end both ends' halves age while TRACK travels.
+- Correlators multiply; latencies add.
 
-All of this is monotone: a label that is no worse in rate, correlators and latency leads to no
-worse routes. Labels are settled in the order of falling rate, so the first that reaches the target
-with enough fidelity is the best. Each node settles at most `most_labels`; the second half of
-them must each improve the best fidelity there. With no such limit the search is exact; with it, it
-is compared with the exact one in the tests.
+Control messages take time. After the last swap the halves at the ends are kept until TRACK has
+travelled all the way, so
+
+- both ends age by the latency of the whole route before they are handed over,
+- pairs that the links between the ends make ahead wait so much longer for those of the ends,
+  at the worst memory between, two halves of each chain that is made ahead
+  (:func:`~qstack.network.labels.made_ahead`); of a cutoff only the rest is left then,
+- an end's qubit gives no other pair so long.
+
+A link's qubit that is free again takes another turn of messages with its station until it gives a
+pair: that adds to both of the latter. The time between pairs is longer by all of this, divided
+among as many pairs as the ends can have at once, for each try, whether its swaps succeed or not.
+
+All of this is monotone: a label that is no worse in anything leads to no worse routes. Labels are
+settled in the order of falling rate of what they would deliver if they ended there, so the first
+that reaches the target with enough fidelity is the best. Each node settles at most
+`most_labels`; the second half of them must each improve the best fidelity there. With no such limit
+the search is exact; with it, it is compared with the exact one in the tests.
 
 Equal databases give equal choices: everything is visited in the order of names, and ties are
 broken by fidelity, by the number of hops and by the order of the visit.
@@ -26,99 +39,42 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import mul, sub
 from typing import TypeAlias
 
-from qstack.bell import BellWeights
 from qstack.errors import LocalProtocolError
-from qstack.machine import record
-from qstack.network.budget import (
-    Correlators,
-    fading,
-    mean_fading,
-    meeting_rate,
-    one_after_the_other,
-    rate_of_all,
-    together,
-    weights_of,
+from qstack.network.budget import rate_of_all
+from qstack.network.labels import (
+    Hop,
+    Label,
+    Query,
+    Rivals,
+    Route,
+    arrived,
+    dominated,
+    extend,
+    finished,
+    first,
 )
-from qstack.network.topology import Choice, Graph
-from qstack.units import Duration, LinkName, NodeName
+from qstack.network.topology import Choice, Graph, slowed
+from qstack.units import Duration, NodeName
+
+__all__ = [
+    "MOST_LABELS",
+    "Hop",
+    "Query",
+    "Route",
+    "best_fidelity",
+    "fastest",
+    "front",
+    "hop_of",
+    "rate_at_once",
+    "route",
+]
 
 MOST_LABELS = 16
 _ROUNDING = 1e-12
-
-
-@record
-class Query:
-    """What is asked for. `trust_min` holds for the nodes between the ends; `cutoff_ns` 0: none."""
-
-    source: NodeName
-    target: NodeName
-    fidelity_min: float = 0.0
-    trust_min: int = 0
-    cutoff_ns: Duration = 0
-    most_hops: int = 64
-
-
-@record
-class Hop:
-    """One link of a route at a working point, and the node that it leads to."""
-
-    link: LinkName
-    setting: str
-    node: NodeName
-
-
-@record
-class Route:
-    """A route and what it promises; weights relative to the announced state, at hand-over."""
-
-    source: NodeName
-    hops: tuple[Hop, ...]
-    rate_hz: float
-    weights: BellWeights
-    latency_ns: Duration
-
-    @property
-    def nodes(self) -> tuple[NodeName, ...]:
-        """All nodes, the ends included."""
-        return (self.source, *(hop.node for hop in self.hops))
-
-    @property
-    def fidelity(self) -> float:
-        """The mean fidelity at hand-over."""
-        return self.weights[0]
-
-
-@record
-class Label:
-    """A partial route from the source: the choice that led here, and the label that it left."""
-
-    rate_hz: float
-    factors: Correlators
-    latency_ns: Duration
-    choice: Choice
-    before: Label | None
-    count: int
-
-    def visits(self, node: NodeName) -> bool:
-        """Whether a hop of it leads to this node."""
-        label: Label | None = self
-        while label is not None:
-            if label.choice.to == node:
-                return True
-            label = label.before
-        return False
-
-    def hops(self) -> tuple[Hop, ...]:
-        """Its hops, in order."""
-        found = []
-        label: Label | None = self
-        while label is not None:
-            found.append(Hop(label.choice.link, label.choice.setting, label.choice.to))
-            label = label.before
-        return tuple(reversed(found))
 
 
 _Entry: TypeAlias = tuple[float, float, int, int, Label]
@@ -133,6 +89,44 @@ def route(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> 
     return next(search(graph, query, most_labels), None)
 
 
+def fastest(graph: Graph, source: NodeName) -> dict[NodeName, Route]:
+    """Return the route of the largest rate to each node that can be reached, in one search.
+
+    As :func:`route` finds them one by one without asking for fidelity: LocalProtocolError for
+    a source that is unknown.
+    """
+    if source not in graph.sites:
+        raise LocalProtocolError(f"no node {source} is known")
+    query = Query(source, "")
+    found: dict[NodeName, Route] = {}
+    settled: dict[NodeName, list[Label]] = {name: [] for name in graph.sites}
+    heap: list[_Entry] = []
+    order = 0
+    new = [first(choice) for choice in graph.choices[source]]
+    while new or heap:
+        for label in new:
+            order += 1
+            rank = (-label.delivered_hz, -sum(label.factors), label.count, order)
+            heapq.heappush(heap, (*rank, label))
+        label, new = heapq.heappop(heap)[-1], []
+        node = label.choice.to
+        if len(settled[node]) >= MOST_LABELS or dominated(settled[node], label, Rivals.RATES):
+            continue
+        settled[node].append(label)
+        end = finished(graph, Query(source, node), arrived(label))
+        best = found.get(node)
+        if best is None or (end.rate_hz, end.fidelity) > (best.rate_hz, best.fidelity):
+            found[node] = end
+        if not graph.sites[node].swaps or label.count >= query.most_hops:
+            continue
+        for choice in graph.choices[node]:
+            if choice.to != source and not label.visits(choice.to):
+                longer = extend(graph, query, label, choice)
+                if not dominated(settled[choice.to], longer, Rivals.RATES):
+                    new.append(longer)
+    return found
+
+
 def rate_at_once(graph: Graph, found: Route) -> float:
     """Return the rate of a route without a cutoff, at least that of its label, in pairs per second.
 
@@ -141,16 +135,21 @@ def rate_at_once(graph: Graph, found: Route) -> float:
     equal links and by 19 % for eight. For a route as a whole the mean of the latest is known.
     """
     sites = [graph.sites[name] for name in found.nodes[1:-1]]
-    if any(site.single for site in sites):
+    if any(site.single for site in sites) or not sites:
         return found.rate_hz
-    rates = [
-        choice.rate_hz
-        for name, hop in zip(found.nodes, found.hops, strict=False)
-        for choice in graph.choices[name]
-        if (choice.link, choice.setting) == (hop.link, hop.setting)
-    ]
+    hops = [hop_of(graph, found, place) for place in range(len(found.hops))]
     swaps = math.prod(site.success for site in sites)
-    return max(found.rate_hz, swaps * rate_of_all(rates))
+    pause = found.latency_ns + max(hop.turn_ns for hop in hops)
+    rate_hz = swaps * rate_of_all([hop.rate_hz for hop in hops])
+    return max(found.rate_hz, slowed(rate_hz, pause, min(hops[0].halves, hops[-1].halves) * swaps))
+
+
+def hop_of(graph: Graph, found: Route, place: int) -> Choice:
+    """Return the choice of a hop of a route, by its place."""
+    hop, node = found.hops[place], found.nodes[:-1][place]
+    return next(
+        each for each in graph.choices[node] if (each.link, each.setting) == (hop.link, hop.setting)
+    )
 
 
 def front(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> list[Route]:
@@ -180,20 +179,20 @@ def search(
     if query.source == query.target:
         raise LocalProtocolError(f"a route from {query.source} to itself")
     bounds = _Bounds(graph, query, purest)
+    rivals = Rivals.EXACTLY if most_labels is None else Rivals.ROUGHLY
     settled: dict[NodeName, list[Label]] = {name: [] for name in graph.sites}
     heap: list[_Entry] = []
     order = 0
     for choice in graph.choices[query.source]:
         if choice.to in bounds.factor:
-            first = Label(choice.rate_hz, choice.factors, choice.latency_ns, choice, None, 1)
-            order = _push(heap, first, bounds, order)
+            order = _push(heap, first(choice), bounds, order)
     while heap:
         label = heapq.heappop(heap)[-1]
         node = label.choice.to
-        if not _settle(settled[node], label, most_labels):
+        if not _settle(settled[node], label, most_labels, rivals):
             continue
         if node == query.target:
-            end = _end(graph, query, label)
+            end = finished(graph, query, label)
             if end.fidelity >= query.fidelity_min - _ROUNDING:
                 yield end
             continue
@@ -204,60 +203,17 @@ def search(
             there = choice.to
             if there not in bounds.factor or there == query.source or label.visits(there):
                 continue
-            longer = extend(graph, query, label, choice)
-            if not _dominated(settled[there], longer):
+            cutoff = bounds.cutoff_ns(label, choice)
+            if cutoff is None:
+                continue
+            longer = extend(graph, query, label, choice, cutoff)
+            if longer.rate_hz > 0 and not dominated(settled[there], longer, rivals):
                 order = _push(heap, longer, bounds, order)
 
 
-def extend(graph: Graph, query: Query, label: Label, choice: Choice) -> Label:
-    """Return the label that swaps at the end of `label` and goes on by `choice`."""
-    here = graph.sites[label.choice.to]
-    if here.single:
-        rate = one_after_the_other(label.rate_hz, choice.rate_hz)
-    else:
-        rate = meeting_rate(label.rate_hz, choice.rate_hz, query.cutoff_ns)
-    slower = min(label.rate_hz, choice.rate_hz)
-    start, there = graph.sites[query.source].storage, graph.sites[choice.to].storage
-    near = mean_fading(here.storage, slower, query.cutoff_ns)
-    one = mean_fading(start, slower, query.cutoff_ns)
-    other = mean_fading(there, slower, query.cutoff_ns)
-    # Fading treats X and Y alike.
-    phase = near[0] * min(one[0], other[0])
-    level = near[2] * min(one[2], other[2])
-    (a, b, c), (d, e, f), (g, h, i) = label.factors, choice.factors, here.swapping
-    return Label(
-        rate * here.success,
-        (a * d * g * phase, b * e * h * phase, c * f * i * level),
-        label.latency_ns + choice.latency_ns,
-        choice,
-        label,
-        label.count + 1,
-    )
-
-
-def _end(graph: Graph, query: Query, label: Label) -> Route:
-    """The finished route: both ends age while the last word travels, where there was a swap."""
-    age = label.latency_ns if label.count > 1 else 0
-    ends = (fading(graph.sites[n].storage, age) for n in (query.source, query.target))
-    weights = weights_of(together(label.factors, *ends))
-    return Route(query.source, label.hops(), label.rate_hz, weights, label.latency_ns)
-
-
-def _dominated(settled: list[Label], label: Label) -> bool:
-    """Whether some label there is no worse in anything."""
-    rate, latency = label.rate_hz, label.latency_ns
-    x, y, z = label.factors
-    for other in settled:
-        if other.rate_hz >= rate and other.latency_ns <= latency:
-            best = other.factors
-            if best[0] >= x and best[1] >= y and best[2] >= z:
-                return True
-    return False
-
-
-def _settle(settled: list[Label], label: Label, most_labels: int | None) -> bool:
+def _settle(settled: list[Label], label: Label, most_labels: int | None, rivals: Rivals) -> bool:
     """Whether the label is worth going on with; then it is one of the node's."""
-    if _dominated(settled, label):
+    if dominated(settled, label, rivals):
         return False
     if most_labels is not None and 2 * len(settled) >= most_labels:
         if len(settled) >= most_labels:
@@ -277,7 +233,7 @@ def _push(heap: list[_Entry], label: Label, bounds: _Bounds, order: int) -> int:
     total = sum(label.factors)
     if 1 + total * bounds.factor[node] < 4 * bounds.fidelity_min:
         return order
-    rate = min(label.rate_hz, bounds.rate[node])
+    rate = min(label.delivered_hz, bounds.rate[node])
     first, second = (total, rate) if bounds.purest else (rate, total)
     heapq.heappush(heap, (-first, -second, label.count, order, label))
     return order + 1
@@ -294,24 +250,49 @@ class _Bounds:
             for name, site in graph.sites.items()
             if site.swaps and site.trust >= query.trust_min
         }
-        towards: dict[NodeName, list[tuple[NodeName, float, float]]] = {}
-        for name, choices in graph.choices.items():
-            for choice in choices:
-                edge = name, max(choice.factors), choice.rate_hz
-                towards.setdefault(choice.to, []).append(edge)
-        self.factor = _best(towards, query.target, between, 1)
-        self.rate = _best(towards, query.target, between, 2)
+        to = query.target
+        self.factor = _best(_edges(graph, lambda c: max(c.factors)), to, between, 1.0, mul)
+        self.rate = _best(_edges(graph, lambda c: c.rate_hz), to, between, math.inf, min)
+        self._cutoff_ns = query.cutoff_ns
+        self._latency: dict[NodeName, float] = {}
+        if self._cutoff_ns:
+            self._latency = _best(_edges(graph, lambda c: c.latency_ns), to, between, 0.0, sub)
+
+    def cutoff_ns(self, label: Label, choice: Choice) -> Duration | None:
+        """What is left of the cutoff once words have travelled the whole way; None for nothing.
+
+        0 is no cutoff. Of the way that is still to come the shortest counts.
+        """
+        if not self._cutoff_ns:
+            return 0
+        to_come = choice.latency_ns - self._latency[choice.to]
+        left = self._cutoff_ns - label.latency_ns - round(to_come)
+        left -= max(label.turn_ns, choice.turn_ns)
+        return left if left > 0 else None
+
+
+_Edges: TypeAlias = dict[NodeName, list[tuple[NodeName, float]]]
+
+
+def _edges(graph: Graph, value: Callable[[Choice], float]) -> _Edges:
+    """By the node that they lead to: whence choices come, and what they are worth."""
+    found: _Edges = {}
+    for name, choices in graph.choices.items():
+        for choice in choices:
+            found.setdefault(choice.to, []).append((name, value(choice)))
+    return found
 
 
 def _best(
-    towards: dict[NodeName, list[tuple[NodeName, float, float]]],
+    edges: _Edges,
     target: NodeName,
     between: set[NodeName],
-    kind: int,
+    start: float,
+    join: Callable[[float, float], float],
 ) -> dict[NodeName, float]:
-    """The best way to `target` from each node: by product of factors (1) or least rate (2)."""
+    """The best way to `target` from each node: the largest of what `join` makes along it."""
     found: dict[NodeName, float] = {}
-    heap = [(-1.0 if kind == 1 else -math.inf, target)]
+    heap = [(-start, target)]
     while heap:
         value, node = heapq.heappop(heap)
         if node in found:
@@ -319,8 +300,7 @@ def _best(
         found[node] = -value
         if node != target and node not in between:
             continue
-        for edge in towards.get(node, ()):
-            if edge[0] not in found:
-                new = -value * edge[1] if kind == 1 else min(-value, edge[2])
-                heapq.heappush(heap, (-new, edge[0]))
+        for before, worth in edges.get(node, ()):
+            if before not in found:
+                heapq.heappush(heap, (-join(-value, worth), before))
     return found

@@ -15,7 +15,7 @@ from qstack.network.budget import (
     correlators,
     swap_factor,
 )
-from qstack.units import Duration, LinkName, NodeName
+from qstack.units import SECOND, Duration, LinkName, NodeName
 
 
 @record
@@ -41,7 +41,8 @@ class Choice:
     """A link at one of its working points, seen from the node that leaves by it.
 
     `joined`: with so many qubits, all joined to all, pairs of this link can be purified (here,
-    there).
+    there). `halves`: so many pairs of it there can be at once. `slot_ns`: attempts end at such
+    intervals, 0 for at any time. `turn_ns`: a qubit that became free gives no pair so long.
     """
 
     to: NodeName
@@ -52,6 +53,19 @@ class Choice:
     factors: Correlators
     latency_ns: Duration
     joined: tuple[int, int] = (0, 0)
+    halves: int = 1
+    slot_ns: Duration = 0
+    turn_ns: Duration = 0
+
+    @property
+    def alone_hz(self) -> float:
+        """The rate of the link alone, with what its messages take."""
+        return slowed(self.rate_hz, self.turn_ns, self.halves)
+
+
+def slowed(rate_hz: float, more_ns: Duration, parallel: float) -> float:
+    """Return a rate with so much more time spent on each pair, on so many at a time."""
+    return 1 / (1 / rate_hz + more_ns / (parallel * SECOND)) if rate_hz > 0 else 0.0
 
 
 @record
@@ -115,6 +129,7 @@ def _choices(
     offers = {offer.setting: offer for offer in theirs.offers}
     kind = stores(database[name].node) and stores(other.node)
     joined = mine.joined[kind], theirs.joined[kind]
+    halves = max(1, min(mine.halves, theirs.halves))
     for offer in sorted(mine.offers, key=lambda each: each.setting):
         twin = offers.get(offer.setting)
         rate = 0.0 if twin is None else free * min(offer.rate_hz, twin.rate_hz)
@@ -125,8 +140,9 @@ def _choices(
         # Where errors are likelier than not, more of them would help: no pair worth having.
         factors = correlators(weights)
         if min(factors) > 0:
-            point = mine.link, offer.setting, rate, weights, factors, latency, joined
-            yield Choice(mine.peer, *point)
+            point = mine.link, offer.setting, rate, weights, factors, latency, joined, halves
+            times = max(offer.slot_ns, twin.slot_ns), max(mine.turn_ns, theirs.turn_ns)
+            yield Choice(mine.peer, *point, *times)
 
 
 def _worse(one: LinkOffer, other: LinkOffer) -> BellWeights:

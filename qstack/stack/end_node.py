@@ -33,7 +33,6 @@ from qstack.messages.devices import Calibration, DeviceState
 from qstack.messages.wire import KIND_OF, Layer
 from qstack.network.machine import (
     FromPeer,
-    LinkSeen,
     Network,
     NetworkParameters,
     OnLink,
@@ -49,7 +48,8 @@ from qstack.stack.hosting import Identity, Neighbours
 from qstack.stack.policy import Policy
 from qstack.stack.status import status_of_link, status_of_slots
 from qstack.stack.turns import Turns
-from qstack.units import Chance, Duration, Instant, LinkName, NodeName
+from qstack.stack.watching import LinkWatch
+from qstack.units import Chance, Instant, LinkName, NodeName
 
 
 @record
@@ -109,7 +109,7 @@ class EndNode:
         self._dirty: set[LinkName] = set()
         self._stepped: set[LinkName] = set(self._links)
         self._deadlines: dict[LinkName, Instant | None] = {}
-        self._latencies: dict[LinkName, Duration] = dict.fromkeys(self._links, 0)
+        self._watch = LinkWatch(self.name, self._links, self.neighbours)
         self._first: Instant | None = None
         self._released = 0
         self._stores = bool(parameters.storage)
@@ -310,34 +310,10 @@ class EndNode:
         if any(link.other(self.name).node == peer for link in self.parameters.links):
             across = PeerThere(peer) if up else PeerGone(peer, reason)
             out += self._to_network(across, now)
-        out += self._look_at_links(peer, now)
+        for seen in self._watch.touched(peer):
+            out += self._to_network(seen, now)
         state = "peer-up" if up else "peer-lost"
         out.append(Note(state, (("peer", peer), ("reason", reason))))
-        return out
-
-    def _look_at_links(self, peer: NodeName, now: Instant) -> list[Any]:
-        """Tell the network layer which links can be used, now that `peer` came or went."""
-        out: list[Any] = []
-        for name, link in self._links.items():
-            other = link.other(self.name).node
-            if peer in (other, link.station):
-                up = self.neighbours.is_up(other) and self.neighbours.is_up(link.station)
-                latency = self._latencies[name] = self.neighbours.latency_ns(other)
-                out += self._to_network(LinkSeen(name, up, latency), now)
-        return out
-
-    def _look_at_latencies(self, now: Instant) -> list[Any]:
-        """Tell the network layer of latencies that have become known, or are quite others.
-
-        A link comes up before the first round trip is measured. Small changes are not worth an
-        advertisement to the whole network.
-        """
-        out: list[Any] = []
-        for name, told in self._latencies.items():
-            other = self._links[name].other(self.name).node
-            latency = self.neighbours.latency_ns(other)
-            if latency > 2 * told or 2 * latency < told:
-                out += self._look_at_links(other, now)
         return out
 
     # --- time -----------------------------------------------------------------------------
@@ -363,7 +339,8 @@ class EndNode:
 
     def _tick(self, now: Instant) -> list[Any]:
         out = self.neighbours.tick(now)
-        out += self._look_at_latencies(now)
+        for seen in self._watch.changed():
+            out += self._to_network(seen, now)
         for link, physical in self.physical.items():
             deadline = physical.deadline
             if deadline is not None and deadline <= now:

@@ -182,7 +182,7 @@ class Neighbours:
     def latency_ns(self, peer: NodeName) -> Duration:
         """Return how long a message to `peer` takes, one way, as far as is known."""
         adjacency = self._all.get(peer)
-        return 0 if adjacency is None else (adjacency.smoothed_rtt_ns or 0) // 2
+        return 0 if adjacency is None else (adjacency.recent_rtt_ns or 0) // 2
 
     def post(self, peer: NodeName, message: Any, now: Instant) -> list[Any]:
         """Queue a message; it leaves when the inbox is drained."""

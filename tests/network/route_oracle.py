@@ -100,6 +100,9 @@ class Part:
     rate: float
     weights: list[float]
     latency: int
+    success: float = 1.0
+    shortest: tuple[float, float] = (math.inf, math.inf)
+    """T2 and T1 of the worst node between the ends."""
 
     @property
     def pure(self) -> tuple[float, float, float]:
@@ -126,17 +129,29 @@ def step(graph: Graph, part: Part, choice: Choice) -> Part:
         rate * here.success,
         weights,
         part.latency + choice.latency_ns,
+        part.success * here.success,
+        (
+            min(part.shortest[0], here.storage.t2_ns or math.inf),
+            min(part.shortest[1], here.storage.t1_ns or math.inf),
+        ),
     )
 
 
 def finished(graph: Graph, part: Part) -> Found:
-    age = part.latency if len(part.settings) > 1 else 0
-    weights = part.weights
+    """Both ends wait for the last word, and what is made ahead for their next; one at a time."""
+    if len(part.settings) == 1:
+        return part.rate, part.weights[0], (*part.nodes, *part.settings)
+    age, weights = part.latency, part.weights
     for name in (part.nodes[0], part.nodes[-1]):
         storage = graph.sites[name].storage
         phase = math.exp(-age / storage.t2_ns) if storage.t2_ns else 1.0
         weights = fade(weights, phase, math.exp(-age / storage.t1_ns) if storage.t1_ns else 1.0)
-    return part.rate, weights[0], (*part.nodes, *part.settings)
+    # Two links: one may wait for the other's end. Of 3 or 4 the inner ones, of 5 or 6 those twice.
+    for _ in range(2 * max(1, math.ceil(len(part.settings) / 2) - 1)):
+        weights = fade(weights, *(math.exp(-age / time) for time in part.shortest))
+    # A try takes 1 / (rate / success) and the latency; only so many of them succeed.
+    rate = part.success / (part.success / part.rate + age * 1e-9)
+    return rate, weights[0], (*part.nodes, *part.settings)
 
 
 def starts(graph: Graph, query: Query) -> list[Part]:
@@ -184,6 +199,9 @@ def dominates(one: Part, other: Part) -> bool:
     return (
         one.rate >= other.rate
         and one.latency <= other.latency
+        and one.success >= other.success
+        and len(one.settings) <= len(other.settings)
+        and all(a >= b for a, b in zip(one.shortest, other.shortest, strict=True))
         and all(a >= b for a, b in zip(one.pure, other.pure, strict=True))
     )
 

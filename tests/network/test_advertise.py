@@ -11,7 +11,7 @@ import pytest
 
 from qstack.config import NetworkFile, link_parameters, load
 from qstack.messages.network import RouteUpdate
-from qstack.network.advertise import link_metric, node_metric, offers
+from qstack.network.advertise import View, link_metric, node_metric, offers
 from qstack.network.budget import Operations
 from qstack.network.desk import operations_of
 from qstack.network.routing import Query, best_fidelity, route
@@ -67,7 +67,7 @@ def test_no_weight_is_below_zero_by_rounding() -> None:
 def test_a_link_that_keeps_nothing_offers_nothing() -> None:
     link = attrs.evolve(parameters(), keep=False)  # type: ignore[misc]  # a record
     assert offers(link) == ()
-    assert link_metric(link, "bob", up=True, latency_ns=5).peer == "alice"
+    assert link_metric(link, "bob", View(True, 5)).peer == "alice"
 
 
 def test_a_node_says_the_worst_of_its_memories() -> None:
@@ -101,12 +101,7 @@ def said(file: NetworkFile, links: Iterable[LinkParameters]) -> dict[str, RouteU
             continue
         models = [link.end(node.name).model for link in mine]
         metrics = tuple(
-            link_metric(
-                link,
-                node.name,
-                up=True,
-                latency_ns=sum(end.delay_ns for end in link.ends),
-            )
+            link_metric(link, node.name, View(True, sum(end.delay_ns for end in link.ends)))
             for link in mine
         )
         able = operations_of(models[0])

@@ -15,6 +15,7 @@ from qstack.bell import PHI_PLUS, PSI_PLUS, BellWeights, werner
 from qstack.errors import LocalProtocolError
 from qstack.network import budget
 from qstack.network.budget import Operations, Storage
+from qstack.network.meeting import meeting_rate
 from tests.network import registers
 
 SECOND = 1_000_000_000
@@ -214,9 +215,9 @@ def test_slots_with_a_cutoff_are_those_of_the_chain_of_states() -> None:
 
 
 def test_two_pairs_meet_at_the_inverse_of_the_mean_of_the_later() -> None:
-    assert budget.meeting_rate(4.0, 4.0) == pytest.approx(4.0 / 1.5)
-    assert budget.meeting_rate(2.0, 6.0) == pytest.approx(1 / (1 / 2 + 1 / 6 - 1 / 8))
-    assert budget.meeting_rate(0.0, 6.0) == 0.0
+    assert meeting_rate(4.0, 4.0) == pytest.approx(4.0 / 1.5)
+    assert meeting_rate(2.0, 6.0) == pytest.approx(1 / (1 / 2 + 1 / 6 - 1 / 8))
+    assert meeting_rate(0.0, 6.0) == 0.0
     assert budget.one_after_the_other(2.0, 6.0) == pytest.approx(1.5)
 
 
@@ -241,9 +242,9 @@ def test_all_of_unequal_links_are_there_at_the_rate_of_short_slots() -> None:
 def test_meetings_with_a_cutoff_are_the_limit_of_short_slots() -> None:
     slot_s, rate, cutoff_s = 1e-4, 10.0, 0.05
     slots = budget.slots_with_cutoff(rate * slot_s, round(cutoff_s / slot_s))
-    found = budget.meeting_rate(rate, rate, round(cutoff_s * SECOND))
+    found = meeting_rate(rate, rate, round(cutoff_s * SECOND))
     assert found == pytest.approx(1 / (slots * slot_s), rel=2e-3)
-    assert found < budget.meeting_rate(rate, rate)
+    assert found < meeting_rate(rate, rate)
 
 
 def test_a_gate_of_an_average_fidelity_keeps_what_its_mixing_leaves() -> None:

@@ -131,7 +131,10 @@ def in_rounds(nodes: int, count: int) -> list[Round]:
 CUT_AFTER = 4
 """Cycles more that the older pair is kept for the younger one."""
 CUT_GOAL = 0.86
-"""The fidelity that is asked for so that the head-end chooses the cutoff of a fifth of T2."""
+"""The fidelity that is asked for so that the head-end chooses the cutoff of a fifth of T2.
+
+It ends in the middle of the cycle in which that falls.
+"""
 
 
 class Cut(Fading):
@@ -162,6 +165,6 @@ def with_cutoff_rounds(count: int) -> list[Round]:
     chain = Chain(CUT.lab, seed=65)
     rounds = chain.rounds(count, CUT_GOAL)
     chosen = chain.report("r1")["circuits"][0]["cutoff_ns"]
-    if chosen != CUT.lab.t2_ns // 5:
+    if chosen != CUT_AFTER * CYCLE_NS + CYCLE_NS // 2:
         raise TruthError(f"the cutoff is {chosen} ns")
     return rounds

@@ -102,6 +102,31 @@ def test_longer_chains_deliver_no_less_than_the_promised_rate(nodes: int, count:
     assert found.mean() > promised / 2
 
 
+def test_with_a_cutoff_of_one_cycle_four_links_deliver_at_the_promised_rate() -> None:
+    """A half is kept for the next cycle and no longer; 4 standard errors."""
+    cycle_ns = 1_000_000
+    segment = Segment(efficiency=0.6**0.5, visibility=0.999)
+    chain = Chain(
+        ChainLab(
+            [segment] * 4,
+            cycle_ns=cycle_ns,
+            t2_ns=40 * cycle_ns,
+            wire_ns=2_000,
+            confirm_ns=50 * cycle_ns,
+            methods=(),
+        ),
+        seed=85,
+    )
+    graph = chain.net.host("alice").network.demand.graph
+    times = np.array([pair.at for pair in chain.ask(100, 0.92)])
+    assert chain.report("r1")["circuits"][0]["cutoff_ns"] == 3 * cycle_ns // 2
+    found = route(graph, Query("alice", "bob", cutoff_ns=3 * cycle_ns // 2))
+    assert found is not None
+    promised = 1e9 / found.rate_hz / cycle_ns
+    assert 15 < promised < 25
+    assert off(np.diff(times) / cycle_ns, promised) < 4
+
+
 @pytest.mark.parametrize(("network", "end"), [("ring6", "n4"), ("grid9", "n9")])
 def test_a_ring_and_a_grid_keep_their_promises_too(network: str, end: str) -> None:
     """80 pairs, measured at both ends; test rounds move what the links think of themselves."""
