@@ -34,7 +34,8 @@ class LinkMetric:
     `reserved`: part of its time that circuits hold already, in [0, 1]. `windows`: when it works,
     as (begins, lasts) in ns, counted from when the update was made; empty: always. `joined`: so
     many (communication, storage) qubits has the advertiser there of which every two can meet in a
-    round of purification, 0 where some cannot.
+    round of purification, 0 where some cannot. `draining`: it finishes what runs and takes nothing
+    new; it is not up then, whatever its state.
     """
 
     link: LinkName
@@ -45,6 +46,7 @@ class LinkMetric:
     windows: tuple[tuple[Duration, Duration], ...]
     offers: tuple[LinkOffer, ...]
     joined: tuple[int, int] = (0, 0)
+    draining: bool = False
 
 
 @payload

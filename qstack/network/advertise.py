@@ -83,12 +83,14 @@ def link_metric(
     up: bool,
     latency_ns: Duration,
     reserved: float = 0.0,
+    draining: bool = False,
 ) -> LinkMetric:
-    """Return what `node`, an end of the link, says of it."""
+    """Return what `node`, an end of the link, says of it: what drains is not up for others."""
+    up = up and not draining
     peer = parameters.other(node).node
     made = offers(parameters)
     joined = joined_at(parameters.end(node))
-    return LinkMetric(parameters.name, peer, up, latency_ns, reserved, (), made, joined)
+    return LinkMetric(parameters.name, peer, up, latency_ns, reserved, (), made, joined, draining)
 
 
 def joined_at(end: EndParameters) -> tuple[int, int]:

@@ -4,6 +4,11 @@ Install goes downstream along the recorded path; each node admits and reserves b
 it on. The answer comes back the same way, with a label for each link, or a refusal that undoes
 what was reserved. A release passes on whatever it meets, in order behind the install, so nothing
 stays behind. All state is soft: a node that hears nothing for a lease forgets the circuit.
+
+A circuit without requests rests: see :mod:`qstack.network.admission`. It is kept for the next
+request, and for what links may yet say of its pairs. Each node admits it anew before it passes that
+request on; one that has given its room to others turns the request away, and the head-end lets it
+begin anew on another circuit.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.link.service import LinkListen
 from qstack.machine import earliest
 from qstack.messages.circuits import (
+    CircuitAnswer,
     CircuitForward,
     CircuitId,
     CircuitInstall,
@@ -48,7 +54,8 @@ class Member:
     """A circuit at this node: where it stands, what forwards its pairs, what asks for them.
 
     `passing`: requests at nodes between; ends have orders. `room` for halves from upstream.
-    `life`: of the head-end, as routes told of it when the circuit came.
+    `life`: of the head-end, as routes told of it when the circuit came. `used`: it has carried a
+    request. `rests`: none is on it now.
     """
 
     place: Place
@@ -57,21 +64,35 @@ class Member:
     part: Head | Between | Tail | None = None
     supply: Supply | None = None
     life: BootId | None = None
+    used: bool = False
+    rests: bool = False
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it has carried requests and none is on it any more."""
+        if not self.used or self.part is None:
+            return False
+        return not (self.passing if isinstance(self.part, Between) else self.part.orders)
 
 
 Settled = Callable[[Place, Verdict | None, tuple[Order, ...]], None]
+Moved = Callable[[Place, Verdict, Order], None]
 
 
 class Circuits:
     """All circuits of one node. `settled` hears at the head-end how an install or a life ended.
 
-    With the end of a life it gets the requests that may go another way.
+    With the end of a life it gets the requests that may go another way. `moved` gets one for which
+    a circuit that goes on has no room.
     """
 
-    def __init__(self, desk: Desk, reservations: Reservations, settled: Settled) -> None:
+    def __init__(
+        self, desk: Desk, reservations: Reservations, settled: Settled, moved: Moved
+    ) -> None:
         self._desk = desk
         self._reservations = reservations
         self._settled = settled
+        self._moved = moved
         self._members: dict[CircuitId, Member] = {}
         self._labels: dict[int, CircuitId] = {}
         self._last_label = FIRST_LABEL
@@ -138,8 +159,35 @@ class Circuits:
         """Begin its lease anew everywhere."""
         self._desk.send(self._members[circuit].place.neighbour(Side.DOWN), CircuitRefresh(circuit))
 
+    def take(self, member: Member) -> Verdict | None:
+        """One more request is to be carried: return why this node does not have room for it."""
+        place, held = member.place, self._reservations
+        if member.rests:
+            between = not place.is_head and not place.is_tail
+            verdict = held.consider(place, swaps=self._desk.swaps or not between)
+            if verdict is not None:
+                return verdict
+            held.reserve(place)
+            member.rests = False
+        else:
+            verdict = held.refuses_more(place)
+        if verdict is None:
+            member.used = True
+        return verdict
+
+    def turned_away(self, member: Member, answer: CircuitAnswer) -> bool:
+        """Whether a request that was refused for want of room begins anew on another circuit."""
+        if answer.code is not ErrorCode.NO_RESOURCES or type(member.part) is not Head:
+            return False
+        order = member.part.spare(answer.request)
+        if order is not None:
+            self._may_rest(member)  # the new one may need what this one had
+            self._moved(member.place, Verdict(answer.code, answer.reason), order)
+        return order is not None
+
     def forward(self, circuit: CircuitId, request: LinkRequest) -> None:
         """Ask the tail-end to take a request."""
+        self._members[circuit].used = True
         place = self._members[circuit].place
         self._desk.send(place.neighbour(Side.DOWN), CircuitForward(circuit, request))
 
@@ -294,13 +342,21 @@ class Circuits:
                 member.part.tick()
 
     def balance(self) -> None:
-        """After each step: what there is room for, where halves rest in shared qubits."""
+        """After each step: who rests, and what there is room for where halves share qubits."""
+        for member in self._members.values():
+            self._may_rest(member)
         for member in self._members.values():
             self._balance(member)
 
+    def _may_rest(self, member: Member) -> None:
+        """Give back what is reserved for a circuit that carries no request any more."""
+        if not member.rests and member.quiet:
+            member.rests = True
+            self._reservations.release(member.place)
+
     def _balance(self, member: Member) -> None:
         place, part = member.place, member.part
-        if part is None:
+        if part is None or member.rests:
             return
         for side in Side:
             if not place.has(side):

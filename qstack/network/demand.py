@@ -21,6 +21,7 @@ from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
 from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
 from qstack.network.desk import Desk
+from qstack.network.draining import explained
 from qstack.network.head_end import Head
 from qstack.network.linkstate import LinkState
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
@@ -30,6 +31,7 @@ from qstack.network.routing import Query, route
 from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph, graph_of
+from qstack.network.trust import mistrusted
 from qstack.units import SECOND, Instant, NodeName
 
 TRIES = 3
@@ -39,7 +41,8 @@ TRIES = 3
 @attrs.define(eq=False)
 class _Plan:
     """A circuit of this node's. `waiting` for it to be installed; `avoid` links and nodes
-    that refused, `last` with these words. `dry`: what is only looked at."""
+    that refused, `last` with these words. `dry`: what is only looked at. `left`: a node on it gave
+    its room to others, so that no more requests are put on it."""
 
     promise: Promise
     waiting: list[Order] = attrs.field(factory=list)
@@ -50,6 +53,7 @@ class _Plan:
     course: Course | None = None
     refresh_at: Instant | None = None
     idle_until: Instant | None = None
+    left: bool = False
 
 
 class Demand:
@@ -62,7 +66,7 @@ class Demand:
         self._graph: Graph | None = None
         self._plans: dict[CircuitId, _Plan] = {}
         self._made = 0
-        self.circuits = Circuits(desk, reservations, self._settled)
+        self.circuits = Circuits(desk, reservations, self._settled, self._moved)
 
     # --- what is known -------------------------------------------------------------------------
 
@@ -120,7 +124,7 @@ class Demand:
 
     # --- new requests --------------------------------------------------------------------------
 
-    def rescue(self, remote: NodeName, request: LinkRequest) -> bool:
+    def rescue(self, remote: NodeName, request: LinkRequest, trust_min: int = 0) -> bool:
         """Take a request for which the link to a neighbour is not good enough, if rounds may help.
 
         One that asks for more than they give is refused with what they do give.
@@ -128,13 +132,15 @@ class Demand:
         graph, here = self.graph, self._desk.node
         if request.atomic or request.consecutive or not {here, remote} <= graph.sites.keys():
             return False
-        promise = Promise(remote, request.fidelity_min, False, True)
+        promise = Promise(remote, request.fidelity_min, False, True, trust_min)
         _, limit = purified(graph, here, promise, self._desk.parameters.methods)
         if limit > 0:
-            self.create(remote, request, purify=True)
+            self.create(remote, request, trust_min, purify=True)
         return limit > 0
 
-    def create(self, remote: NodeName, request: LinkRequest, *, purify: bool = False) -> None:
+    def create(
+        self, remote: NodeName, request: LinkRequest, trust_min: int = 0, *, purify: bool = False
+    ) -> None:
         """Take a request that a circuit is to serve; `purify`: with a round at least."""
         now = self._desk.now
         deadline = now + request.remaining_ns if request.remaining_ns > 0 else None
@@ -143,7 +149,8 @@ class Demand:
         if verdict is not None:
             self._decline(order, verdict)
             return
-        promise = Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify)
+        reserved = request.remaining_ns > 0
+        promise = Promise(remote, request.fidelity_min, reserved, purify, trust_min)
         shared = None if promise.reserved else self._shared(promise)
         if shared is not None:
             self._plans[shared].idle_until = None
@@ -154,9 +161,11 @@ class Demand:
             return
         self._begin(_Plan(promise, [order]))
 
-    def look(self, remote: NodeName, request: LinkRequest) -> None:
+    def look(self, remote: NodeName, request: LinkRequest, trust_min: int = 0) -> None:
         """Look whether a request would get a circuit, by one that is installed dry."""
-        plan = _Plan(Promise(remote, request.fidelity_min, request.remaining_ns > 0), dry=request)
+        reserved = request.remaining_ns > 0
+        promise = Promise(remote, request.fidelity_min, reserved, False, trust_min)
+        plan = _Plan(promise, dry=request)
         verdict = nonsense(request) or self._unknown(remote)
         if verdict is None:
             self._begin(plan)
@@ -182,10 +191,10 @@ class Demand:
     def _shared(self, promise: Promise) -> CircuitId | None:
         for circuit, plan in self._plans.items():
             member = self.circuits.member(circuit)
-            if plan.dry is not None:
+            if plan.dry is not None or plan.left or plan.promise != promise or member is None:
                 continue
             full = len(plan.waiting) + len(self._orders(circuit)) >= MOST_REQUESTS
-            if plan.promise == promise and member is not None and not full:
+            if not full and self.circuits.take(member) is None:
                 return circuit
         return None
 
@@ -221,9 +230,12 @@ class Demand:
 
     def _course(self, plan: _Plan) -> Course | Verdict:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
-        need = wanted.number * SECOND / wanted.remaining_ns if plan.promise.reserved else 0.0
-        methods = self._desk.parameters.methods
-        return choose(self._without(plan.avoid), self._desk.node, plan.promise, need, methods)
+        asked = plan.promise, _need_hz(wanted), self._desk.parameters.methods
+        graph, here = self._without(plan.avoid), self._desk.node
+        found = choose(graph, here, *asked)
+        if isinstance(found, Verdict):
+            found = mistrusted(graph, here, *asked) or explained(found, self._flood.database)
+        return found
 
     def _without(self, avoided: frozenset[str]) -> Graph:
         graph = self.graph
@@ -259,7 +271,7 @@ class Demand:
             for order in waiting:
                 self._ask(place.id, order)
             if not waiting:
-                self._rest(place.id, plan)
+                self.circuits.release(place.id, None, "its requests ended while it was installed")
             return
         del self._plans[place.id]
         if rescued:
@@ -268,6 +280,12 @@ class Demand:
             self._refused(plan, verdict)
         if plan.waiting or plan.dry is not None:
             self._begin(plan)
+
+    def _moved(self, place: Place, verdict: Verdict, order: Order) -> None:
+        """A circuit of this node's has no room for a request of its any more."""
+        plan = self._plans[place.id]
+        plan.left = True
+        self._begin(_Plan(plan.promise, [order], last=verdict))
 
     def _ask(self, circuit: CircuitId, order: Order) -> None:
         member = self.circuits.member(circuit)
@@ -300,8 +318,13 @@ class Demand:
             return
         way = plan.course.route
         links = tuple(hop.link for hop in way.hops)
-        figures = (plan.course.rate_hz, plan.course.fidelity, way.latency_ns)
-        self._desk.up(TryAnswer(request.id, None, "", way.nodes, links, *figures))
+        figures = plan.course.rate_hz, plan.course.fidelity, way.latency_ns, _need_hz(request)
+        legs = legs_of(self._flood.database, self._desk.node, plan.course)
+        cutoffs = tuple(leg.cutoff_ns for leg in legs[:-1])
+        made = plan.course.plan
+        rounds = (Method.NONE, 0) if made is None else (made.method, made.rounds)
+        told = *figures, cutoffs, *rounds
+        self._desk.up(TryAnswer(request.id, None, "", way.nodes, links, *told))
 
     def conclude(self) -> None:
         """After each step: circuits that have no request any more begin to rest."""
@@ -362,6 +385,11 @@ class Demand:
             if order.state is not OrderState.CLOSING:
                 member.part.halt(order, verdict.code, verdict.reason)
             self.circuits.steer(member)
+
+
+def _need_hz(wanted: LinkRequest) -> float:
+    """How many pairs per second of lab time a request needs; 0 without a maximum time."""
+    return wanted.number * SECOND / wanted.remaining_ns if wanted.remaining_ns > 0 else 0.0
 
 
 _WAITED_FOR = (OrderState.ASKED, OrderState.CLOSING)

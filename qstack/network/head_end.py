@@ -13,7 +13,7 @@ from qstack.messages.circuits import (
     CircuitGive,
     CircuitStop,
 )
-from qstack.messages.common import PairId
+from qstack.messages.common import PairId, RequestId
 from qstack.network.ends import End
 from qstack.network.finishing import Local
 from qstack.network.orders import (
@@ -114,18 +114,22 @@ class Head(End):
         Those are they of which this user has no pair, and that have no maximum time, for which
         a part of the links would have to be reserved again.
         """
-        found = tuple(
-            order
-            for order in self.orders.values()
-            if order.legal(Rerouted)
-            and not order.delivered
-            and order.deadline is None
-            and order.reroutes < MOST_REROUTES
-        )
+        found = tuple(order for order in self.orders.values() if _can_move(order))
         for order in found:
-            del self.orders[order.wanted.id]
-            order.handle(Rerouted())
+            self._let_go(order)
         return found
+
+    def spare(self, request: RequestId) -> Order | None:
+        """The circuit has no room for a request that was asked for: take it out if it can move."""
+        order = self.orders.get(request)
+        if order is None or order.state is not OrderState.ASKED or not _can_move(order):
+            return None
+        self._let_go(order)
+        return order
+
+    def _let_go(self, order: Order) -> None:
+        del self.orders[order.wanted.id]
+        order.handle(Rerouted())
 
     def _complete(self, order: Order) -> None:
         place, request = self._place, order.wanted.id
@@ -163,3 +167,9 @@ class Head(End):
             self._tell_all()
         order.handle(Finished())
         self.conclude(order)
+
+
+def _can_move(order: Order) -> bool:
+    """Whether a request may begin anew on another circuit."""
+    moves = order.legal(Rerouted) and order.reroutes < MOST_REROUTES
+    return moves and not order.delivered and order.deadline is None

@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import attrs
 
-from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
 from qstack.link.service import (
     LinkAccepted,
-    LinkCancel,
-    LinkCreate,
     LinkDone,
     LinkExpired,
     LinkFailed,
     LinkListen,
-    LinkOutcomeReady,
     LinkPairReady,
 )
 from qstack.machine import TICK, Action, Tick, Up, earliest, record
-from qstack.messages.application import (
-    OutcomeReady,
-    PairExpired,
-    PairReady,
-    RequestDone,
-    RequestEnded,
-)
-from qstack.messages.common import RequestId
 from qstack.messages.devices import Aborted, BellResult, Completed, Faulted, MemoryResult, Rejected
-from qstack.messages.link import LinkRequest
 from qstack.messages.network import RouteDigest, RouteUpdate
 from qstack.network.admission import Reservations
 from qstack.network.advertise import link_metric, node_metric
 from qstack.network.demand import Demand
 from qstack.network.desk import Desk, NetworkParameters, OnLink
+from qstack.network.direct import Direct
+from qstack.network.draining import drains_there
 from qstack.network.intake import Intake
 from qstack.network.linkstate import (
     Advertise,
@@ -52,10 +41,9 @@ from qstack.network.service import (
     NetworkDrain,
     NetworkListen,
     NetworkTry,
-    RequestAccepted,
 )
 from qstack.network.talk import Talk
-from qstack.physical.slots import Owner, Slots
+from qstack.physical.slots import Slots
 from qstack.units import BootId, Chance, Duration, Instant, LinkName, NodeName
 
 __all__ = [
@@ -139,12 +127,10 @@ class Network:
             self._by_remote.setdefault(remote, link.name)
             self._remote_of[link.name] = remote
         self._views = {name: _View() for name in self._remote_of}
-        self._slots = slots
-        self._link_of: dict[RequestId, LinkName] = {}
-        self._fresh: dict[RequestId, tuple[LinkRequest, Instant]] = {}
         self.flood = LinkState(node, boot)
         self.reservations = Reservations(node, parameters.links)
         self.demand = Demand(self.desk, self.reservations, self.flood)
+        self.direct = Direct(self.desk, self._remote_of, self.demand)
         self.intake = Intake(self.desk, self.demand.circuits)
         self.talk = Talk(self.desk, self.demand.circuits)
         self.desk.storage_at = self.demand.storage_at
@@ -167,7 +153,7 @@ class Network:
     @property
     def running(self) -> int:
         """How many requests of this node's users have not ended."""
-        return len(self._link_of) + self.demand.running
+        return len(self.direct) + self.demand.running
 
     def report(self, now: Instant) -> dict[str, Any]:
         """What routes and circuits this node knows, in JSON's types."""
@@ -176,6 +162,10 @@ class Network:
             "routes": report_routes(self.node, self.flood.database, self.demand.graph),
             "circuits": report_circuits(self.demand.circuits, now),
             "counters": dict(self.desk.counters),
+            "draining": {
+                "node": self.reservations.draining,
+                "links": sorted(self.reservations.drained),
+            },
         }
 
     # --- stepping ------------------------------------------------------------------------------
@@ -194,10 +184,10 @@ class Network:
                 self._cancel(event)
             case NetworkListen():
                 self._listen(event)
-            case NetworkTry(remote, request):
-                self.demand.look(remote, request)
+            case NetworkTry(remote, request, trust_min):
+                self.demand.look(remote, request, trust_min)
             case NetworkDrain():
-                self.reservations.drain(event.link, event.drain)
+                self._drain(event)
             case BellResult() | MemoryResult() | Completed() | Rejected() | Aborted() | Faulted():
                 self.desk.answered(event)
             case Tick():
@@ -225,20 +215,17 @@ class Network:
 
     def _create(self, event: NetworkCreate) -> None:
         link = self._by_remote.get(event.remote)
-        drains = link is not None and self.reservations.drains(link)
+        drains = link is not None and (
+            self.reservations.drains(link) or drains_there(self.flood.database, event.remote, link)
+        )
         usable = link is not None and self._views[link].up and not drains
         if link is None or drains or (not usable and self.demand.reaches(event.remote)):
-            self.demand.create(event.remote, event.request)
+            self.demand.create(event.remote, event.request, event.trust_min)
             return
-        self._link_of[event.request.id] = link
-        self._fresh[event.request.id] = event.request, self.desk.now
-        self.desk.down(link, LinkCreate(event.request))
+        self.direct.create(link, event)
 
     def _cancel(self, event: NetworkCancel) -> None:
-        link = self._link_of.get(event.request)
-        if link is not None:
-            self.desk.down(link, LinkCancel(event.request, event.reason))
-        else:
+        if not self.direct.cancel(event.request, event.reason):
             self.demand.cancel(event.request, event.reason)
 
     def _listen(self, event: NetworkListen) -> None:
@@ -247,7 +234,18 @@ class Network:
         else:
             self.demand.circuits.purposes.discard(event.purpose)
         for link in self._remote_of:
-            self.desk.down(link, LinkListen(event.purpose, event.accept))
+            accept = event.accept and not self.reservations.drains(link)
+            self.desk.down(link, LinkListen(event.purpose, accept))
+
+    def _drain(self, event: NetworkDrain) -> None:
+        """Links on which nothing new is taken accept no requests of neighbours for users."""
+        before = {link for link in self._remote_of if self.reservations.drains(link)}
+        self.reservations.drain(event.link, event.drain)
+        for link in self._remote_of:
+            accept = not self.reservations.drains(link)
+            if accept is (link in before):
+                for purpose in sorted(self.demand.circuits.purposes):
+                    self.desk.down(link, LinkListen(purpose, accept))
 
     # --- links ---------------------------------------------------------------------------------
 
@@ -258,10 +256,10 @@ class Network:
             if body.request.purpose >= FIRST_LABEL:
                 intake.accepted(link, body.request)
             else:
-                self._accepted(link, body)
+                self.direct.accepted(link, body)
             return
         if not self.desk.owns(body.request):
-            self._of_user(body)
+            self.direct.told(body)
             return
         match body:
             case LinkPairReady():
@@ -272,55 +270,6 @@ class Network:
                 intake.ended(body.request, body)
             case LinkExpired():
                 intake.expired(body.request, body.pair, body.reason)
-
-    def _accepted(self, link: LinkName, body: LinkAccepted) -> None:
-        request = body.request
-        self._link_of[request.id] = link
-        self.desk.up(RequestAccepted(request.id, self._remote_of[link], request.purpose))
-
-    def _of_user(self, body: Any) -> None:
-        up = self.desk.up
-        match body:
-            case LinkPairReady():
-                self._slots.give(body.qubit, "network", Owner("application", body.request))
-                up(
-                    PairReady(
-                        body.request,
-                        body.remote,
-                        body.purpose,
-                        body.info,
-                        body.qubit,
-                        body.outcome,
-                        body.basis,
-                        body.corrected,
-                    )
-                )
-            case LinkOutcomeReady():
-                who = (body.request, body.remote, body.purpose)
-                up(OutcomeReady(*who, body.info, body.basis, body.outcome))
-            case LinkDone():
-                self._link_of.pop(body.request, None)
-                self._fresh.pop(body.request, None)
-                up(RequestDone(body.request, body.delivered, body.tested))
-            case LinkFailed():
-                link = self._link_of.pop(body.request, None)
-                if link is not None and self._rescued(link, body):
-                    return
-                up(RequestEnded(body.request, body.code, body.reason, body.delivered))
-            case LinkExpired():
-                up(PairExpired(body.request, body.pair, body.reason))
-
-    def _rescued(self, link: LinkName, failed: LinkFailed) -> bool:
-        """Whether a request that asks more of its link than it can give is a circuit's now."""
-        found = self._fresh.pop(failed.request, None)
-        if found is None or failed.code is not ErrorCode.UNSUPPORTED or failed.delivered:
-            return False
-        request, since = found
-        if request.remaining_ns:
-            left = max(1, request.remaining_ns - (self.desk.now - since))
-            # The type checker does not see that our records are attrs classes.
-            request = attrs.evolve(cast(Any, request), remaining_ns=left)
-        return self.demand.rescue(self._remote_of[link], request)
 
     def _seen(self, event: LinkSeen) -> None:
         view = self._views[event.link]
@@ -349,9 +298,10 @@ class Network:
         links = tuple(
             (
                 name,
-                view.up and name not in self.reservations.drained,
+                view.up,
                 view.latency_ns,
                 round(self.reservations.share(name), 3),
+                name in self.reservations.drained,
             )
             for name, view in self._views.items()
         )
@@ -372,7 +322,14 @@ class Network:
             draining=self.reservations.draining,
         )
         metrics = tuple(
-            link_metric(self.desk.links[name], self.node, up=up, latency_ns=ns, reserved=share)
-            for name, up, ns, share in links
+            link_metric(
+                self.desk.links[name],
+                self.node,
+                up=up,
+                latency_ns=ns,
+                reserved=share,
+                draining=drained,
+            )
+            for name, up, ns, share, drained in links
         )
         self._flood(Advertise(node, metrics))

@@ -28,10 +28,7 @@ from qstack.machine import (
     record,
 )
 from qstack.messages.application import AskStatus, Status
-from qstack.messages.devices import (
-    Calibration,
-    DeviceState,
-)
+from qstack.messages.devices import Calibration, DeviceState
 from qstack.messages.wire import KIND_OF, Layer
 from qstack.network.machine import (
     FromPeer,
@@ -104,7 +101,9 @@ class EndNode:
         self._across = Turns(self._of_network)
         self._turns = {name: Turns(partial(self._of_link, name)) for name in self._links}
         self.application = Application(
-            self.name, self.network.desk.requests, parameters.memory, self.slots, commands
+            *(self.name, self.network.desk.requests, parameters.memory),
+            *(self.slots, commands),
+            links=self._links,
         )
         self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
         self.devices = Devices(
