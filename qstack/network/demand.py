@@ -22,17 +22,17 @@ from qstack.network.circuits import Circuits
 from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
 from qstack.network.desk import Desk
 from qstack.network.draining import explained
+from qstack.network.dry import admitted, need_hz, not_admitted
 from qstack.network.head_end import Head
 from qstack.network.linkstate import LinkState
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
 from qstack.network.routing import Query, route
-from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph, graph_of
 from qstack.network.trust import mistrusted
-from qstack.units import SECOND, Instant, NodeName
+from qstack.units import Instant, NodeName
 
 TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""
@@ -230,7 +230,7 @@ class Demand:
 
     def _course(self, plan: _Plan) -> Course | Verdict:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
-        asked = plan.promise, _need_hz(wanted), self._desk.parameters.methods
+        asked = plan.promise, need_hz(wanted), self._desk.parameters.methods
         graph, here = self._without(plan.avoid), self._desk.node
         found = choose(graph, here, *asked)
         if isinstance(found, Verdict):
@@ -313,18 +313,10 @@ class Demand:
     def _answer(self, plan: _Plan, request: LinkRequest, verdict: Verdict | None) -> None:
         """Say what a dry run found."""
         if verdict is not None or plan.course is None:
-            verdict = verdict or Verdict(ErrorCode.NO_RESOURCES, "no way was found")
-            self._desk.up(TryAnswer(request.id, verdict.code, verdict.reason))
+            self._desk.up(not_admitted(request, verdict))
             return
-        way = plan.course.route
-        links = tuple(hop.link for hop in way.hops)
-        figures = plan.course.rate_hz, plan.course.fidelity, way.latency_ns, _need_hz(request)
         legs = legs_of(self._flood.database, self._desk.node, plan.course)
-        cutoffs = tuple(leg.cutoff_ns for leg in legs[:-1])
-        made = plan.course.plan
-        rounds = (Method.NONE, 0) if made is None else (made.method, made.rounds)
-        told = *figures, cutoffs, *rounds
-        self._desk.up(TryAnswer(request.id, None, "", way.nodes, links, *told))
+        self._desk.up(admitted(request, plan.course, legs, self.graph))
 
     def conclude(self) -> None:
         """After each step: circuits that have no request any more begin to rest."""
@@ -385,11 +377,6 @@ class Demand:
             if order.state is not OrderState.CLOSING:
                 member.part.halt(order, verdict.code, verdict.reason)
             self.circuits.steer(member)
-
-
-def _need_hz(wanted: LinkRequest) -> float:
-    """How many pairs per second of lab time a request needs; 0 without a maximum time."""
-    return wanted.number * SECOND / wanted.remaining_ns if wanted.remaining_ns > 0 else 0.0
 
 
 _WAITED_FOR = (OrderState.ASKED, OrderState.CLOSING)
