@@ -113,6 +113,40 @@ class Transmit:
     datagram: Any
 
 
+@record
+class Came:
+    """A party of the same process begins to talk, or answers the first word of another."""
+
+
+CAME = Came()
+
+
+@record
+class Left:
+    """A party of the same process talks no more: it stopped, or its life ended."""
+
+    reason: str
+
+
+@record
+class Hand:
+    """For a party of the same process: no adjacency and no datagram lie between.
+
+    `word` is a message, :data:`CAME` or :class:`Left`.
+    """
+
+    peer: NodeName
+    word: Any
+
+
+@record
+class Handed:
+    """What a party of the same process said, see :class:`Hand`."""
+
+    peer: NodeName
+    word: Any
+
+
 Action: TypeAlias = Up | Down | Send | Device | Note
 
 

@@ -34,6 +34,7 @@ from qstack.adjacency.inbox import MAX_STREAMS
 from qstack.adjacency.machine import Adjacency
 from qstack.adjacency.outbox import FRAME_COST, INITIAL_CREDIT
 from qstack.adjacency.service import (
+    COUNTERS,
     AdjacencyParameters,
     Delivered,
     Dormant,
@@ -46,6 +47,7 @@ from qstack.adjacency.service import (
 from qstack.adjacency.states import TABLE, State
 
 __all__ = [
+    "COUNTERS",
     "FRAME_COST",
     "INITIAL_CREDIT",
     "MAX_IN_FLIGHT",

@@ -21,10 +21,15 @@ from typing import Any, BinaryIO
 from qstack.codec import decode_body, decode_datagram, encode_body, encode_datagram
 from qstack.errors import QstackError, RemoteProtocolError
 from qstack.machine import (
+    CAME,
     Arrived,
+    Came,
     Device,
     Drained,
     FromDevice,
+    Hand,
+    Handed,
+    Left,
     Note,
     Tick,
     Transmit,
@@ -60,10 +65,12 @@ class Kind(IntEnum):
     FROM_DEVICE = 5
     POSTED = 6
     STOP = 7
+    HANDED = 8
     TRANSMIT = 16
     DEVICE = 17
     NOTE = 18
     UP = 19
+    HAND = 20
     CUT = 31
     """The limit was reached; nothing after this was recorded."""
 
@@ -135,6 +142,29 @@ def unpack_message(data: bytes) -> Any:
     return decode_body(_NUMBER.unpack_from(data)[0], data[_NUMBER.size :])
 
 
+_CAME, _LEFT = 0xFFFE, 0xFFFF
+"""Stand for a message's kind where a party of the same process begins or ends."""
+
+
+def pack_word(word: Any) -> bytes:
+    """Return what parties of one process say to each other, as a message is packed."""
+    if type(word) is Came:
+        return _NUMBER.pack(_CAME)
+    if type(word) is Left:
+        return _NUMBER.pack(_LEFT) + word.reason.encode()
+    return pack_message(word)
+
+
+def unpack_word(data: bytes) -> Any:
+    """Return the word of :func:`pack_word`."""
+    (number,) = _NUMBER.unpack_from(data)
+    if number == _CAME:
+        return CAME
+    if number == _LEFT:
+        return Left(data[_NUMBER.size :].decode())
+    return unpack_message(data)
+
+
 def _named(name: str, data: bytes) -> bytes:
     text = name.encode()
     return bytes((len(text),)) + text + data
@@ -163,6 +193,8 @@ def event_record(event: Any, now: Instant, raw: bytes | None = None) -> TraceRec
             return TraceRecord(Kind.FROM_DEVICE, now, pack_message(event.event))
         case ToNode():
             return TraceRecord(Kind.POSTED, now, _named(event.node, pack_message(event.message)))
+        case Handed():
+            return TraceRecord(Kind.HANDED, now, _named(event.peer, pack_word(event.word)))
         case Start():
             return TraceRecord(Kind.START, now, b"")
         case Stop():
@@ -180,6 +212,8 @@ def action_record(action: Any, now: Instant, raw: bytes | None = None) -> TraceR
             return TraceRecord(
                 Kind.DEVICE, now, _named(action.device, pack_message(action.command))
             )
+        case Hand():
+            return TraceRecord(Kind.HAND, now, _named(action.peer, pack_word(action.word)))
         case Note():
             text = json.dumps([action.name, dict(action.fields)], default=str)
             return TraceRecord(Kind.NOTE, now, text.encode())
@@ -205,6 +239,9 @@ def event_of(item: TraceRecord) -> Any:
         case Kind.POSTED:
             node, data = split_name(item.data)
             return ToNode(node, unpack_message(data))
+        case Kind.HANDED:
+            peer, data = split_name(item.data)
+            return Handed(peer, unpack_word(data))
         case Kind.START:
             return START
         case Kind.STOP:
@@ -229,6 +266,9 @@ def describe(item: TraceRecord) -> list[str]:
         case Kind.POSTED | Kind.DEVICE:
             name, data = split_name(item.data)
             return [f"{name}: {unpack_message(data)!r}"]
+        case Kind.HANDED | Kind.HAND:
+            name, data = split_name(item.data)
+            return [f"{name}: {unpack_word(data)!r}"]
         case Kind.UP:
             name, data = split_name(item.data)
             return [f"{name}: {unpack_message(data)!r}" if name else data.decode()]

@@ -11,7 +11,7 @@ before it carries another request: who uses a link goes before who has used it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from qstack.errors import ErrorCode, LocalProtocolError
 from qstack.machine import record
@@ -180,17 +180,29 @@ class Reservations:
             for circuit in self._shares[name]
         }
 
-    def limit(self, place: Place, side: Side) -> int:
+    def limit(self, place: Place, side: Side, running: Collection[CircuitId]) -> int:
         """Return how many halves of this side a circuit may have here, 0 for any number.
 
         Unmatched halves of a circuit are all of one side. If all circuits together leave one
         qubit, whichever half comes next finds its partner or leaves one, so none waits for ever.
+        Where each side has qubits of its own, those are divided among the circuits of
+        `running`, if it names several.
         """
         rest = self._rest(place, side)
         if rest is None:
-            return 0
+            return self._portion(place, side, running)
         needed, taken = qubits_of(place), self._taken(self._sharing(place, side))
         return max(needed, rest * needed // max(needed, taken))
+
+    def _portion(self, place: Place, side: Side, running: Collection[CircuitId]) -> int:
+        if len(running) < 2:
+            return 0
+        others = (self._sharing(place, side) & set(running)) - {place.id}
+        if not others:
+            return 0
+        needed = qubits_of(place)
+        room = len(self._links[place.link(side)].end(self._node).communication)
+        return max(needed, room * needed // (needed + self._taken(others)))
 
     def reserve(self, place: Place) -> None:
         """Hold what the circuit needs on both sides."""

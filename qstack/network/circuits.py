@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import attrs
-
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.link.service import LinkListen
 from qstack.machine import earliest
@@ -32,9 +30,11 @@ from qstack.messages.circuits import (
 )
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
+from qstack.network.crowding import Crowding
 from qstack.network.desk import Desk
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
+from qstack.network.member import Member
 from qstack.network.orders import Order, OrderState
 from qstack.network.passing import Passing
 from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, place_of
@@ -43,36 +43,10 @@ from qstack.network.room import Room
 from qstack.network.service import FIRST_LABEL
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
-from qstack.units import BootId, Instant, NodeName
+from qstack.units import BootId, Instant, LinkName, NodeName
 
 MOST_CIRCUITS = 512
 """So many circuits a node takes part in."""
-
-
-@attrs.define(eq=False)
-class Member:
-    """A circuit at this node: where it stands, what forwards its pairs, what asks for them.
-
-    `passing`: requests at nodes between; ends have orders. `room` for halves from upstream.
-    `life`: of the head-end, as routes told of it when the circuit came. `used`: it has carried a
-    request. `rests`: none is on it now.
-    """
-
-    place: Place
-    room: Room
-    passing: Passing
-    part: Head | Between | Tail | None = None
-    supply: Supply | None = None
-    life: BootId | None = None
-    used: bool = False
-    rests: bool = False
-
-    @property
-    def quiet(self) -> bool:
-        """Whether it has carried requests and none is on it any more."""
-        if not self.used or self.part is None:
-            return False
-        return not (self.passing if isinstance(self.part, Between) else self.part.orders)
 
 
 Settled = Callable[[Place, Verdict | None, tuple[Order, ...]], None]
@@ -95,6 +69,7 @@ class Circuits:
         self._moved = moved
         self._members: dict[CircuitId, Member] = {}
         self._labels: dict[int, CircuitId] = {}
+        self._crowding = Crowding(desk.node, desk.links.values(), lambda: desk.now)
         self._last_label = FIRST_LABEL
         self.lives: Mapping[NodeName, BootId] = {}
         """The life of each node that routes tell of."""
@@ -110,9 +85,10 @@ class Circuits:
 
     @property
     def work_deadline(self) -> Instant | None:
-        """The next end of a pair that waits."""
+        """The next end of a pair that waits, or of the patience with a crowded link."""
         parts = (member.part for member in self._members.values())
-        return earliest(*(part.deadline for part in parts if type(part) is Between))
+        first = self._crowding.deadline
+        return earliest(first, *(part.deadline for part in parts if type(part) is Between))
 
     @staticmethod
     def _leased(place: Place) -> bool:
@@ -342,9 +318,11 @@ class Circuits:
                 member.part.tick()
 
     def balance(self) -> None:
-        """After each step: who rests, and what there is room for where halves share qubits."""
+        """After each step: who rests, and what there is room for, where halves share qubits."""
         for member in self._members.values():
             self._may_rest(member)
+        if len(self._members) > 1 or self._crowding.any:
+            self._look_for_crowds()
         for member in self._members.values():
             self._balance(member)
 
@@ -354,6 +332,18 @@ class Circuits:
             member.rests = True
             self._reservations.release(member.place)
 
+    def _look_for_crowds(self) -> None:
+        """Let the qubits of links be divided where circuits fill them for each other."""
+        over: dict[LinkName, list[tuple[Place, int]]] = {}
+        for member in self._members.values():
+            if member.running:
+                for side in Side:
+                    if member.place.has(side):
+                        found = over.setdefault(member.place.link(side), [])
+                        found.append((member.place, member.held_on(side)))
+        for link in self._desk.links:
+            self._crowding.look(link, over.get(link, ()))
+
     def _balance(self, member: Member) -> None:
         place, part = member.place, member.part
         if part is None or member.rests:
@@ -361,8 +351,10 @@ class Circuits:
         for side in Side:
             if not place.has(side):
                 continue
-            limit = self._reservations.limit(place, side)
-            held = part.held_on(side) if isinstance(part, Between) else part.held
+            limit = self._reservations.limit(place, side, self._crowding.sharing(place.link(side)))
+            if limit and isinstance(part, Between):
+                part.trim(side, limit)
+            held = member.held_on(side)
             if side is Side.UP:
                 member.room.balance(limit, held)
             elif member.supply is not None:

@@ -108,7 +108,7 @@ class Desk:
         self.requests = RequestIds(node, boot)
         self.now: Instant = 0
         self.counters = dict.fromkeys(
-            ("swaps", "swaps_failed", "cutoffs", "tracks", "expired", "unknown"), 0
+            ("swaps", "swaps_failed", "cutoffs", "trimmed", "tracks", "expired", "unknown"), 0
         )
         self._owned: dict[RequestId, tuple[CircuitId, Side]] = {}
         self._ended: dict[RequestId, tuple[CircuitId, Side]] = {}

@@ -73,6 +73,14 @@ class Between:
                 self._desk.counters["cutoffs"] += 1
                 self._discard(side, half, f"waited {self._cutoff} ns at {self._desk.node}")
 
+    def trim(self, side: Side, limit: int) -> None:
+        """Discard the oldest halves of a side that are more than `limit`: it has become less."""
+        held = self._held[side]
+        while len(held) > limit:
+            half = held.pop(next(iter(held)))
+            self._desk.counters["trimmed"] += 1
+            self._discard(side, half, f"{self._desk.node} needs its qubit for another circuit")
+
     # --- pairs -----------------------------------------------------------------------------
 
     def pair(self, side: Side, half: Half) -> None:

@@ -31,7 +31,7 @@ class Supply:
         self._desk = desk
         self._place = place
         self._open: dict[RequestId, int] = {}
-        self._cancelled: set[RequestId] = set()
+        self._cancelled: dict[RequestId, int] = {}  # until they end they may bring pairs
         self._priority = 0
         self._wanted = False
         self._more = UNLIMITED
@@ -63,40 +63,51 @@ class Supply:
         if self._more != UNLIMITED:
             allowed = self._more - sum(self._since.values())
         if self._limit:
-            allowed = min(allowed, self._limit - self._held - sum(self._open.values()))
+            coming = sum(self._open.values()) + sum(self._cancelled.values())
+            allowed = min(allowed, self._limit - self._held - coming)
         return allowed
 
     def told(self, seen: int, more: int) -> None:
         """The node after this one says how much room it has."""
+        if self._more == UNLIMITED != more:
+            self._recall()  # what was asked before is more than there is room for
         self._more = more
         self._since = {r: count for r, count in self._since.items() if r.number > seen}
         self._fill()
 
     def balance(self, limit: int, held: int) -> None:
         """So many halves may be here, 0 for any number, and so many are."""
+        less = limit and (not self._limit or limit < self._limit)
         self._limit, self._held = limit, held
+        if less and sum(self._open.values()) > limit - held:
+            self._recall()
         self._fill()
 
     def stop(self) -> None:
         """Want no more."""
         self._wanted = False
+        self._recall()
+
+    def _recall(self) -> None:
+        """Take back all that was asked."""
         for request in sorted(self._open, key=lambda each: each.number):
-            self._cancelled.add(request)
-            cancel = LinkCancel(request, f"circuit {self._place.id} needs no more pairs")
+            self._cancelled[request] = self._open[request]
+            cancel = LinkCancel(request, f"circuit {self._place.id} wants fewer pairs now")
             self._desk.down(self.link, cancel)
         self._open.clear()
 
     def arrived(self, request: RequestId) -> None:
         """One of them brought a half."""
-        if self._open.get(request, 0) > 0:
-            self._open[request] -= 1
+        for coming in (self._open, self._cancelled):
+            if coming.get(request, 0) > 0:
+                coming[request] -= 1
 
     def ended(self, request: RequestId, *, done: bool) -> bool:
         """One of them ended; return whether that was wanted. `done`: its number was reached."""
         if not done:
             self._since.pop(request, None)  # the other end counts on it no more
-        if request in self._cancelled:
-            self._cancelled.discard(request)
+        if self._cancelled.pop(request, None) is not None:
+            self._fill()
             return True
         self._open.pop(request, None)
         return False

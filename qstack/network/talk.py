@@ -27,11 +27,12 @@ from qstack.messages.circuits import (
 from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
 from qstack.messages.network import DistilEnd, DistilOutcome, DistilRound, DistilVoid
-from qstack.network.circuits import Circuits, Member
+from qstack.network.circuits import Circuits
 from qstack.network.course import nonsense
 from qstack.network.desk import Desk
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
+from qstack.network.member import Member
 from qstack.network.orders import Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side

@@ -92,7 +92,9 @@ class Network:
         self.seed = given if seed is None else seed
         links = tuple(link_parameters(file, link.name) for link in file.links)
         policies = tuple((node.name, policy_of(file, node)) for node in file.nodes)
-        around = Surroundings(Wire(CONTROL_NS), timing=timing_of(file), policies=policies)
+        around = Surroundings(
+            Wire(CONTROL_NS), user_ns=0, timing=timing_of(file), policies=policies
+        )
         self.virtual = VirtualNetwork(links, world_parameters(file), self.seed, around)
         self._sessions = 0
         self._in_use = False

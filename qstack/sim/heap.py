@@ -16,39 +16,49 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from qstack.hal.server import Commanded, OwnerGone
-from qstack.machine import DRAINED, TICK, Arrived, Device, FromDevice, Note, Transmit, Up
+from qstack.machine import (
+    DRAINED,
+    TICK,
+    Arrived,
+    Device,
+    FromDevice,
+    Hand,
+    Handed,
+    Note,
+    Transmit,
+    Up,
+)
 from qstack.messages.wire import Datagram
 from qstack.sim.clocks import NodeClock, RunningClock, check_clock
+from qstack.sim.company import WORLD, Company
 from qstack.sim.garbage import SELDOM_COLLECTED
 from qstack.sim.tally import Tally
 from qstack.sim.targets import TAKEN, WAKE, Entry, Target
-from qstack.sim.wires import NOBODY, Path, Wire
-from qstack.sim.wiring import WireCounts, Wiring
+from qstack.sim.wires import NOBODY, Wire
+from qstack.sim.wiring import Wiring
 from qstack.units import Chance, Duration, Instant, NodeName
 
 __all__ = ["WORLD", "EventHeap", "Wire"]
 
-WORLD: NodeName = "world"
 
-
-class EventHeap:
+class EventHeap(Company):
     """See the module. Hosts are added with :meth:`add`, then :meth:`run` turns the heap.
 
     `wire_bytes`: datagrams go through the codec on every hop. `device_ns`: latency of the
     hardware port, one way. `watch`, if set, is called with (target, event, now, actions) after
     every step: the trace, and the checkers' eyes; `now` is by the target's own clock, the true
     instant is that of the heap. `wiring`: the wires, and what is wrong with them. Over a plain
-    wire without latency hosts hand their datagrams over directly: no entry counts them.
+    wire without latency hosts hand their datagrams over directly: no entry counts them. Parties
+    of one process hand over messages, without any wire.
     """
 
     def __init__(
         self, chance: Chance, wire: Wire, *, device_ns: Duration = 0, wire_bytes: bool = False
     ) -> None:
-        self.now: Instant = 0
+        super().__init__(Wiring(chance.fork("wires"), wire, as_bytes=wire_bytes))
         self.steps = 0
         self.entries = 0
         self.watch: Callable[[NodeName, Any, Instant, list[Any]], None] | None = None
-        self.wiring = Wiring(chance.fork("wires"), wire, as_bytes=wire_bytes)
         self._device_ns = device_ns
         # The entries of an instant stay in `due` until another is due: more may yet be put there.
         self._instants: list[Instant] = []
@@ -56,9 +66,8 @@ class EventHeap:
         self._at: Instant = -1
         self._present: list[Entry] = []
         self._place = 0
-        self._handed: deque[tuple[Target, int, Arrived]] = deque()
+        self._handed: deque[Entry] = deque()
         self._limit = 1 << 62
-        self._targets: dict[NodeName, Target] = {}
         self._world = self._target(WORLD)
         self._script = Target("", drains=False)
         self._lives = 0
@@ -82,6 +91,7 @@ class EventHeap:
         self._lives += 1
         target = self._target(name)
         target.machine, target.life, target.wake = machine, self._lives, None
+        target.drains = name != WORLD and getattr(machine, "drains", True)
         target.listener = target.listener if listener is None else listener
         target.undrained = False
         target.answers.clear()
@@ -94,7 +104,7 @@ class EventHeap:
             self._schedule(target)
             return
         self._carry_out(target, start(self._local(target)))
-        self._push(self.now, target, DRAINED)
+        self._push(self.now, target, DRAINED if target.drains else WAKE)
 
     def remove(self, name: NodeName) -> None:
         """End a host at once, as a power cut does; the world loses what it owned.
@@ -116,17 +126,6 @@ class EventHeap:
         self._carry_out(target, target.machine.stop(reason, self._local(target)))
         self.remove(name)
 
-    def host(self, name: NodeName) -> Any:
-        """Return the machine of this name; KeyError where no such host lives."""
-        if not self.lives(name):
-            raise KeyError(name)
-        return self._targets[name].machine
-
-    def lives(self, name: NodeName) -> bool:
-        """Whether a host of this name lives."""
-        target = self._targets.get(name)
-        return target is not None and target.machine is not None
-
     def set_drift(self, name: NodeName, drift_ppt: int) -> None:
         """Let a host's clock run at another rate from now on (parts in 10**12), without a jump."""
         clock = NodeClock(drift_ppt=drift_ppt)
@@ -138,43 +137,6 @@ class EventHeap:
             target.clock = RunningClock(clock, self.now)
         if target.machine is not None:
             self._schedule(target)
-
-    def time_of(self, name: NodeName) -> Instant:
-        """Return what the clock of a host shows now."""
-        return self._local(self._target(name))
-
-    def _target(self, name: NodeName) -> Target:
-        target = self._targets.get(name)
-        if target is None:
-            target = self._targets[name] = Target(name, drains=name != WORLD)
-        return target
-
-    def _local(self, target: Target) -> Instant:
-        return self.now if target.clock is None else target.clock.local(self.now)
-
-    # --- wires ---------------------------------------------------------------------------
-
-    def set_wire(self, one: NodeName, other: NodeName, wire: Wire) -> None:
-        """Set both directions between two hosts; ConfigError for what no wire can be."""
-        self.wiring.set_wire(one, other, wire)
-
-    def set_default(self, wire: Wire) -> None:
-        """Set what holds between hosts without a wire of their own; ConfigError as there."""
-        self.wiring.set_default(wire)
-
-    def cut(self, name: NodeName, cut: bool = True) -> None:
-        """Cut a host off the control network, or join it again."""
-        self.wiring.cut(name, cut)
-
-    @property
-    def wires(self) -> dict[tuple[NodeName, NodeName], WireCounts]:
-        """What became of the datagrams of every path, by (source, destination), sorted."""
-        return self.wiring.counts
-
-    def _path(self, source: Target, destination: NodeName) -> Path:
-        path = self.wiring.path(source.name, destination, self._target(destination))
-        source.paths[destination] = path
-        return path
 
     # --- time ----------------------------------------------------------------------------
 
@@ -245,8 +207,8 @@ class EventHeap:
             self._to_nobody(target, life, event)
         else:
             self._serve(target, life, event)
-        while self._handed:
-            self._hand_over(*self._handed.popleft())
+        if self._handed:
+            self._hand_over()
 
     def _serve(self, target: Target, life: int, event: Any) -> None:
         local = self._at if target.clock is None else target.clock.local(self._at)
@@ -275,18 +237,22 @@ class EventHeap:
         if target.machine is not None:
             self._schedule(target)
 
-    def _hand_over(self, target: Target, number: int, event: Arrived) -> None:
-        """Let a host take a datagram from one at the same place, without the heap."""
-        if target.machine is None:
-            self._to_nobody(target, number, event)
-            return
-        if self.steps > self._limit:
-            self._endless()
-        target.undrained, local = target.drains, self._local(target)
-        self._step(target, event, local)
-        if target.answers:
-            self._answer(target, local)
-        self._conclude(target, local)
+    def _hand_over(self) -> None:
+        """Let hosts take what comes from others at the same place, without the heap."""
+        handed = self._handed
+        while handed:
+            target, number, event = handed.popleft()
+            if target.machine is None:
+                self._to_nobody(target, number, event)
+                continue
+            if self.steps > self._limit:
+                self._endless()
+            target.undrained, local = target.drains, self._local(target)
+            self._step(target, event, local)
+            if target.answers:
+                self._answer(target, local)
+            if not handed or handed[0][0] is not target:
+                self._conclude(target, local)
 
     def _advance(self) -> None:
         """Go on to the next instant at which something is due."""
@@ -360,6 +326,10 @@ class EventHeap:
                 self._push(self.now + self._device_ns, self._world, event)
             elif kind is Up:
                 self._indicated(target, action.event)
+            elif kind is Hand:
+                self._tally.words[type(action.word)] += 1
+                word = Handed(target.name, action.word)
+                self._handed.append((self._target(action.peer), 0, word))
             elif kind is not Note:
                 raise TypeError(f"{target.name}: {kind.__name__} is nothing that a host may do")
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from qstack.machine import record
+from qstack.machine import CAME, Handed, Left, record
 from qstack.physical.service import LinkParameters
 from qstack.sim.clocks import RIGHT, NodeClock
 from qstack.sim.faults import Places
 from qstack.sim.heap import WORLD, EventHeap, Wire
 from qstack.sim.world import Retime, World, WorldParameters
-from qstack.stack import Identity, Timing, UserHost
+from qstack.stack import Identity, LocalUser, Timing, UserHost
 from qstack.stack.assembly import build, roles
 from qstack.stack.policy import Policy
 from qstack.units import Chance, Duration, NodeName
@@ -29,9 +29,9 @@ _QUIET = Timing(
 class Surroundings:
     """What a virtual network is put into: wires, hardware port, timing of adjacencies.
 
-    `user_ns`: between a user and its node, one way; 0 for a user in the same place, whose words
-    are no entries of the heap. `clocks`: of those nodes whose clocks are not right from the
-    beginning. `policies`: of those whose operators decided other than usual.
+    `user_ns`: between a user and its node, one way; 0 for a user in the process of its node, whom
+    neither wires nor adjacencies part from it. `clocks`: of those nodes whose clocks are not right
+    from the beginning. `policies`: of those whose operators decided other than usual.
     """
 
     wire: Wire = Wire(50_000)
@@ -65,6 +65,7 @@ class VirtualNetwork:
         self.seed = seed
         self.surroundings = surroundings
         self._chance = Chance(seed)
+        self._local: dict[NodeName, tuple[NodeName, ...]] = {}
         self._lives: dict[NodeName, int] = {}
         self._clocks = dict(surroundings.clocks)
         self.heap = EventHeap(
@@ -96,14 +97,26 @@ class VirtualNetwork:
         identity = self._identity(name, self._roles[name], chance)
         host = build(identity, self._links_of[name], (), chance, policy=self.policy(name))
         self.heap.add(name, host, clock=self._clocks.get(name))
+        for user, nodes in self._local.items():
+            if name in nodes:
+                self.heap.post(user, Handed(name, CAME))
 
     def policy(self, name: NodeName) -> Policy:
         """Return what the operator of a party decided."""
         return dict(self.surroundings.policies).get(name, Policy())
 
     def crash(self, name: NodeName) -> None:
-        """End the party `name` at once, as kill -9 does."""
+        """End the party or user `name` at once, as kill -9 does.
+
+        Of a local user, or of its node, the other learns at once: the system closes what joined
+        them.
+        """
         self.heap.remove(name)
+        for node in self._local.pop(name, ()):
+            self.heap.post(node, Handed(name, Left("the program died")))
+        for user, nodes in self._local.items():
+            if name in nodes:
+                self.heap.post(user, Handed(name, Left("the node died")))
 
     def own_clock(self, name: NodeName) -> NodeClock:
         """Return how wrong a party's clocks are from the beginning, without any fault."""
@@ -127,12 +140,18 @@ class VirtualNetwork:
         name: NodeName,
         nodes: Iterable[NodeName],
         listener: Callable[[Any, int], Iterable[Any]],
-    ) -> UserHost:
+    ) -> UserHost | LocalUser:
         """Add a user of these nodes; `listener` takes what it is told (see EventHeap.add)."""
         identity = self._identity(name, "user", self._chance_of(name))
-        host = UserHost(identity, tuple((node, self._roles[node]) for node in nodes))
-        for node in nodes:
-            self.heap.set_wire(name, node, Wire(self.surroundings.user_ns))
+        called = tuple((node, self._roles[node]) for node in nodes)
+        host: UserHost | LocalUser
+        if self.surroundings.user_ns == 0:
+            host = LocalUser(identity, called)
+            self._local[name] = tuple(node for node, _ in called)
+        else:
+            host = UserHost(identity, called)
+            for node, _ in called:
+                self.heap.set_wire(name, node, Wire(self.surroundings.user_ns))
         self.heap.add(name, host, listener)
         return host
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from qstack.messages.wire import KINDS, Layer
+from qstack.messages.wire import KIND_OF, KINDS, Layer
 
 
 class Tally:
-    """`kinds`: frames by the number of their kind; `ports`: hardware port, by way and record."""
+    """`kinds`: frames by the number of their kind; `ports`: hardware port, by way and record.
 
-    __slots__ = ("kinds", "ports")
+    `words`: messages, by record, that parties of one process handed each other.
+    """
+
+    __slots__ = ("kinds", "ports", "words")
 
     def __init__(self) -> None:
         self.kinds: Counter[int] = Counter()
         self.ports: Counter[tuple[str, type[Any]]] = Counter()
+        self.words: Counter[type[Any]] = Counter()
 
     def by_name(self) -> dict[str, int]:
         """Return all of it, see :attr:`qstack.sim.heap.EventHeap.frames`."""
@@ -25,6 +29,9 @@ class Tally:
             layer = Layer.CONTROL if entry is None else entry.layer
             name = "unknown" if entry is None else entry.cls.__name__
             counts[f"{layer.name.lower()}:{name}"] += count
+        for cls, count in self.words.items():
+            if cls in KIND_OF:
+                counts[f"{KIND_OF[cls].layer.name.lower()}:{cls.__name__}"] += count
         for (port, cls), count in self.ports.items():
             counts[f"{port}:{cls.__name__}"] += count
         return dict(counts)

@@ -20,6 +20,7 @@ from qstack.machine import (
     Down,
     Drained,
     FromDevice,
+    Handed,
     Note,
     Send,
     Tick,
@@ -40,11 +41,7 @@ from qstack.network.machine import (
     PeerThere,
 )
 from qstack.physical.events import SLOTS_CHANGED
-from qstack.physical.machine import (
-    NodePhysical,
-    StationReachable,
-    StationUnreachable,
-)
+from qstack.physical.machine import NodePhysical, StationReachable, StationUnreachable
 from qstack.physical.service import LinkParameters
 from qstack.physical.slots import Slots
 from qstack.stack.devices import Devices
@@ -166,6 +163,8 @@ class EndNode:
                 return self.neighbours.arrived(event, now)
             case FromDevice():
                 return self.devices.reported(event.event, now)
+            case Handed():
+                return self.neighbours.handed(event, now)
             case Drained():
                 return self._drain(now)
             case Tick():

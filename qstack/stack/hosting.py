@@ -2,7 +2,9 @@
 
 A *host* is the pure machine of a whole process. Its events are :class:`~qstack.machine.Arrived`,
 :class:`~qstack.machine.FromDevice`, TICK and DRAINED; its actions are Transmit, Device (for
-devices that this process drives itself), Note and, for clients, Up. Both drivers, the live pump
+devices that this process drives itself), Note and, for clients, Up. Users that share a process
+with their node are heard with :class:`~qstack.machine.Handed` and told with Hand: an adjacency
+would guard against losses that cannot be. Both drivers, the live pump
 and the event heap, know no more than that.
 """
 
@@ -13,6 +15,7 @@ from functools import cache
 from typing import Any
 
 from qstack.adjacency import (
+    COUNTERS,
     Adjacency,
     AdjacencyParameters,
     Delivered,
@@ -23,7 +26,20 @@ from qstack.adjacency import (
     Shut,
 )
 from qstack.errors import RemoteProtocolError
-from qstack.machine import DRAINED, TICK, Arrived, Note, Up, earliest, record
+from qstack.machine import (
+    CAME,
+    DRAINED,
+    TICK,
+    Arrived,
+    Came,
+    Hand,
+    Handed,
+    Left,
+    Note,
+    Up,
+    earliest,
+    record,
+)
 from qstack.messages.control import Hello
 from qstack.messages.wire import KIND_OF, Layer
 from qstack.units import BootId, Duration, Instant, NodeName
@@ -44,6 +60,9 @@ ALLOWED: dict[tuple[str, str], frozenset[Layer]] = {
 """Which layers' messages a party of the first role takes from one of the second."""
 
 MAX_USERS = 64
+
+HERE = "here"
+"""For a port: where users of the same process are heard."""
 
 
 @cache
@@ -95,6 +114,7 @@ class Neighbours:
         self._all: dict[NodeName, Adjacency] = {}
         self._known: dict[NodeName, tuple[str, str]] = {}
         self._live: set[NodeName] = set()
+        self._here: set[NodeName] = set()
         self._dirty: dict[NodeName, Adjacency] = {}
         self._stepped: dict[NodeName, Adjacency] = {}
         self._deadlines: dict[NodeName, Instant | None] = {}
@@ -168,6 +188,8 @@ class Neighbours:
         """Queue a message; it leaves when the inbox is drained."""
         adjacency = self._all.get(peer)
         if adjacency is None:
+            if peer in self._here:
+                return [Hand(peer, message)]
             return [Note("post-to-nobody", (("peer", peer), ("kind", type(message).__name__)))]
         self._stepped[peer] = self._dirty[peer] = adjacency
         return adjacency.handle(Post(message), now)  # at most a note
@@ -191,6 +213,32 @@ class Neighbours:
             return []
         actions = self.open(source, "user", "user", initiate=False, now=now)
         return actions + self._step(source, self._all[source], event, now)
+
+    def handed(self, event: Handed, now: Instant) -> list[Any]:
+        """Take what a user in this process says; only one that came is heard."""
+        peer, word = event.peer, event.word
+        if type(word) is Came:
+            return self._came(peer, now)
+        if peer not in self._here:
+            self.counters["strangers"] += 1
+            return []
+        if type(word) is Left:
+            self._here.discard(peer)
+            self._live.discard(peer)
+            del self._known[peer]
+            return self._changed(PeerLost(peer, 0, word.reason), now)
+        return self._take(peer, "user", word, now)
+
+    def _came(self, peer: NodeName, now: Instant) -> list[Any]:
+        if peer in self._here:
+            return []
+        if peer in self._known or not self._room():
+            self.counters["strangers"] += 1
+            return []
+        self._here.add(peer)
+        self._live.add(peer)
+        self._known[peer] = ("user", HERE)
+        return [Hand(peer, CAME), *self._changed(PeerUp(peer, 0, "user", (), ()), now)]
 
     def _room(self) -> bool:
         """Make room for one more user, at the cost of the oldest that never came up."""
@@ -218,7 +266,8 @@ class Neighbours:
         for adjacency in self._all.values():
             # What the layers would make of the losses is of no interest any more.
             actions += adjacency.handle(Shut(reason), now) + adjacency.handle(DRAINED, now)
-        return [action for action in actions if type(action) is not Up]
+        actions = [action for action in actions if type(action) is not Up]
+        return actions + [Hand(peer, Left(reason)) for peer in sorted(self._here)]
 
     def drain(self, now: Instant) -> list[Any]:
         """Let out what was collected, bundled."""
@@ -231,7 +280,7 @@ class Neighbours:
 
     def report(self) -> dict[str, Any]:
         """What is known of each peer, for status."""
-        return {
+        found: dict[str, Any] = {
             peer: {
                 "up": peer in self._live,
                 "role": self._known[peer][0],
@@ -240,6 +289,9 @@ class Neighbours:
             }
             for peer, adjacency in self._all.items()
         }
+        for peer in self._here:
+            found[peer] = {"up": True, "role": "user", "rtt_ns": 0, **dict.fromkeys(COUNTERS, 0)}
+        return found
 
     def _step(self, peer: NodeName, adjacency: Adjacency, event: Any, now: Instant) -> list[Any]:
         actions: list[Any] = []
@@ -259,7 +311,10 @@ class Neighbours:
             return self._peer_changed(peer, event, now)
         if peer not in self._live:
             return []
-        message, role = event.message, self._known[peer][0]
+        return self._take(peer, self._known[peer][0], event.message, now)
+
+    def _take(self, peer: NodeName, role: str, message: Any, now: Instant) -> list[Any]:
+        """Hand a message to the layers, if its sender may send such."""
         if type(message) not in kinds_between(self.identity.role, role):
             self.counters["misplaced"] += 1
             return [Note("misplaced", (("peer", peer), ("kind", type(message).__name__)))]

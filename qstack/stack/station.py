@@ -16,6 +16,7 @@ from qstack.machine import (
     Device,
     Drained,
     FromDevice,
+    Handed,
     Note,
     Send,
     Tick,
@@ -92,6 +93,8 @@ class StationNode:
                 return self.neighbours.arrived(event, now)
             case FromDevice():
                 return self.devices.reported(event.event, now)
+            case Handed():
+                return self.neighbours.handed(event, now)
             case Drained():
                 out: list[Any] = []
                 while self._dirty:

@@ -1,11 +1,11 @@
-"""A program's end of its nodes' user ports."""
+"""A program's end of its nodes' user ports, from outside and in the node's own process."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from qstack.adjacency import PeerLost, PeerUp
-from qstack.machine import Arrived, Drained, Tick, Up, record
+from qstack.machine import CAME, Arrived, Came, Drained, Hand, Handed, Left, Tick, Up, record
 from qstack.stack.hosting import Identity, Neighbours
 from qstack.units import Instant, NodeName
 
@@ -50,7 +50,7 @@ class UserHost:
     def __init__(self, identity: Identity, nodes: tuple[tuple[NodeName, str], ...]) -> None:
         self.name = identity.name
         self.boot = identity.boot
-        self._nodes = nodes
+        self.nodes = nodes
         self.neighbours = Neighbours(identity, self._deliver, self._peer_changed)
 
     @property
@@ -61,7 +61,7 @@ class UserHost:
     def start(self, now: Instant) -> list[Any]:
         """Call the nodes: pairs of (name, role), each reached through the port "user"."""
         actions: list[Any] = []
-        for node, role in self._nodes:
+        for node, role in self.nodes:
             actions += self.neighbours.open(node, role, "user", initiate=True, now=now)
         return actions
 
@@ -90,3 +90,48 @@ class UserHost:
         if isinstance(event, PeerUp):
             return [Up(NodeReached(event.peer))]
         return [Up(NodeLost(event.peer, event.reason))]
+
+
+class LocalUser:
+    """The pure machine of a client in the same process as its nodes: no adjacency lies between.
+
+    Events: Handed, and :class:`ToNode`. Actions: Hand, and ``Up`` as of a :class:`UserHost`.
+    Whoever runs the process says for a node that died that it left, and calls anew for one that
+    began another life.
+    """
+
+    deadline = None
+    drains = False
+
+    def __init__(self, identity: Identity, nodes: tuple[tuple[NodeName, str], ...]) -> None:
+        self.name = identity.name
+        self.boot = identity.boot
+        self.nodes = nodes
+        self._reached: set[NodeName] = set()
+
+    def start(self, now: Instant) -> list[Any]:
+        """Call the nodes: pairs of (name, role)."""
+        return [Hand(node, CAME) for node, _ in self.nodes]
+
+    def stop(self, reason: str, now: Instant) -> list[Any]:
+        """Tell every node that this program stops. Nothing may follow."""
+        return [Hand(node, Left(reason)) for node in sorted(self._reached)]
+
+    def handle(self, event: Handed | ToNode, now: Instant) -> list[Any]:
+        """Take a word of a node or of the program; what the program says to nobody is lost."""
+        if type(event) is ToNode:
+            return [Hand(event.node, event.message)] if event.node in self._reached else []
+        if type(event) is not Handed:
+            raise TypeError(f"{self.name}: {type(event).__name__} is no event of a local client")
+        node, word = event.peer, event.word
+        if type(word) is Came:
+            if node in self._reached:
+                return []
+            self._reached.add(node)
+            return [Hand(node, CAME), Up(NodeReached(node))]
+        if node not in self._reached:
+            return []
+        if type(word) is Left:
+            self._reached.discard(node)
+            return [Up(NodeLost(node, word.reason))]
+        return [Up(FromNode(node, word))]

@@ -20,7 +20,8 @@ and the checkers look into the world from outside.
 `routes_lab`       networks of many nodes: chains, rings, stars, grids
 `routes_scenario`  what a seed makes of one
 `routes`           one run of such a scenario, judged
-`routes_checkers`  pairs over several links against each other and the world
+`routes_checkers`  pairs over several links against each other
+`routes_states`    joint states over several links against the world
 `routes_memory`    what is left of circuits at the end
 =================  ===============================================================
 """

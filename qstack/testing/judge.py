@@ -139,10 +139,11 @@ class Account:
 
     `sure` is false where the life of the node, or the adjacency of the two ends, ended while the
     request ran or its pairs could expire: then the other end may know more. `blind`: some of what
-    the node said may never have come to the user.
+    the node said may never have come to the user. `former`: the node has begun another life,
+    which knows nothing of what the one before told.
     """
 
-    __slots__ = ("blind", "end", "ended_at", "expired", "node", "request", "sure", "told")
+    __slots__ = ("blind", "end", "ended_at", "expired", "former", "node", "request", "sure", "told")
 
     def __init__(self, node: NodeName, request: RequestId) -> None:
         self.node = node
@@ -153,6 +154,13 @@ class Account:
         self.ended_at: Instant = 0
         self.sure = True
         self.blind = False
+        self.former = False
+
+    def begin_anew(self, now: Instant) -> None:
+        """Another life of the node serves the request: what the former one told of is gone."""
+        self.former = False
+        for pair in self.valid:
+            self.expired[pair] = now
 
     @property
     def valid(self) -> list[PairId]:
@@ -163,8 +171,8 @@ class Account:
 class Ledger(Checker):
     """All accounts of a run, kept for other checkers: it comes first and complains of nothing.
 
-    `anew`: a request may begin anew at its tail-end after it ended there without a pair, because
-    its head-end found another way for it.
+    `anew`: a request may begin anew at its tail-end after it ended there without a valid pair,
+    because its head-end found another way for it.
     """
 
     def __init__(self, *, anew: bool = False) -> None:
@@ -207,26 +215,38 @@ class Ledger(Checker):
         kind = type(message)
         if kind is PairReady or kind is OutcomeReady:
             self.delivered += 1
-            account = self.account(node, message.request)
+            account = self._account_now(node, message.request, now)
             if self._may_begin_anew(account):
                 account.end = None
             account.told.setdefault(message.info.pair, now)
         elif kind is PairExpired:
             self.account(node, message.request).expired.setdefault(message.pair, now)
         elif kind is RequestDone or kind is RequestEnded:
-            account = self.account(node, message.request)
+            account = self._account_now(node, message.request, now)
             if account.end is None or self._may_begin_anew(account):
                 account.end, account.ended_at = message, now
 
+    def _account_now(self, node: NodeName, request: RequestId, now: Instant) -> Account:
+        account = self.account(node, request)
+        if self._anew and account.former and node != request.origin:
+            account.begin_anew(now)
+        return account
+
     def _may_begin_anew(self, account: Account) -> bool:
-        """Whether what was told of the end of a request at this node need not be the last word."""
-        fruitless = type(account.end) is RequestEnded and not account.told
+        """Whether what was told of the end of a request at this node need not be the last word.
+
+        Pairs that its user was told of are void by then: the head-end's user has none.
+        """
+        fruitless = type(account.end) is RequestEnded and not account.valid
         return self._anew and fruitless and account.node != account.request.origin
 
     def crashed(self, name: NodeName, now: Instant) -> None:
         """What the other end of its requests knows may be more than its user was told."""
         self._dead.add(name)
         self.blind.add(name)
+        for both in self.accounts.values():
+            if name in both:
+                both[name].former = True
         for account in self._young(now):
             if account.node == name:
                 account.sure = False

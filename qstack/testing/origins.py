@@ -59,13 +59,16 @@ class Origins(Checker):
         self.disturbed: dict[NodeName, Instant] = {}
         self.outcomes: dict[tuple[NodeName, Attempt], list[tuple[Basis, int]]] = {}
         self._clicks: dict[tuple[LinkName, Attempt], Instant] = {}
-        self._emitted: dict[tuple[NodeName, Attempt], Instant] = {}
+        self._emitted: dict[tuple[NodeName, str, Attempt], list[Instant]] = {}
 
     def begin(self, net: VirtualNetwork) -> None:
         """Note the stations and the ends of each link."""
         super().begin(net)
         self._stations = {link.station for link in net.links}
         self._ends = {link.name: tuple(end.node for end in link.ends) for link in net.links}
+        self._emitters = {
+            (end.node, link.name): end.emitter for link in net.links for end in link.ends
+        }
 
     def emitted_at(self, pair: PairId) -> Instant | None:
         """Return when the later half of a pair was emitted; None where no end has reported it."""
@@ -77,9 +80,17 @@ class Origins(Checker):
         return max(known, default=None)
 
     def emitted_by(self, node: NodeName, pair: PairId) -> Instant | None:
-        """Return when this end emitted its half; None where it has not reported it."""
+        """Return when this end emitted its half; None where it has not reported it.
+
+        Each life of a station counts its cycles anew: of several emissions in a cycle of this
+        number that one is meant which is nearest to the clicks.
+        """
         attempt = self.attempts.get(pair)
-        return None if attempt is None else self._emitted.get((node, attempt))
+        if attempt is None:
+            return None
+        times = self._emitted.get((node, self._emitters[node, pair.link], attempt), ())
+        clicked = self.clicked[pair]
+        return min(times, key=lambda at: abs(at - clicked), default=None)
 
     def world(self, event: Any, now: Instant, actions: list[Any]) -> None:
         """Note clicks, emissions and outcomes, with the ages that the devices say."""
@@ -94,8 +105,10 @@ class Origins(Checker):
             case StationClicks():
                 self._clicks[body.link, (body.cycle, body.mode)] = now - body.age_ns
             case EmitterHeralded() | EmitterFired() | EmitterOutcome():
-                key = (owner, (body.cycle, body.mode))
-                self._emitted[key] = now - body.age_ns
+                attempt = (body.cycle, body.mode)
+                key = (owner, attempt)
+                times = self._emitted.setdefault((owner, body.device, attempt), [])
+                times.append(now - body.age_ns)
                 if type(body) is EmitterOutcome:
                     self.outcomes.setdefault(key, []).append((body.basis, body.outcome))
             case DeviceState():

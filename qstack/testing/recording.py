@@ -24,7 +24,7 @@ from qstack.messages.wire import Datagram, Frame
 from qstack.physical.service import LinkParameters
 from qstack.sim.heap import WORLD
 from qstack.sim.network import VirtualNetwork
-from qstack.stack import Identity, Timing, UserHost
+from qstack.stack import Identity, LocalUser, Timing, UserHost
 from qstack.stack.assembly import build, roles
 from qstack.stack.policy import Policy
 from qstack.units import Chance, Instant, NodeName
@@ -37,7 +37,7 @@ class VirtualLife:
     """How a host of a virtual network was built; `nodes` are those that a user calls.
 
     `life` counts the host's lives from 1: its chance is that of the network's seed, the host's
-    name and this number.
+    name and this number. `local`: a user in the process of its nodes.
     """
 
     role: str
@@ -47,6 +47,7 @@ class VirtualLife:
     links: tuple[LinkParameters, ...]
     nodes: tuple[tuple[NodeName, str], ...]
     policy: Policy = Policy()
+    local: bool = False
 
 
 def virtual_host(header: TraceHeader) -> Any:
@@ -61,7 +62,7 @@ def _build(name: NodeName, seed: int, life: VirtualLife) -> Any:
     boot = chance.fork("boot").boot_id()
     identity = Identity(name, life.role, boot, life.timing, life.wire)
     if life.role == "user":
-        return UserHost(identity, life.nodes)
+        return LocalUser(identity, life.nodes) if life.local else UserHost(identity, life.nodes)
     return build(identity, life.links, (), chance, policy=life.policy)
 
 
@@ -162,11 +163,12 @@ class Recorder:
         around = self._net.surroundings
         known = roles(self._net.links)
         nodes: tuple[tuple[NodeName, str], ...] = ()
-        if isinstance(host, UserHost):
-            nodes = tuple(host._nodes)
+        if isinstance(host, UserHost | LocalUser):
+            nodes = host.nodes
         role = known.get(name, "user")
         wire, timing, policy = around.wire_bytes, around.timing, self._net.policy(name)
-        return VirtualLife(role, life, wire, timing, self._net.links, nodes, policy)
+        local = isinstance(host, LocalUser)
+        return VirtualLife(role, life, wire, timing, self._net.links, nodes, policy, local)
 
     @staticmethod
     def _actions(writer: TraceWriter, actions: list[Any], now: Instant) -> None:

@@ -32,11 +32,11 @@ from qstack.testing.routes_checkers import (
     RouteLight,
     RouteOutcomes,
     RouteSamePairs,
-    RouteStates,
 )
 from qstack.testing.routes_memory import RouteBaseline, busy
 from qstack.testing.routes_scenario import FAULTS_END, RARE_PURPOSE, Call, RouteScenario
-from qstack.testing.scenario import PLANS, TIMING, Isolation, Mishap, UserCrash
+from qstack.testing.routes_states import RouteStates
+from qstack.testing.scenario import PLANS, TIMING, USER_NS, Isolation, Mishap, UserCrash
 from qstack.testing.swarm import Stuck, User, who
 from qstack.testing.truth import TruthError
 from qstack.units import MILLISECOND, Duration, NodeName
@@ -124,6 +124,7 @@ class RouteRun:
                 wire=Wire(max(scenario.latency_ns, 2 * lab.delay_ns)),
                 timing=TIMING,
                 wire_bytes=scenario.wire_bytes,
+                user_ns=0 if scenario.here else USER_NS,
             ),
         )
         meeting: dict[PairId, tuple[User, Qubit]] = {}

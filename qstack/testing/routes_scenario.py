@@ -60,6 +60,7 @@ class RouteScenario:
     lab: RouteLab
     latency_ns: Duration
     wire_bytes: bool
+    here: bool
     eager: bool
     clumsy: bool
     measuring: bool
@@ -85,6 +86,7 @@ FEATURES = (
     *("measure", "prepare", "final", "cancel", "deadline", "fidelity", "purposes", "burst"),
     *("weighted-fair", "eager", "clumsy", "measuring", "decay", "bytes", "far", "long-hold"),
     *("few-qubits", "no-herald-line", "slow-work", "noisy-gates", "hub", "neighbours"),
+    *("users-here",),
 )
 MISHAPS = ("isolate", "crash-user")
 FAULTS = (*sorted(set(KINDS) - {CORRUPT}), *MISHAPS)
@@ -110,6 +112,7 @@ def draw(
         lab=lab,
         latency_ns=_pick(chance.fork("wires"), (20 * MICROSECOND, 50 * MICROSECOND)),
         wire_bytes="bytes" in on,
+        here="users-here" in on,
         eager="eager" in on,
         clumsy="clumsy" in on,
         measuring="measuring" in on,

@@ -39,6 +39,8 @@ TIMING = Timing(
     lab_per_wall=1.0,
 )
 
+USER_NS: Duration = MICROSECOND
+"""From a user in a process of its own to its node."""
 PATIENCE_NS: Duration = 8 * TIMING.keepalive_ns
 """After so long without a word a neighbour is lost: short against a run, long against a trip."""
 
@@ -108,6 +110,7 @@ class Scenario:
     `clumsy`: users give each half back a second time, late. `measuring`: they measure it instead.
     `sealed`: what the parties send each other is sealed, so that what is corrupted on the way is
     found, whatever it is. `lingering`: users keep whole pairs for a while, some for long.
+    `here`: users live in the processes of their nodes, so that nothing parts one from the other.
     `schedule` are the faults of the network, `mishaps` those around it. `features` names what was
     switched on, of :data:`FEATURES` and :data:`FAULTS`.
     """
@@ -118,6 +121,7 @@ class Scenario:
     latency_ns: Duration
     wire_bytes: bool
     sealed: bool
+    here: bool
     eager: bool
     clumsy: bool
     measuring: bool
@@ -139,7 +143,7 @@ FEATURES = (
     *("consecutive", "both-ways", "many-qubits", "one-qubit", "no-herald-line", "test-rounds"),
     *("weighted-fair", "strict-priority", "eager", "clumsy", "measuring", "decay", "bytes"),
     *("far", "two-settings", "long-hold", "slow-work", "two-photons"),
-    *(ROW, RING, "lingering"),
+    *(ROW, RING, "lingering", "users-here"),
 )
 MISHAPS = ("isolate", "crash-user", "long-partition")
 FAULTS = (*sorted(KINDS), *MISHAPS)
@@ -167,6 +171,7 @@ def draw(seed: int, without: Iterable[str] = (), only: Iterable[str] | None = No
         latency_ns=_pick(chance.fork("wires"), (20 * MICROSECOND, 50 * MICROSECOND)),
         wire_bytes="bytes" in on or CORRUPT in on,
         sealed=CORRUPT in on,
+        here="users-here" in on,
         eager="eager" in on,
         clumsy="clumsy" in on,
         measuring="measuring" in on,

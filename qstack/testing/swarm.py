@@ -33,6 +33,7 @@ from qstack.testing.scenario import (
     LINGER_NS,
     PLANS,
     TIMING,
+    USER_NS,
     Ask,
     Isolation,
     Mishap,
@@ -171,6 +172,7 @@ class Run:
                 wire=Wire(scenario.latency_ns),
                 timing=TIMING,
                 wire_bytes=scenario.wire_bytes,
+                user_ns=0 if scenario.here else USER_NS,
             ),
         )
         if scenario.sealed:
@@ -289,7 +291,8 @@ class Run:
 
     def _all_found(self) -> bool:
         """Whether all neighbours, users too, know each other in their present lives."""
-        pairs = [(user.name, user.node) for user in self.users.values()]
+        users = () if self.scenario.here else self.users.values()
+        pairs = [(user.name, user.node) for user in users]
         for _, first, second, station in self.scenario.lab.joints:
             pairs += [(first, second), (first, station), (second, station)]
         lives = [(self._lives(one, other), self._lives(other, one)) for one, other in pairs]

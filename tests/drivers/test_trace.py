@@ -26,12 +26,16 @@ from qstack.drivers.trace import (
     read_trace,
 )
 from qstack.machine import (
+    CAME,
     DRAINED,
     TICK,
     Arrived,
     Device,
     Drained,
     FromDevice,
+    Hand,
+    Handed,
+    Left,
     Note,
     Transmit,
     Up,
@@ -48,6 +52,9 @@ EVENTS = (
     Arrived("peer", datagram("far", "echo", 1, "hello")),
     FromDevice(Completed("memory", 5)),
     ToNode("alice", KeepAlive()),
+    Handed("user", KeepAlive()),
+    Handed("user", CAME),
+    Handed("user", Left("the program ended")),
     TICK,
     DRAINED,
     Stop("the end"),
@@ -58,6 +65,8 @@ ACTIONS = (
     Note("noted", (("peer", "far"), ("count", 3))),
     Up(FromNode("alice", KeepAlive())),
     Up(NodeReached("alice")),
+    Hand("user", KeepAlive()),
+    Hand("user", Left("the end")),
 )
 
 

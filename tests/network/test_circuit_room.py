@@ -12,6 +12,8 @@ from tests.network.circuit_audit import audit, ended
 from tests.network.circuit_lab import Chances, Lab, chain
 
 CALM = Chances(hurry=0.0)
+TWO_CUTOFFS_NS = 42_000_000
+"""Of four hops, where they are longest: 20.5 ms each."""
 
 
 @settings(max_examples=20, deadline=None)
@@ -75,6 +77,28 @@ def test_two_circuits_in_the_same_qubits_both_end_in_the_passing_of_no_time(
         call(*arguments)
     lab.finish()
     audit(lab)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 1 << 32), st.integers(2, 4), st.integers(2, 5))
+def test_circuits_against_each_other_over_the_same_links_wait_for_one_cutoff_at_most(
+    seed: int, hops: int, comm: int
+) -> None:
+    """Without portions each fills the other's last link, until the cutoffs, again and again.
+
+    What was asked for before the second circuit began may still hold a qubit until its cutoff.
+    """
+    lab = Lab(chain(hops), seed, comm=comm, chances=CALM)
+    one, other = "n0", f"n{hops}"
+    requests = [lab.create(one, other, 12), lab.create(other, one, 12)]
+    start = lab.now
+    heads = [(one, requests[0]), (other, requests[1])]
+    while not all(lab.users[head].ends for head in heads):
+        assert lab.turn(), f"nothing can happen any more: {lab.state()}"
+    assert lab.now - start < TWO_CUTOFFS_NS
+    lab.finish()
+    audit(lab)
+    assert {type(ended(lab, *head)) for head in heads} == {RequestDone}
 
 
 def test_where_each_side_has_qubits_of_its_own_nothing_is_said_of_room() -> None:

@@ -1,0 +1,98 @@
+"""Links whose qubits circuits fill for each other, so that none of them gets on.
+
+A circuit takes as many qubits of a link as come free: that serves it best, and usually the others
+too. But two circuits may each have filled a link that the other needs, and would then wait until a
+cutoff, and again after it. A node that sees all qubits of a link taken by halves that wait, while
+a circuit that runs over it has none, is patient for a part of the cutoff. Then it divides the
+qubits among the circuits (`Reservations.limit`) for the time of some cutoffs, in which each gets
+on: a portion is room for one half at least, and that is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+import attrs
+
+from qstack.machine import earliest
+from qstack.messages.circuits import CircuitId
+from qstack.network.places import Place
+from qstack.physical.service import LinkParameters
+from qstack.units import MILLISECOND, Duration, Instant, LinkName, NodeName
+
+PATIENCE = 4
+"""A link may be crowded for this part of the shortest cutoff."""
+DIVIDED = 4
+"""So many cutoffs long its qubits are divided then."""
+NO_CUTOFF_NS: Duration = 4 * MILLISECOND
+"""Stands for the cutoff where circuits have none."""
+
+
+@attrs.define(eq=False)
+class _Crowd:
+    """`patience`: so long it may be crowded, None while it is not. `until`: so long divided.
+
+    `circuits`: those that run over the link.
+    """
+
+    patience: Instant | None = None
+    until: Instant = 0
+    circuits: frozenset[CircuitId] = frozenset()
+
+
+class Crowding:
+    """Which links of a node are crowded, and which are divided for that reason."""
+
+    def __init__(
+        self, node: NodeName, links: Iterable[LinkParameters], clock: Callable[[], Instant]
+    ) -> None:
+        self._qubits = {link.name: len(link.end(node).communication) for link in links}
+        self._clock = clock
+        self._crowds: dict[LinkName, _Crowd] = {}
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When the patience with a link ends, or the time for which one is divided."""
+        found: Instant | None = None
+        for crowd in self._crowds.values():
+            found = earliest(found, crowd.until if crowd.patience is None else crowd.patience)
+        return found
+
+    @property
+    def any(self) -> bool:
+        """Whether any link is crowded or divided."""
+        return bool(self._crowds)
+
+    def sharing(self, link: LinkName) -> frozenset[CircuitId]:
+        """Return among which circuits the qubits of a link are divided now, if they are."""
+        crowd = self._crowds.get(link)
+        divided = crowd is not None and self._clock() < crowd.until
+        return crowd.circuits if crowd is not None and divided else frozenset()
+
+    def look(self, link: LinkName, running: Collection[tuple[Place, int]]) -> None:
+        """Look at the circuits that run over a link, each with the number of its halves here."""
+        held = [halves for _, halves in running]
+        full = len(held) > 1 and sum(held) >= self._qubits[link] and 0 in held
+        crowd = self._crowds.get(link)
+        if crowd is None:
+            if not full:
+                return
+            crowd = self._crowds[link] = _Crowd()
+        now = self._clock()
+        crowd.circuits = frozenset(place.id for place, _ in running)
+        if not full or now < crowd.until:
+            crowd.patience = None
+            if now >= crowd.until:
+                del self._crowds[link]
+            return
+        cutoff = cutoff_of(place for place, _ in running)
+        if crowd.patience is None:
+            crowd.patience = now + cutoff // PATIENCE
+        if now >= crowd.patience:
+            crowd.patience, crowd.until = None, now + DIVIDED * cutoff
+
+
+def cutoff_of(places: Iterable[Place]) -> Duration:
+    """Return the shortest cutoff of some circuits, in ns."""
+    cutoffs = [leg.cutoff_ns for place in places for leg in place.install.legs if leg.cutoff_ns]
+    return min(cutoffs, default=NO_CUTOFF_NS)
