@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable
 from qstack.errors import ErrorCode, LocalProtocolError
 from qstack.machine import record
 from qstack.messages.circuits import CircuitId
+from qstack.messages.common import RequestId
 from qstack.network.advertise import joined_at
 from qstack.network.places import Place, Side
 from qstack.network.purification import memories_of
@@ -53,6 +54,7 @@ class Reservations:
         self._node = node
         self._links = {link.name: link for link in links}
         self._shares: dict[LinkName, dict[CircuitId, float]] = {name: {} for name in self._links}
+        self._users: dict[LinkName, dict[RequestId, float]] = {name: {} for name in self._links}
         self._qubits: dict[CircuitId, int] = {}
         self.usable: dict[LinkName, bool] = dict.fromkeys(self._links, False)
         self.draining = False
@@ -88,8 +90,24 @@ class Reservations:
         reason = f"link {link} at {self._node} takes nothing new: it is draining"
         return Verdict(ErrorCode.REJECTED, reason, link)
 
+    def free(self, link: LinkName) -> float:
+        """Return the part of the link's time that neither circuits nor users were promised."""
+        return max(0.0, 1 - self._reserved(link))
+
+    def _reserved(self, link: LinkName) -> float:
+        return sum(self._shares[link].values()) + sum(self._users[link].values())
+
+    def promise(self, link: LinkName, request: RequestId, share: float) -> None:
+        """A part of the link's time is promised to a user's own request for the neighbour."""
+        if share > 0:
+            self._users[link][request] = share
+
+    def settle(self, link: LinkName, request: RequestId) -> None:
+        """Such a request is over."""
+        self._users[link].pop(request, None)
+
     def share(self, link: LinkName) -> float:
-        """Return the part of the link's time that is reserved, in [0, 1]."""
+        """Return the part of the link's time that circuits have reserved, in [0, 1]."""
         return min(1.0, sum(self._shares[link].values()))
 
     def circuits(self, link: LinkName) -> int:
@@ -121,7 +139,7 @@ class Reservations:
         if leg.link in self.drained:
             return self._drains(leg.link)
         held = self._shares[leg.link]
-        reserved = sum(held.values())
+        reserved = self._reserved(leg.link)
         if leg.share > 0 and reserved + leg.share > 1 + ROUNDING:
             free = max(0.0, 1 - reserved)
             reason = f"{here} has {free:.1%} of its time left; {leg.share:.1%} is asked for"

@@ -26,19 +26,30 @@ from qstack.messages.application import (
     RequestEnded,
 )
 from qstack.messages.common import RequestId
+from qstack.network.admission import Reservations
+from qstack.network.advertise import offers
 from qstack.network.demand import Demand
 from qstack.network.desk import Desk
 from qstack.network.service import NetworkCreate, RequestAccepted
+from qstack.network.shaping import shaped, share_of
 from qstack.units import Instant, LinkName, NodeName
 
 
 class Direct:
     """Those of one node, and what links say of them. One that asks too much becomes a circuit's."""
 
-    def __init__(self, desk: Desk, remote_of: Mapping[LinkName, NodeName], demand: Demand) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        remote_of: Mapping[LinkName, NodeName],
+        demand: Demand,
+        reservations: Reservations,
+    ) -> None:
         self._desk = desk
         self._remote_of = remote_of
         self._demand = demand
+        self._reservations = reservations
+        self._offers = {name: offers(link) for name, link in desk.links.items()}
         self._link_of: dict[RequestId, LinkName] = {}
         self._fresh: dict[RequestId, tuple[NetworkCreate, Instant]] = {}
 
@@ -49,7 +60,9 @@ class Direct:
         """Ask a link for what a user wants."""
         self._link_of[event.request.id] = link
         self._fresh[event.request.id] = event, self._desk.now
-        self._desk.down(link, LinkCreate(event.request))
+        share = share_of(event.request, self._offers[link], self._reservations.free(link))
+        self._reservations.promise(link, event.request.id, share)
+        self._desk.down(link, LinkCreate(shaped(event.request, share)))
 
     def cancel(self, request: RequestId, reason: str) -> bool:
         """End a request of either end; return whether there was one."""
@@ -62,6 +75,9 @@ class Direct:
         """One of the neighbour's users entered the queue."""
         request = body.request
         self._link_of[request.id] = link
+        if request.remaining_ns > 0:
+            share = min(request.weight, self._reservations.free(link))
+            self._reservations.promise(link, request.id, share)
         self._desk.up(RequestAccepted(request.id, self._remote_of[link], request.purpose))
 
     def told(self, body: Any) -> None:
@@ -86,15 +102,20 @@ class Direct:
                 who = (body.request, body.remote, body.purpose)
                 up(OutcomeReady(*who, body.info, body.basis, body.outcome))
             case LinkDone():
-                self._link_of.pop(body.request, None)
+                self._over(body.request)
                 self._fresh.pop(body.request, None)
                 up(RequestDone(body.request, body.delivered, body.tested))
             case LinkFailed():
-                self._link_of.pop(body.request, None)
+                self._over(body.request)
                 if not self._rescued(body):
                     up(RequestEnded(body.request, body.code, body.reason, body.delivered))
             case LinkExpired():
                 up(PairExpired(body.request, body.pair, body.reason))
+
+    def _over(self, request: RequestId) -> None:
+        link = self._link_of.pop(request, None)
+        if link is not None:
+            self._reservations.settle(link, request)
 
     def _rescued(self, failed: LinkFailed) -> bool:
         """Whether a request that asks more of its link than it can give is a circuit's now."""

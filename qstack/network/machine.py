@@ -130,7 +130,7 @@ class Network:
         self.flood = LinkState(node, boot)
         self.reservations = Reservations(node, parameters.links)
         self.demand = Demand(self.desk, self.reservations, self.flood)
-        self.direct = Direct(self.desk, self._remote_of, self.demand)
+        self.direct = Direct(self.desk, self._remote_of, self.demand, self.reservations)
         self.intake = Intake(self.desk, self.demand.circuits)
         self.talk = Talk(self.desk, self.demand.circuits)
         self.desk.storage_at = self.demand.storage_at

@@ -19,13 +19,13 @@ from qstack.messages.application import (
 )
 from qstack.messages.circuits import Method
 from qstack.messages.common import RequestId
-from qstack.messages.link import LinkRequest
+from qstack.messages.link import FIRST_FLOW, LinkRequest
 from qstack.units import BootId, Duration, LinkName, NodeName
 
 METHODS = (Method.NESTED_DEJMPS, Method.PUMPED_DEJMPS)
 """With these a node purifies if nobody says otherwise: BBPSSW never does better."""
 
-FIRST_LABEL = 1 << 32
+FIRST_LABEL = FIRST_FLOW
 """Purposes from here on are labels of circuits: users' are below."""
 
 
