@@ -111,7 +111,7 @@ def test_links_are_asked_with_the_weight_that_was_shaped() -> None:
             asked.append(body.request.weight)
         before(node, body)
 
-    link.asked = look  # type: ignore[method-assign]
+    link.asked = look  # type: ignore[method-assign]  # to see what it is asked
     lab.create("n0", "n1", 1, weight=3.0)
     lab.create("n0", "n1", 1, weight=1_000.0)
     assert asked == [3 * LEAST_WEIGHT, MOST_LIKE * LEAST_WEIGHT]

@@ -108,14 +108,14 @@ def test_a_circuit_is_shown_at_each_of_its_nodes_with_its_request(capsys: Printe
         assert each["node"] == "alice" or 1_400_000_000 < member["lease_ns"] < 1_500_000_000
     show(seen, Viewing("circuits", (), False))
     found = rows(capsys.readouterr().out)
-    assert [row[1:4] for row in found if len(row) == 8] == [
+    assert [row[1:4] for row in found if row[3:4] == ["ready"]] == [
         ["alice", "head", "ready"],
         ["r1", "between", "ready"],
         ["r2", "between", "ready"],
         ["r3", "between", "ready"],
         ["bob", "tail", "ready"],
     ]
-    (counted,) = [row for row in found if row[0] == "r2" and len(row) == 7]
+    (counted,) = [row for row in found if row[0] == "r2"]
     assert int(counted[1]) >= 3
 
 
