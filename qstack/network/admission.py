@@ -106,6 +106,10 @@ class Reservations:
         """Such a request is over."""
         self._users[link].pop(request, None)
 
+    def promises(self, link: LinkName) -> int:
+        """Return how many requests of users a part of the link's time is promised to."""
+        return len(self._users[link])
+
     def share(self, link: LinkName) -> float:
         """Return the part of the link's time that circuits have reserved, in [0, 1]."""
         return min(1.0, sum(self._shares[link].values()))

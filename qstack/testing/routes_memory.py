@@ -43,6 +43,7 @@ def left_of_circuits(host: Any) -> list[str]:
     }
     for link in desk.links:
         found[f"reservations of link {link}"] = network.reservations.circuits(link)
+        found[f"promises of link {link}"] = network.reservations.promises(link)
     return [f"{count} {what}" for what, count in found.items() if count]
 
 
