@@ -272,3 +272,9 @@ class _Nothing:
 
 
 NOTHING = _Nothing()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_networks_of_several_links_keep_promised_rates(name: str) -> None:
+    links = shipped(name).links
+    assert len(links) == 1 or {link.scheduler for link in links} == {"weighted-fair"}

@@ -1,4 +1,7 @@
-"""What the words of a command line may be: each function takes one, or says what is wrong."""
+"""What the words of a command line may be: each function takes one, or says what is wrong.
+
+:func:`pairs_arguments` adds those of ``pairs``, which is a verb live and in virtual time.
+"""
 
 from __future__ import annotations
 
@@ -40,3 +43,34 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def level(text: str) -> int:
+    """Return a whole number, also below 0."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+def pairs_arguments(verb: argparse.ArgumentParser) -> None:
+    """Add what `pairs` is asked with, live and in virtual time."""
+    verb.add_argument("a", metavar="A", help="the node that asks")
+    verb.add_argument("b", metavar="B", help="the node at the other end")
+    verb.add_argument("--count", type=positive, metavar="N", help="needed, but for a dry run")
+    verb.add_argument("--kind", choices=("keep", "measure", "prepare"), default="keep")
+    verb.add_argument("--fidelity-min", type=probability, default=0.0, metavar="F")
+    verb.add_argument(
+        "--timeout", type=seconds, default=0.0, metavar="S", help="lab seconds for each request"
+    )
+    verb.add_argument(
+        "--per-request", type=positive, default=0, metavar="K", help="pairs in one request"
+    )
+    verb.add_argument(
+        "--trust", type=level, default=0, metavar="T", help="least trust of nodes on the way"
+    )
+    verb.add_argument(
+        "--dry-run", action="store_true", help="make nothing: would it be served, and how?"
+    )
+    verb.add_argument("--list", action="store_true", help="a table of the pairs, one by one")
+    verb.add_argument("--json", action="store_true", help="one JSON object per pair, then summary")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
+from itertools import pairwise
 from typing import Any
 
 import trio
@@ -20,7 +21,7 @@ from qstack.errors import ConfigError
 from qstack.machine import record
 from qstack.messages.common import PairKind
 from qstack.programs.pairs import PairRecord, PairsOptions, PairsReport, measure_pairs
-from qstack.units import SECOND, NodeName
+from qstack.units import SECOND, Instant, NodeName
 from qstack_nodes import report
 
 CONNECT_S = 3.0
@@ -52,6 +53,21 @@ class PairsArguments:
     per_request: int
     each: bool
     json: bool
+    trust_min: int = 0
+
+
+def options_of(arguments: PairsArguments, now: Callable[[], Instant], **more: Any) -> PairsOptions:
+    """Return what to ask for, and `more` of it; `now` tells lab time."""
+    return PairsOptions(
+        count=arguments.count,
+        now=now,
+        kind=KINDS[arguments.kind],
+        fidelity_min=arguments.fidelity_min,
+        timeout_ns=round(arguments.timeout_s * SECOND),
+        per_request=arguments.per_request,
+        trust_min=arguments.trust_min,
+        **more,
+    )
 
 
 def pairs(arguments: PairsArguments) -> int:
@@ -80,29 +96,30 @@ async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsRepor
     no way leads from one to the other.
     """
     ends = (arguments.a, arguments.b)
-    wrong = [name for name in ends if node_of(network, name).kind != "end"]
-    if wrong or arguments.a == arguments.b:
-        known = ", ".join(node.name for node in network.nodes if node.kind == "end")
-        reason = f"pairs are between two end nodes of {known}, not between {' and '.join(ends)}"
-        raise ConfigError([f"{network.file}: {reason}"])
+    check_ends(network, *ends)
     async with connect(network, *ends, timeout_s=CONNECT_S) as (a, b):
         await way_known(network, a, b)
         async with watched(network, a, b):
-            expected = expectation(network, *ends, arguments.fidelity_min)
+            expected = expectation(network, *ends, arguments.fidelity_min, arguments.trust_min)
             with watcher(arguments) as on_pair:
-                options = PairsOptions(
-                    count=arguments.count,
-                    now=a.now,
-                    kind=KINDS[arguments.kind],
-                    fidelity_min=arguments.fidelity_min,
-                    timeout_ns=round(arguments.timeout_s * SECOND),
-                    per_request=arguments.per_request,
+                options = options_of(
+                    arguments,
+                    a.now,
                     predicted_rate_hz=expected.rate_hz,
                     promised_fidelity=expected.fidelity,
                     readouts=readouts(network, *ends),
                     on_pair=on_pair,
                 )
                 return await measure_pairs(a, b, options)
+
+
+def check_ends(network: NetworkFile, a: NodeName, b: NodeName) -> None:
+    """ConfigError for names that are not those of two end nodes."""
+    wrong = [name for name in (a, b) if node_of(network, name).kind != "end"]
+    if wrong or a == b:
+        known = ", ".join(node.name for node in network.nodes if node.kind == "end")
+        reason = f"pairs are between two end nodes of {known}, not between {a} and {b}"
+        raise ConfigError([f"{network.file}: {reason}"])
 
 
 async def way_known(network: NetworkFile, a: LiveNode, b: LiveNode) -> None:
@@ -127,6 +144,28 @@ def has_way(status: dict[str, Any], remote: NodeName) -> bool:
     return "way" in status["network"]["routes"].get(remote, {})
 
 
+def on_circuit(status: dict[str, Any], remote: NodeName) -> bool:
+    """Whether a node has requests on a circuit to another, all of whose links are up or drain.
+
+    No way leads over what drains any more, but what runs there is finished.
+    """
+    network = status["network"]
+    routes = network["routes"]
+    for circuit in network["circuits"]:
+        path, used = circuit["path"], circuit["requests"]
+        if circuit["role"] != "head" or path[-1] != remote or not used:
+            continue
+        views = [
+            view
+            for one, other in pairwise(path)
+            for view in routes.get(one, {"links": {}})["links"].values()
+            if view["peer"] == other
+        ]
+        if views and all(view["up"] or view["draining"] for view in views):
+            return True
+    return False
+
+
 def no_way(status: dict[str, Any], remote: NodeName) -> str:
     """Return why a node knows no way to another, for people."""
     name, routes = status["node"], status["network"]["routes"]
@@ -134,8 +173,10 @@ def no_way(status: dict[str, Any], remote: NodeName) -> str:
     for said in sorted(routes):
         for link, view in routes[said]["links"].items():
             if not view["up"]:
-                down.setdefault(link, []).append(said)
-    reasons = [f"link {link} is down at {' and '.join(who)}" for link, who in sorted(down.items())]
+                state = "drains" if view["draining"] else "is down"
+                down.setdefault(f"{link} {state}", []).append(said)
+    reasons = [f"link {what} at {' and '.join(who)}" for what, who in sorted(down.items())]
+    reasons += [f"node {name} drains" for name in sorted(routes) if routes[name]["draining"]]
     if remote not in routes:
         reasons.append(f"nothing was heard of {remote}")
     why = ", ".join(reasons) or "no sequence of links that keep pairs leads there"
@@ -169,7 +210,7 @@ async def _watch(network: NetworkFile, a: LiveNode, b: LiveNode) -> None:
         for node in (a, b):
             status = await node.status()
             if distant and node is a:
-                if has_way(status, b.name):
+                if has_way(status, b.name) or on_circuit(status, b.name):
                     since.pop((a.name, b.name), None)
                 elif now - since.setdefault((a.name, b.name), now) >= CONTACT_S:
                     raise Unreachable(no_way(status, b.name))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from qstack.errors import ConfigError, QstackError, RequestFailed
-from qstack_nodes.arguments import positive, probability, seconds, seed
+from qstack_nodes.arguments import pairs_arguments, positive, seed
 
 T = TypeVar("T")
 
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.command = tuple(words[end + 1 :])
     if given.command and given.verb_function is not _up:
         top.error("only `qstack up` takes a command after --")
+    if getattr(given, "count", 0) is None and not given.dry_run:
+        top.error("how many pairs? Give --count N, or --dry-run to see whether they can be had")
     return _guarded(given.verb_function, given)
 
 
@@ -48,8 +50,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     verbs = top.add_subparsers(title="verbs", metavar="VERB", required=True)
-    adders = (_add_up, _add_node, _add_pairs, _add_views, _add_sim, _add_sweep, _add_link)
-    for add in (*adders, _add_check, _add_trace, _add_topology):
+    adders = (_add_up, _add_node, _add_pairs, _add_views, _add_drain, _add_sim, _add_sweep)
+    for add in (*adders, _add_link, _add_check, _add_trace, _add_topology):
         add(verbs)
     return top
 
@@ -100,25 +102,8 @@ PAIRS_HELP = "deliver pairs between two nodes, measure them, compare with the pr
 
 def _add_pairs(verbs: Any) -> None:
     verb = _verb(verbs, "pairs", _pairs, PAIRS_HELP)
-    _pairs_arguments(verb)
+    pairs_arguments(verb)
     verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
-
-
-def _pairs_arguments(verb: argparse.ArgumentParser) -> None:
-    """Add what `pairs` is asked with, live and in virtual time."""
-    verb.add_argument("a", metavar="A", help="the node that asks")
-    verb.add_argument("b", metavar="B", help="the node at the other end")
-    verb.add_argument("--count", type=positive, required=True, metavar="N")
-    verb.add_argument("--kind", choices=("keep", "measure", "prepare"), default="keep")
-    verb.add_argument("--fidelity-min", type=probability, default=0.0, metavar="F")
-    verb.add_argument(
-        "--timeout", type=seconds, default=0.0, metavar="S", help="lab seconds for each request"
-    )
-    verb.add_argument(
-        "--per-request", type=positive, default=0, metavar="K", help="pairs in one request"
-    )
-    verb.add_argument("--list", action="store_true", help="a table of the pairs, one by one")
-    verb.add_argument("--json", action="store_true", help="one JSON object per pair, then summary")
 
 
 def _add_sim(verbs: Any) -> None:
@@ -128,7 +113,7 @@ def _add_sim(verbs: Any) -> None:
         "--seed", type=seed, metavar="S", help="what all chance follows from; default: the file's"
     )
     inner = verb.add_subparsers(title="verbs", metavar="VERB", required=True)
-    _pairs_arguments(_verb(inner, "pairs", _sim_pairs, PAIRS_HELP))
+    pairs_arguments(_verb(inner, "pairs", _sim_pairs, PAIRS_HELP))
     for name, summary in VIEWS.items():
         _view_arguments(_verb(inner, name, _sim_view, summary), name)
 
@@ -161,6 +146,16 @@ def _view_arguments(verb: argparse.ArgumentParser, name: str) -> None:
     verb.add_argument("nodes", metavar="NODE", nargs="*", help="only these; default: all")
     verb.add_argument("--json", action="store_true", help="one JSON object per node, then summary")
     verb.set_defaults(view=name)
+
+
+def _add_drain(verbs: Any) -> None:
+    summary = "let nodes or links finish what runs and take nothing new, for maintenance"
+    verb = _verb(verbs, "drain", _drain, summary)
+    verb.add_argument("names", metavar="NODE|LINK", nargs="+", help="a link: at both its ends")
+    verb.add_argument("--undo", action="store_true", help="let them take new requests again")
+    verb.add_argument("--wait", action="store_true", help="return when nothing runs any more")
+    verb.add_argument("--json", action="store_true", help="one JSON object per end, then summary")
+    verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
 
 
 def _add_link(verbs: Any) -> None:
@@ -227,14 +222,22 @@ def _node(given: argparse.Namespace) -> int:
 def _pairs(given: argparse.Namespace) -> int:
     from qstack_nodes.asking import PairsArguments, pairs  # noqa: PLC0415  help stays instant
 
-    return pairs(_wanted(given, PairsArguments, _network(given)))
+    arguments = _wanted(given, PairsArguments, _network(given))
+    if given.dry_run:
+        from qstack_nodes.trying import dry_run  # noqa: PLC0415  help must stay instant
+
+        return dry_run(arguments)
+    return pairs(arguments)
 
 
 def _sim_pairs(given: argparse.Namespace) -> int:
     from qstack_nodes.asking import PairsArguments  # noqa: PLC0415  help must stay instant
-    from qstack_nodes.simulating import sim_pairs  # noqa: PLC0415  help must stay instant
+    from qstack_nodes.simulating import sim_dry_run, sim_pairs  # noqa: PLC0415  as above
 
-    return sim_pairs(_wanted(given, PairsArguments, given.network), given.seed)
+    arguments = _wanted(given, PairsArguments, given.network)
+    if given.dry_run:
+        return sim_dry_run(arguments, given.seed)
+    return sim_pairs(arguments, given.seed)
 
 
 def _wanted(given: argparse.Namespace, arguments: Callable[..., T], network: str) -> T:
@@ -243,14 +246,22 @@ def _wanted(given: argparse.Namespace, arguments: Callable[..., T], network: str
         network=network,
         a=given.a,
         b=given.b,
-        count=given.count,
+        count=given.count or 1,
         kind=given.kind,
         fidelity_min=given.fidelity_min,
         timeout_s=given.timeout,
         per_request=given.per_request,
         each=given.list,
         json=given.json,
+        trust_min=given.trust,
     )
+
+
+def _drain(given: argparse.Namespace) -> int:
+    from qstack_nodes.draining import DrainArguments, drain  # noqa: PLC0415  help stays instant
+
+    named = _network(given), tuple(given.names)
+    return drain(DrainArguments(*named, given.undo, given.wait, given.json))
 
 
 def _sweep(given: argparse.Namespace) -> int:

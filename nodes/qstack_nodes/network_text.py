@@ -68,6 +68,7 @@ _LINK = """[links.{name}]
 scheme = "midpoint-bsm"
 station = "{station}"
 modes = {qubits}  # [chosen]
+scheduler = "weighted-fair"  # [chosen] so that promised rates hold
 """
 
 _ARM = """[links.{name}.arms.{node}]

@@ -177,7 +177,11 @@ def show_status(answers: Mapping[NodeName, dict[str, Any] | str]) -> None:
             free = f"{slots.get('communication_free')} of {slots.get('communication')}"
         up_s = f"{answer.get('now_ns', 0) / 1e9:.1f}"
         counters = _counters(answer.get("application", {}))
-        nodes.add_row(name, str(answer.get("kind", "")), up_s, free, counters)
+        draining = answer.get("network", {}).get("draining", {"node": False, "links": []})
+        kind = str(answer.get("kind", "")) + (", draining" if draining["node"] else "")
+        nodes.add_row(name, kind, up_s, free, counters)
+        for link in draining["links"]:
+            links.add_row(name, link, "network", "draining: takes nothing new")
         for link, rooms in answer.get("links", {}).items():
             for room, fields in rooms.items():
                 if isinstance(fields, dict):

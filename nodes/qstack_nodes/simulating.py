@@ -9,6 +9,7 @@ from qstack.sim.clock import Stalled
 from qstack.sim.embedding import Network, Wanted
 from qstack_nodes.asking import PairsArguments, conclude, watcher
 from qstack_nodes.command import FAILED
+from qstack_nodes.trying import conclude_try
 from qstack_nodes.viewing import Viewing, names_of, show
 
 
@@ -25,17 +26,29 @@ def sim_pairs(arguments: PairsArguments, seed: int | None) -> int:
     the file's world.
     """
     network = Network(load(arguments.network), seed)
-    wanted = Wanted(
+    try:
+        with watcher(arguments) as on_pair:
+            found = network.measure(arguments.a, arguments.b, wanted_of(arguments), on_pair)
+    except Stalled as stalled:
+        print(f"qstack: {stalled}", file=sys.stderr)
+        return FAILED
+    return conclude(found, arguments)
+
+
+def sim_dry_run(arguments: PairsArguments, seed: int | None) -> int:
+    """See whether and how a request would be served; return the exit code."""
+    network = Network(load(arguments.network), seed)
+    found = network.try_pairs(arguments.a, arguments.b, wanted_of(arguments))
+    return conclude_try(found, arguments)
+
+
+def wanted_of(arguments: PairsArguments) -> Wanted:
+    """Return the same for a network in virtual time."""
+    return Wanted(
         count=arguments.count,
         kind=arguments.kind,
         fidelity_min=arguments.fidelity_min,
         timeout_s=arguments.timeout_s,
         per_request=arguments.per_request,
+        trust_min=arguments.trust_min,
     )
-    try:
-        with watcher(arguments) as on_pair:
-            found = network.measure(arguments.a, arguments.b, wanted, on_pair)
-    except Stalled as stalled:
-        print(f"qstack: {stalled}", file=sys.stderr)
-        return FAILED
-    return conclude(found, arguments)

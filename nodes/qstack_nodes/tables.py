@@ -70,8 +70,8 @@ def _links(routes: Mapping[NodeName, Any]) -> Table:
         )
         first = (name, str(said["trust"]), str(word))
         for link, view in said["links"].items():
-            state = "up" if view["up"] else "DOWN"
-            state += ", draining" if said["draining"] else ""
+            state = "draining" if view["draining"] else "up" if view["up"] else "DOWN"
+            state += ", node draining" if said["draining"] else ""
             table.add_row(*first, link, view["peer"], state, f"{view['reserved']:.0%}", behind)
             first, behind = ("", "", ""), ""
     return table
@@ -119,7 +119,7 @@ def _circuits(members: Mapping[str, list[tuple[NodeName, Any]]]) -> Table:
                 shown,
                 node,
                 part["role"],
-                part["state"],
+                "resting" if part["rests"] else part["state"],
                 str(part["held"]),
                 f"{cutoff / 1e6:.3f}" if cutoff else "-",
                 "its own" if lease is None else f"{lease / 1e9:.1f}",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from typing import Any
 
 import attrs
 
+from qstack.application.asking import Plans, tried, wanted_of
 from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
 from qstack.machine import Action, Device, Down, Note, Send, record
@@ -18,6 +20,7 @@ from qstack.messages.application import (
     CreateKeep,
     CreateMeasure,
     CreatePrepare,
+    Drain,
     FreeQubit,
     Listen,
     Measured,
@@ -29,10 +32,10 @@ from qstack.messages.application import (
     RequestEnded,
     StopListen,
     Terms,
+    TryPairs,
 )
 from qstack.messages.common import (
     PLAIN_Z,
-    BasisPlan,
     PairKind,
     Qubit,
     RequestId,
@@ -46,17 +49,19 @@ from qstack.messages.devices import (
     MemoryResult,
     Rejected,
 )
-from qstack.messages.link import LinkRequest
 from qstack.network.service import (
     FIRST_LABEL,
     NetworkCancel,
     NetworkCreate,
+    NetworkDrain,
     NetworkListen,
+    NetworkTry,
     RequestAccepted,
     RequestIds,
+    TryAnswer,
 )
 from qstack.physical.slots import Slots
-from qstack.units import Instant, NodeName
+from qstack.units import Instant, LinkName, NodeName
 
 MOST_ENDED = 1_024
 """So many requests that have ended are remembered, for pairs of theirs that expire later."""
@@ -113,18 +118,27 @@ class Application:
     """
 
     def __init__(
-        self, node: NodeName, requests: RequestIds, memory: str, slots: Slots, commands: CommandIds
+        self,
+        node: NodeName,
+        requests: RequestIds,
+        memory: str,
+        slots: Slots,
+        commands: CommandIds,
+        *,
+        links: Container[LinkName] = (),
     ) -> None:
         self.node = node
         self._requests = requests
         self._memory = memory
         self._slots = slots
         self._commands = commands
+        self._links = links
         self._users: dict[NodeName, _User] = {}
         self._listener: dict[int, NodeName] = {}
         self._user_of: dict[RequestId, NodeName] = {}
         self._ended: dict[RequestId, NodeName] = {}
         self._work: dict[int, _Work] = {}
+        self._tries: dict[RequestId, tuple[NodeName, int]] = {}
         self.counters = {"requests": 0, "pairs": 0, "outcomes": 0, "expired": 0, "unclaimed": 0}
 
     @property
@@ -154,6 +168,9 @@ class Application:
                 return actions
             case RequestAccepted():
                 return self._accepted(event)
+            case TryAnswer():
+                user, reference = self._tries.pop(event.request)
+                return [Send(user, tried(reference, event))] if user in self._users else []
             case UserUp():
                 self._users[event.user] = _User()
                 return []
@@ -185,15 +202,30 @@ class Application:
                 return self._listen(user, message)
             case Cancel():
                 return self._cancel(user, message)
+            case Drain():
+                return self._drain(user, message)
+            case TryPairs():
+                request = self._requests.next()
+                self._tries[request] = user, message.reference
+                terms, plans = message.terms, (PLAIN_Z, PLAIN_Z, None)
+                wanted = wanted_of(request, terms, PairKind.KEEP, plans, store=False)
+                return [Down(NetworkTry(terms.remote, wanted, terms.trust_min))]
             case _:
                 return []
+
+    def _drain(self, user: NodeName, message: Drain) -> list[Action]:
+        if message.link is not None and message.link not in self._links:
+            return [self._refusal(user, message.reference, f"no link {message.link!r} is here")]
+        fields = (("user", user), ("link", message.link or "all"), ("drain", message.drain))
+        down = Down(NetworkDrain(message.link, message.drain))
+        return [Note("drain", fields), down, Send(user, Answer(message.reference, None, ""))]
 
     def _create(
         self,
         user: NodeName,
         message: CreateKeep | CreateMeasure | CreatePrepare,
         kind: PairKind,
-        plans: tuple[BasisPlan, BasisPlan, int | None],
+        plans: Plans,
     ) -> list[Action]:
         terms: Terms = message.terms
         self.counters["requests"] += 1
@@ -201,27 +233,14 @@ class Application:
         self._users[user].requests.add(request)
         self._user_of[request] = user
         store = False if isinstance(message, CreateMeasure) else message.store
-        wanted = LinkRequest(
-            request,
-            kind,
-            terms.number,
-            terms.fidelity_min,
-            terms.max_time_ns,
-            terms.purpose,
-            terms.priority,
-            terms.weight,
-            terms.atomic,
-            terms.consecutive,
-            store,
-            *plans,
-        )
+        wanted = wanted_of(request, terms, kind, plans, store=store)
         created = Send(user, Created(message.reference, request))
         if not 0 <= terms.purpose < FIRST_LABEL:
             reason = f"{self.node}: purpose {terms.purpose} is not between 0 and {FIRST_LABEL - 1}"
             ended = RequestEnded(request, ErrorCode.CREATE, reason, 0)
             self._forget(request)
             return [created, Send(user, ended)]
-        return [created, Down(NetworkCreate(terms.remote, wanted))]
+        return [created, Down(NetworkCreate(terms.remote, wanted, terms.trust_min))]
 
     def _cancel(self, user: NodeName, message: Cancel) -> list[Action]:
         if self._user_of.get(message.request) != user:

@@ -16,9 +16,11 @@ from qstack.messages.application import (
     PairExpired,
     PairReady,
     Terms,
+    Tried,
 )
 from qstack.messages.common import BasisPlan, Qubit, RequestId
 from qstack.messages.devices import Gate
+from qstack.units import LinkName
 
 Delivery: TypeAlias = PairReady | OutcomeReady | PairExpired
 """What a request or a purpose delivers, in order."""
@@ -84,6 +86,20 @@ class Node(Protocol):
 
     async def free(self, qubit: Qubit) -> None:
         """Give a qubit back."""
+
+    async def drain(self, link: LinkName | None = None, *, undo: bool = False) -> None:
+        """Take nothing new on a link of this node, None: at all; `undo`: do so again.
+
+        What runs is finished. It belongs to the node: it holds after this program has ended,
+        until somebody takes it back or the node's process ends. RequestFailed for a link that the
+        node does not have.
+        """
+
+    async def try_pairs(self, terms: Terms) -> Tried:
+        """Return whether and how a request on these terms would be served now: a dry run.
+
+        Every node on the way is asked, and nothing is kept, made or emitted.
+        """
 
     @property
     def expired(self) -> AsyncIterator[PairExpired]:

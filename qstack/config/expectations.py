@@ -47,11 +47,13 @@ class Expectation:
     hops: int
 
 
-def expectation(network: NetworkFile, a: NodeName, b: NodeName, fidelity_min: float) -> Expectation:
+def expectation(
+    network: NetworkFile, a: NodeName, b: NodeName, fidelity_min: float, trust_min: int = 0
+) -> Expectation:
     """Return what two nodes can expect of each other, over a link of theirs or a route."""
     if any({arm.node for arm in link.arms} == {a, b} for link in network.links):
         return Expectation(predicted_rate_hz(network, a, b, fidelity_min), 0.0, 1)
-    way = expected_route(network, a, b, fidelity_min)
+    way = expected_route(network, a, b, fidelity_min, trust_min)
     if way is None:
         return Expectation(0.0, 0.0, 0)
     return Expectation(way.rate_hz, way.fidelity, len(way.hops))

@@ -19,7 +19,7 @@ from qstack.units import NodeName
 
 
 def expected_route(
-    network: NetworkFile, a: NodeName, b: NodeName, fidelity_min: float
+    network: NetworkFile, a: NodeName, b: NodeName, fidelity_min: float, trust_min: int = 0
 ) -> Route | None:
     """Return the way of a request of `a` for pairs with `b`; None where there is none.
 
@@ -28,7 +28,7 @@ def expected_route(
     graph = expected_graph(network)
     if not {a, b} <= graph.sites.keys() or a == b:
         return None
-    found = choose(graph, a, Promise(b, fidelity_min, False), 0.0)
+    found = choose(graph, a, Promise(b, fidelity_min, False, False, trust_min), 0.0)
     return None if isinstance(found, Verdict) else found.route
 
 

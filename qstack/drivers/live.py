@@ -26,6 +26,7 @@ from qstack.messages.application import (
     CreateKeep,
     CreateMeasure,
     CreatePrepare,
+    Drain,
     FreeQubit,
     Listen,
     Measured,
@@ -38,11 +39,13 @@ from qstack.messages.application import (
     Status,
     StopListen,
     Terms,
+    Tried,
+    TryPairs,
 )
 from qstack.messages.common import BasisPlan, Qubit, RequestId
 from qstack.messages.devices import Gate
 from qstack.stack import ToNode
-from qstack.units import Instant, NodeName
+from qstack.units import Instant, LinkName, NodeName
 
 MOST_EXPIRED = 1_024
 """So many late expiries wait for the program, and so many ended requests are remembered."""
@@ -226,6 +229,18 @@ class LiveNode:
         # No turn of the scheduler: what is freed in a row leaves in one datagram.
         await trio.lowlevel.checkpoint_if_cancelled()
 
+    async def drain(self, link: LinkName | None = None, *, undo: bool = False) -> None:
+        """Take nothing new on a link of this node, None: at all; `undo`: do so again."""
+        reference, reply = self.call()
+        self.tell(Drain(reference, link, not undo))
+        await reply.wait(Answer)
+
+    async def try_pairs(self, terms: Terms) -> Tried:
+        """Return whether and how a request on these terms would be served now: a dry run."""
+        reference, reply = self.call()
+        self.tell(TryPairs(reference, terms))
+        return await reply.wait(Tried)
+
     @property
     def expired(self) -> AsyncIterator[PairExpired]:
         """Pairs that expired after the iteration which delivered them had ended."""
@@ -305,7 +320,7 @@ class LiveNode:
         match message:
             case PairReady() | OutcomeReady() | PairExpired():
                 self._delivered(message)
-            case Measured() | Answer() | Status():
+            case Measured() | Answer() | Status() | Tried():
                 self._answered(message.reference, message)
             case Created():
                 queue = self._books.creating.pop(message.reference, None)

@@ -10,7 +10,7 @@ sequence windows, caches and acknowledgement backlogs, which a reliable stream m
 from __future__ import annotations
 
 from qstack.errors import RemoteProtocolError
-from qstack.link.scheduler import Item, Progress, virtual_now
+from qstack.link.scheduler import Item, Progress, virtual_start
 from qstack.messages.common import RequestId
 from qstack.messages.link import LinkCommit, LinkEstimate, LinkRemove, LinkRequest, LinkSetting
 from qstack.messages.schedule import LinkBins, Timetable
@@ -47,7 +47,7 @@ class Queue:
     ) -> Item:
         """Make and hold the master's new item; the caller has begun a version for it."""
         self._last_position += 1
-        start = virtual_now(self.items, progress)
+        start = virtual_start(self.items, progress, request)
         item = Item(request, self._last_position, setting, start, cycles_per_pair)
         self._items[request.id] = item
         return item

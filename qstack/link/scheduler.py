@@ -19,7 +19,7 @@ from typing import Protocol, TypeAlias
 
 from qstack.machine import record
 from qstack.messages.common import RequestId
-from qstack.messages.link import LinkRequest
+from qstack.messages.link import FIRST_FLOW, LinkRequest
 
 
 @record
@@ -178,6 +178,22 @@ def virtual_now(items: Sequence[Item], progress: Progress) -> float:
         if wanted(item, progress) > 0
     ]
     return min(tags, default=0.0)
+
+
+def virtual_start(items: Sequence[Item], progress: Progress, request: LinkRequest) -> float:
+    """Return the virtual time, in cycles, at which a new item of this request begins.
+
+    A request of a flow follows the one before it, so that two of them have one share between them
+    and are served in their order; all others begin where the queue is now.
+    """
+    before = [
+        item.finish_tag(item.request.number)
+        for item in items
+        if request.purpose >= FIRST_FLOW
+        and item.request.purpose == request.purpose
+        and item.request.id.origin == request.id.origin
+    ]
+    return max(virtual_now(items, progress), *before, 0.0)
 
 
 SCHEDULERS: dict[str, Scheduler] = {

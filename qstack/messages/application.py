@@ -5,10 +5,11 @@ from __future__ import annotations
 from qstack.bell import BellIndex
 from qstack.errors import ErrorCode
 from qstack.machine import record
+from qstack.messages.circuits import Method
 from qstack.messages.common import Basis, BasisPlan, PairId, PairInfo, Qubit, RequestId
 from qstack.messages.devices import Gate
 from qstack.messages.wire import Delivery, Layer, message, payload
-from qstack.units import Duration, NodeName
+from qstack.units import Duration, LinkName, NodeName
 
 
 @payload
@@ -17,7 +18,8 @@ class Terms:
 
     `remote`: the other end. `number`: how many pairs. `fidelity_min` in [0, 1].
     `max_time_ns`: 0 for no limit. `purpose`: a port-like tag that the remote must listen on.
-    `priority`: larger is earlier. `weight`: share under weighted fair scheduling.
+    `priority`: larger is earlier. `weight`: share under weighted fair scheduling. `trust_min`: what
+    every node between the two ends must be trusted with at least, as their operators say.
     """
 
     remote: NodeName
@@ -29,6 +31,7 @@ class Terms:
     weight: float
     atomic: bool
     consecutive: bool
+    trust_min: int = 0
 
 
 # --- user to node; `reference` is the user's own number for the call ---------------------
@@ -131,6 +134,32 @@ class AskStatus:
     """Ask what the node knows and has counted. Answered by Status."""
 
     reference: int
+
+
+@message(0x79, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class Drain:
+    """Take nothing new on a link of this node (None: at this node at all), or do so again.
+
+    What runs is finished. Holds until it is taken back, or the node's process ends. Answered by
+    Answer.
+    """
+
+    reference: int
+    link: LinkName | None
+    drain: bool
+
+
+@message(0x7A, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class TryPairs:
+    """A dry run: would a request on these terms be served now? Answered by Tried.
+
+    Every node on the way is asked and nothing is kept, made or emitted.
+    """
+
+    reference: int
+    terms: Terms
 
 
 # --- node to user -----------------------------------------------------------------------
@@ -237,3 +266,29 @@ class Status:
 
     reference: int
     text: str
+
+
+@message(0x7B, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class Tried:
+    """What a dry run found. `code` None: it would be served; otherwise why not, by `reason`.
+
+    `nodes` from end to end over `links`. `rate_hz`: pairs per second of lab time that the way has
+    at most; `promised_hz`: those that the request would be promised, 0 without a maximum time.
+    `fidelity`: the mean at hand-over, after `rounds` of purification by `method`. `latency_ns`: of
+    control messages from end to end. `cutoffs_ns`: so long each node between keeps a half that
+    waits for its partner. All but `reason` are empty and zero where it would not be served.
+    """
+
+    reference: int
+    code: ErrorCode | None
+    reason: str
+    nodes: tuple[NodeName, ...]
+    links: tuple[LinkName, ...]
+    rate_hz: float
+    promised_hz: float
+    fidelity: float
+    latency_ns: Duration
+    cutoffs_ns: tuple[Duration, ...]
+    method: Method
+    rounds: int

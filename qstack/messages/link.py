@@ -9,6 +9,10 @@ from qstack.messages.common import Basis, BasisPlan, PairKind, RequestId
 from qstack.messages.wire import Delivery, Layer, message, payload
 from qstack.units import BootId, Duration, LinkName
 
+FIRST_FLOW = 1 << 32
+"""Purposes below are users'. From here on a purpose names a flow of requests, and whoever runs
+above the links gives it out: those of a flow are served in order, with one share between them."""
+
 
 @payload
 class LinkRequest:

@@ -40,7 +40,8 @@ class LinkMetric:
     round of purification, 0 where some cannot. `halves`: so many it can have there at once.
     `turn_ns`: so long a qubit that became free gives no pair, as the station must hear of it and
     the ends of the herald; measured. `waits`: its station or its other end is missed, so that
-    what runs there waits; a link that is not up without that finishes what runs.
+    what runs there waits; a link that is not up without that finishes what runs. `draining`: it
+    finishes what runs and takes nothing new; it is not up then, whatever its state.
     """
 
     link: LinkName
@@ -54,6 +55,7 @@ class LinkMetric:
     halves: int = 1
     turn_ns: Duration = 0
     waits: bool = False
+    draining: bool = False
 
 
 @payload

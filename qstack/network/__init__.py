@@ -1,7 +1,7 @@
 """Theory of operation: end-to-end pairs.
 
-A pair with a neighbour is a pair of the link between. A pair with anybody else is made over a
-*circuit*, a path of links whose nodes between the ends swap.
+A pair with a neighbour is a pair of the link between (`direct`). A pair with anybody else is made
+over a *circuit*, a path of links whose nodes between the ends swap.
 
 **Knowing the way.** Every node advertises itself and its links in one update (`advertise`),
 which floods over the adjacencies (`linkstate`), so that all nodes have the same database; restarts
@@ -10,13 +10,20 @@ finds the way of the largest rate at the fidelity and the trust asked for, with 
 of swaps, waits and cutoffs; `course` chooses the cutoff and what is asked of each link.
 `purification` knows what rounds of purification give and cost, `distillation` carries them out.
 Where no way gives the fidelity asked for, a `course` adds rounds at the two ends, and a neighbour
-whose link alone cannot give it is reached by a circuit of one hop.
+whose link alone cannot give it is reached by a circuit of one hop. `trust` says who is in the way
+where a request asks that nodes between the ends be trusted.
 
 **Circuits** (`circuits`, `places`, `admission`). The head-end sends the whole path with an install,
 hop by hop. Each node admits: the links on both sides are there, their time suffices, a qubit can
 be had, it is not draining. The tail-end's answer comes back the same way with a label for each
 link: the purpose under which the node after it takes link requests. All or nothing: a refusal
-undoes what was reserved, a release runs in order behind the install. State is soft: leases.
+undoes what was reserved, a release runs in order behind the install. State is soft: leases. A
+circuit without requests rests: it reserves nothing, and is admitted anew with its next request. A
+`dry` one is looked at and not kept. What an operator drains (`draining`) finishes what runs.
+
+**Shares.** A request with a maximum time reserves a part of each link's time, and links with a
+weighted fair queue give it that at least. Whoever was promised nothing weighs little, whatever a
+user says (`shaping`).
 
 **Requests** (`demand`, `orders`). Requests with the same promise to the same node share a circuit.
 The head-end forwards a request, the tail-end takes or refuses it, and as the answer comes back

@@ -4,6 +4,9 @@ Every node of a path looks at the links on both its sides: that they are there, 
 suffices, and that each circuit can have the qubits for itself without which circuits that
 wait for each other's qubits would stand still: one, and at ends that purify as many as its rounds
 hold at once.
+
+A circuit *rests* while no request is on it. Then nothing of it is reserved, and it is admitted anew
+before it carries another request: who uses a link goes before who has used it.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from collections.abc import Collection, Iterable
 from qstack.errors import ErrorCode, LocalProtocolError
 from qstack.machine import record
 from qstack.messages.circuits import CircuitId
+from qstack.messages.common import RequestId
 from qstack.network.advertise import joined_at
 from qstack.network.places import Place, Side
 from qstack.network.purification import memories_of
@@ -50,6 +54,7 @@ class Reservations:
         self._node = node
         self._links = {link.name: link for link in links}
         self._shares: dict[LinkName, dict[CircuitId, float]] = {name: {} for name in self._links}
+        self._users: dict[LinkName, dict[RequestId, float]] = {name: {} for name in self._links}
         self._qubits: dict[CircuitId, int] = {}
         self.usable: dict[LinkName, bool] = dict.fromkeys(self._links, False)
         self.draining = False
@@ -71,19 +76,52 @@ class Reservations:
         """Whether nothing new is taken on a link of this node."""
         return self.draining or link in self.drained
 
+    def refuses_more(self, place: Place) -> Verdict | None:
+        """Return why a circuit that is here carries no new request, None if it may."""
+        for side in Side:
+            if place.has(side) and self.drains(place.link(side)):
+                return self._drains(place.link(side))
+        return None
+
+    def _drains(self, link: LinkName) -> Verdict:
+        if self.draining:
+            reason = f"{self._node} takes nothing new: it is draining"
+            return Verdict(ErrorCode.REJECTED, reason)
+        reason = f"link {link} at {self._node} takes nothing new: it is draining"
+        return Verdict(ErrorCode.REJECTED, reason, link)
+
+    def free(self, link: LinkName) -> float:
+        """Return the part of the link's time that neither circuits nor users were promised."""
+        return max(0.0, 1 - self._reserved(link))
+
+    def _reserved(self, link: LinkName) -> float:
+        return sum(self._shares[link].values()) + sum(self._users[link].values())
+
+    def promise(self, link: LinkName, request: RequestId, share: float) -> None:
+        """A part of the link's time is promised to a user's own request for the neighbour."""
+        if share > 0:
+            self._users[link][request] = share
+
+    def settle(self, link: LinkName, request: RequestId) -> None:
+        """Such a request is over."""
+        self._users[link].pop(request, None)
+
+    def promises(self, link: LinkName) -> int:
+        """Return how many requests of users a part of the link's time is promised to."""
+        return len(self._users[link])
+
     def share(self, link: LinkName) -> float:
-        """Return the part of the link's time that is reserved, in [0, 1]."""
+        """Return the part of the link's time that circuits have reserved, in [0, 1]."""
         return min(1.0, sum(self._shares[link].values()))
 
     def circuits(self, link: LinkName) -> int:
-        """Return how many circuits use a link."""
+        """Return how many circuits use a link; those that rest do not."""
         return len(self._shares[link])
 
     def consider(self, place: Place, *, swaps: bool) -> Verdict | None:
         """Return why this node does not admit the circuit, None if it does."""
         if self.draining:
-            reason = f"{self._node} takes nothing new: it is draining"
-            return Verdict(ErrorCode.REJECTED, reason)
+            return self._drains("")
         if not place.is_head and not place.is_tail and not swaps:
             return Verdict(ErrorCode.UNSUPPORTED, f"{self._node} cannot swap")
         for side in Side:
@@ -103,10 +141,9 @@ class Reservations:
         if not self.usable[leg.link]:
             return Verdict(ErrorCode.NO_RESOURCES, f"{here} is down", leg.link)
         if leg.link in self.drained:
-            reason = f"{here} takes nothing new: it is draining"
-            return Verdict(ErrorCode.REJECTED, reason, leg.link)
+            return self._drains(leg.link)
         held = self._shares[leg.link]
-        reserved = sum(held.values())
+        reserved = self._reserved(leg.link)
         if leg.share > 0 and reserved + leg.share > 1 + ROUNDING:
             free = max(0.0, 1 - reserved)
             reason = f"{here} has {free:.1%} of its time left; {leg.share:.1%} is asked for"
@@ -198,7 +235,7 @@ class Reservations:
         self._qubits[place.id] = qubits_of(place)
 
     def release(self, place: Place) -> None:
-        """Give it back."""
+        """Give it back: the circuit is over, or rests."""
         for side in Side:
             if place.has(side):
                 self._shares[place.link(side)].pop(place.id, None)

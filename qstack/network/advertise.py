@@ -105,11 +105,12 @@ class View:
 def link_metric(
     parameters: LinkParameters, node: NodeName, view: View, reserved: float = 0.0
 ) -> LinkMetric:
-    """Return what `node`, an end of the link, says of it."""
+    """Return what `node`, an end of the link, says of it: what drains is not up for others."""
     peer, up = parameters.other(node).node, view.up and not view.drained
     said = (up, view.latency_ns, reserved, (), offers(parameters, view.turn_ns))
     halves = joined_at(parameters.end(node)), _qubits(parameters)
-    return LinkMetric(parameters.name, peer, *said, *halves, view.turn_ns, not view.up)
+    waits, drains = not view.up, view.drained
+    return LinkMetric(parameters.name, peer, *said, *halves, view.turn_ns, waits, drains)
 
 
 def memories_of(ends: Iterable[EndParameters]) -> tuple[int, int]:

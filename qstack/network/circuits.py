@@ -4,18 +4,22 @@ Install goes downstream along the recorded path; each node admits and reserves b
 it on. The answer comes back the same way, with a label for each link, or a refusal that undoes
 what was reserved. A release passes on whatever it meets, in order behind the install, so nothing
 stays behind. All state is soft: a node that hears nothing for a lease forgets the circuit.
+
+A circuit without requests rests: see :mod:`qstack.network.admission`. It is kept for the next
+request, and for what links may yet say of its pairs. Each node admits it anew before it passes that
+request on; one that has given its room to others turns the request away, and the head-end lets it
+begin anew on another circuit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-import attrs
-
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.link.service import LinkListen
 from qstack.machine import earliest
 from qstack.messages.circuits import (
+    CircuitAnswer,
     CircuitForward,
     CircuitId,
     CircuitInstall,
@@ -30,6 +34,7 @@ from qstack.network.crowding import Crowding
 from qstack.network.desk import Desk
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
+from qstack.network.member import Member
 from qstack.network.orders import Order, OrderState
 from qstack.network.passing import Passing
 from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, place_of
@@ -44,48 +49,24 @@ MOST_CIRCUITS = 512
 """So many circuits a node takes part in."""
 
 
-@attrs.define(eq=False)
-class Member:
-    """A circuit at this node: where it stands, what forwards its pairs, what asks for them.
-
-    `passing`: requests at nodes between; ends have orders. `room` for halves from upstream.
-    `life`: of the head-end, as routes told of it when the circuit came.
-    """
-
-    place: Place
-    room: Room
-    passing: Passing
-    part: Head | Between | Tail | None = None
-    supply: Supply | None = None
-    life: BootId | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether a request of the circuit wants pairs, as far as this node knows."""
-        if self.part is None:
-            return False
-        return self.passing.wanted if isinstance(self.part, Between) else bool(self.part.orders)
-
-    def held_on(self, side: Side) -> int:
-        """How many halves of one side are here."""
-        if self.part is None:
-            return 0
-        return self.part.held_on(side) if isinstance(self.part, Between) else self.part.held
-
-
 Settled = Callable[[Place, Verdict | None, tuple[Order, ...]], None]
+Moved = Callable[[Place, Verdict, Order], None]
 
 
 class Circuits:
     """All circuits of one node. `settled` hears at the head-end how an install or a life ended.
 
-    With the end of a life it gets the requests that may go another way.
+    With the end of a life it gets the requests that may go another way. `moved` gets one for which
+    a circuit that goes on has no room.
     """
 
-    def __init__(self, desk: Desk, reservations: Reservations, settled: Settled) -> None:
+    def __init__(
+        self, desk: Desk, reservations: Reservations, settled: Settled, moved: Moved
+    ) -> None:
         self._desk = desk
         self._reservations = reservations
         self._settled = settled
+        self._moved = moved
         self._members: dict[CircuitId, Member] = {}
         self._labels: dict[int, CircuitId] = {}
         self._crowding = Crowding(desk.node, desk.links.values(), lambda: desk.now)
@@ -154,8 +135,35 @@ class Circuits:
         """Begin its lease anew everywhere."""
         self._desk.send(self._members[circuit].place.neighbour(Side.DOWN), CircuitRefresh(circuit))
 
+    def take(self, member: Member) -> Verdict | None:
+        """One more request is to be carried: return why this node does not have room for it."""
+        place, held = member.place, self._reservations
+        if member.rests:
+            between = not place.is_head and not place.is_tail
+            verdict = held.consider(place, swaps=self._desk.swaps or not between)
+            if verdict is not None:
+                return verdict
+            held.reserve(place)
+            member.rests = False
+        else:
+            verdict = held.refuses_more(place)
+        if verdict is None:
+            member.used = True
+        return verdict
+
+    def turned_away(self, member: Member, answer: CircuitAnswer) -> bool:
+        """Whether a request that was refused for want of room begins anew on another circuit."""
+        if answer.code is not ErrorCode.NO_RESOURCES or type(member.part) is not Head:
+            return False
+        order = member.part.spare(answer.request)
+        if order is not None:
+            self._may_rest(member)  # the new one may need what this one had
+            self._moved(member.place, Verdict(answer.code, answer.reason), order)
+        return order is not None
+
     def forward(self, circuit: CircuitId, request: LinkRequest) -> None:
         """Ask the tail-end to take a request."""
+        self._members[circuit].used = True
         place = self._members[circuit].place
         self._desk.send(place.neighbour(Side.DOWN), CircuitForward(circuit, request))
 
@@ -310,11 +318,19 @@ class Circuits:
                 member.part.tick()
 
     def balance(self) -> None:
-        """After each step: what there is room for, where halves rest in shared qubits."""
+        """After each step: who rests, and what there is room for, where halves share qubits."""
+        for member in self._members.values():
+            self._may_rest(member)
         if len(self._members) > 1 or self._crowding.any:
             self._look_for_crowds()
         for member in self._members.values():
             self._balance(member)
+
+    def _may_rest(self, member: Member) -> None:
+        """Give back what is reserved for a circuit that carries no request any more."""
+        if not member.rests and member.quiet:
+            member.rests = True
+            self._reservations.release(member.place)
 
     def _look_for_crowds(self) -> None:
         """Let the qubits of links be divided where circuits fill them for each other."""
@@ -330,7 +346,7 @@ class Circuits:
 
     def _balance(self, member: Member) -> None:
         place, part = member.place, member.part
-        if part is None:
+        if part is None or member.rests:
             return
         for side in Side:
             if not place.has(side):

@@ -46,6 +46,7 @@ class Promise(NamedTuple):
     fidelity_min: float
     reserved: bool
     purified: bool = False
+    trust_min: int = 0
 
 
 @record
@@ -139,7 +140,8 @@ def _plain(graph: Graph, source: NodeName, promise: Promise) -> Course | None:
     """The fastest course without purification."""
     best: Course | None = None
     for cutoff in _cutoffs(graph):
-        query = Query(source, promise.target, promise.fidelity_min, cutoff_ns=cutoff)
+        wanted = promise.target, promise.fidelity_min, promise.trust_min
+        query = Query(source, *wanted, cutoff_ns=cutoff)
         found = route(graph, query)
         if found is not None and (best is None or found.rate_hz > best.route.rate_hz):
             best = Course(found, cutoff, 0.0)
@@ -161,7 +163,8 @@ def purified(
     limit = 0.0
     able = methods and any(choice.joined[0] > 1 for choice in graph.choices[source])
     for cutoff in _cutoffs(graph) if able else []:
-        for found in front(graph, Query(source, promise.target, cutoff_ns=cutoff)):
+        query = Query(source, promise.target, 0.0, promise.trust_min, cutoff)
+        for found in front(graph, query):
             made, most = _plan(graph, found, promise.fidelity_min, methods)
             limit = max(limit, most)
             if made is None:
@@ -190,7 +193,7 @@ def _plan(
 
 def _hopeless(graph: Graph, source: NodeName, promise: Promise, limit: float) -> Verdict:
     best = max(
-        best_fidelity(graph, Query(source, promise.target, cutoff_ns=cutoff))
+        best_fidelity(graph, Query(source, promise.target, 0.0, promise.trust_min, cutoff))
         for cutoff in _cutoffs(graph)
     )
     if best <= 0:

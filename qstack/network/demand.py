@@ -19,6 +19,8 @@ from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
 from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
 from qstack.network.desk import Desk
+from qstack.network.draining import explained
+from qstack.network.dry import admitted, need_hz, not_admitted
 from qstack.network.head_end import Head, movable
 from qstack.network.linkstate import LinkState
 from qstack.network.moving import broken_by, missed
@@ -28,10 +30,10 @@ from qstack.network.places import Place, PlaceState, Side
 from qstack.network.plans import CircuitPlan as _Plan
 from qstack.network.plans import promise_of
 from qstack.network.routing import Query, route
-from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph, graph_of
-from qstack.units import SECOND, Instant, NodeName
+from qstack.network.trust import mistrusted
+from qstack.units import Instant, NodeName
 
 TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""
@@ -48,7 +50,7 @@ class Demand:
         self._plans: dict[CircuitId, _Plan] = {}
         self._made = 0
         self._changed = False
-        self.circuits = Circuits(desk, reservations, self._settled)
+        self.circuits = Circuits(desk, reservations, self._settled, self._moved)
 
     # --- what is known -------------------------------------------------------------------------
 
@@ -106,7 +108,7 @@ class Demand:
 
     # --- new requests --------------------------------------------------------------------------
 
-    def rescue(self, remote: NodeName, request: LinkRequest) -> bool:
+    def rescue(self, remote: NodeName, request: LinkRequest, trust_min: int = 0) -> bool:
         """Take a request for which the link to a neighbour is not good enough, if rounds may help.
 
         One that asks for more than they give is refused with what they do give.
@@ -114,13 +116,15 @@ class Demand:
         graph, here = self.graph, self._desk.node
         if request.atomic or request.consecutive or not {here, remote} <= graph.sites.keys():
             return False
-        promise = Promise(remote, request.fidelity_min, False, True)
+        promise = Promise(remote, request.fidelity_min, False, True, trust_min)
         _, limit = purified(graph, here, promise, self._desk.parameters.methods)
         if limit > 0:
-            self.create(remote, request, purify=True)
+            self.create(remote, request, trust_min, purify=True)
         return limit > 0
 
-    def create(self, remote: NodeName, request: LinkRequest, *, purify: bool = False) -> None:
+    def create(
+        self, remote: NodeName, request: LinkRequest, trust_min: int = 0, *, purify: bool = False
+    ) -> None:
         """Take a request that a circuit is to serve; `purify`: with a round at least."""
         now = self._desk.now
         deadline = now + request.remaining_ns if request.remaining_ns > 0 else None
@@ -129,7 +133,7 @@ class Demand:
         if verdict is not None:
             self._decline(order, verdict)
             return
-        promise = promise_of(remote, request, purify=purify)
+        promise = promise_of(remote, request, trust_min, purify=purify)
         shared = None if promise.reserved else self._shared(promise)
         if shared is not None:
             self._plans[shared].idle_until = None
@@ -140,9 +144,9 @@ class Demand:
             return
         self._begin(_Plan(promise, [order]))
 
-    def look(self, remote: NodeName, request: LinkRequest) -> None:
+    def look(self, remote: NodeName, request: LinkRequest, trust_min: int = 0) -> None:
         """Look whether a request would get a circuit, by one that is installed dry."""
-        plan = _Plan(promise_of(remote, request), dry=request)
+        plan = _Plan(promise_of(remote, request, trust_min), dry=request)
         verdict = nonsense(request) or self._unknown(remote)
         if verdict is None:
             self._begin(plan)
@@ -156,11 +160,11 @@ class Demand:
             return False
         return route(graph, Query(self._desk.node, remote)) is not None
 
-    def offers(self, remote: NodeName, request: LinkRequest) -> bool:
+    def offers(self, remote: NodeName, request: LinkRequest, trust_min: int = 0) -> bool:
         """Whether a circuit could serve this request now, as far as routes know."""
         if not {remote, self._desk.node} <= self.graph.sites.keys():
             return False
-        found = self._course(_Plan(promise_of(remote, request), dry=request))
+        found = self._course(_Plan(promise_of(remote, request, trust_min), dry=request))
         return not isinstance(found, Verdict)
 
     def reconsider(self) -> bool:
@@ -190,7 +194,9 @@ class Demand:
         """Whether nothing is lost if the requests of a circuit look for another way."""
         if not all(movable(order) for order in orders):
             return False
-        return not orders or self.offers(plan.promise.target, orders[0].wanted)
+        return not orders or self.offers(
+            plan.promise.target, orders[0].wanted, plan.promise.trust_min
+        )
 
     def _unknown(self, remote: NodeName) -> Verdict | None:
         desk = self._desk
@@ -204,14 +210,15 @@ class Demand:
     def _shared(self, promise: Promise) -> CircuitId | None:
         for circuit, plan in self._plans.items():
             member = self.circuits.member(circuit)
-            if plan.dry is not None:
+            if plan.dry is not None or plan.left or plan.promise != promise or member is None:
                 continue
             full = len(plan.waiting) + len(self._orders(circuit)) >= MOST_REQUESTS
-            if plan.promise != promise or member is None or plan.course is None or full:
+            if plan.course is None or full:
                 continue
             said = self._flood.database
             waits = missed(said, member.place) is not None
-            if not waits and broken_by(said, plan.course, promise) is None:
+            broken = waits or broken_by(said, plan.course, promise) is not None
+            if not broken and self.circuits.take(member) is None:
                 return circuit
         return None
 
@@ -248,9 +255,12 @@ class Demand:
 
     def _course(self, plan: _Plan) -> Course | Verdict:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
-        need = wanted.number * SECOND / wanted.remaining_ns if plan.promise.reserved else 0.0
-        methods = self._desk.parameters.methods
-        return choose(self._without(plan.avoid), self._desk.node, plan.promise, need, methods)
+        asked = plan.promise, need_hz(wanted), self._desk.parameters.methods
+        graph, here = self._without(plan.avoid), self._desk.node
+        found = choose(graph, here, *asked)
+        if isinstance(found, Verdict):
+            found = mistrusted(graph, here, *asked) or explained(found, self._flood.database)
+        return found
 
     def _without(self, avoided: frozenset[str]) -> Graph:
         graph = self.graph
@@ -287,7 +297,7 @@ class Demand:
             for order in waiting:
                 self._ask(place.id, order)
             if not waiting:
-                self._rest(place.id, plan)
+                self.circuits.release(place.id, None, "its requests ended while it was installed")
             return
         del self._plans[place.id]
         if rescued:
@@ -296,6 +306,12 @@ class Demand:
             self._refused(plan, verdict, lost=verdict.code is not ErrorCode.TIMEOUT)
         if plan.waiting or plan.dry is not None:
             self._begin(plan)
+
+    def _moved(self, place: Place, verdict: Verdict, order: Order) -> None:
+        """A circuit of this node's has no room for a request of its any more."""
+        plan = self._plans[place.id]
+        plan.left = True
+        self._begin(_Plan(plan.promise, [order], last=verdict))
 
     def _ask(self, circuit: CircuitId, order: Order) -> None:
         member = self.circuits.member(circuit)
@@ -323,13 +339,10 @@ class Demand:
     def _answer(self, plan: _Plan, request: LinkRequest, verdict: Verdict | None) -> None:
         """Say what a dry run found."""
         if verdict is not None or plan.course is None:
-            verdict = verdict or Verdict(ErrorCode.NO_RESOURCES, "no way was found")
-            self._desk.up(TryAnswer(request.id, verdict.code, verdict.reason))
+            self._desk.up(not_admitted(request, verdict))
             return
-        way = plan.course.route
-        links = tuple(hop.link for hop in way.hops)
-        figures = (plan.course.rate_hz, plan.course.fidelity, way.latency_ns)
-        self._desk.up(TryAnswer(request.id, None, "", way.nodes, links, *figures))
+        legs = legs_of(self._flood.database, self._desk.node, plan.course)
+        self._desk.up(admitted(request, plan.course, legs, self.graph))
 
     def conclude(self) -> None:
         """After each step: circuits that have no request any more begin to rest."""

@@ -13,7 +13,7 @@ from qstack.messages.circuits import (
     CircuitGive,
     CircuitStop,
 )
-from qstack.messages.common import PairId
+from qstack.messages.common import PairId, RequestId
 from qstack.network.ends import End
 from qstack.network.finishing import Local
 from qstack.network.orders import (
@@ -122,9 +122,20 @@ class Head(End):
         """
         found = tuple(order for order in self.orders.values() if movable(order))
         for order in found:
-            del self.orders[order.wanted.id]
-            order.handle(Rerouted())
+            self._let_go(order)
         return found
+
+    def spare(self, request: RequestId) -> Order | None:
+        """The circuit has no room for a request that was asked for: take it out if it can move."""
+        order = self.orders.get(request)
+        if order is None or order.state is not OrderState.ASKED or not movable(order):
+            return None
+        self._let_go(order)
+        return order
+
+    def _let_go(self, order: Order) -> None:
+        del self.orders[order.wanted.id]
+        order.handle(Rerouted())
 
     def _complete(self, order: Order) -> None:
         place, request = self._place, order.wanted.id

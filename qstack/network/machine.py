@@ -4,35 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
 from qstack.link.service import (
     LinkAccepted,
-    LinkCancel,
-    LinkCreate,
     LinkDone,
     LinkExpired,
     LinkFailed,
     LinkListen,
-    LinkOutcomeReady,
     LinkPairReady,
 )
 from qstack.machine import TICK, Action, Tick, Up, earliest, record
-from qstack.messages.application import (
-    OutcomeReady,
-    PairExpired,
-    PairReady,
-    RequestDone,
-    RequestEnded,
-)
-from qstack.messages.common import RequestId
 from qstack.messages.devices import Aborted, BellResult, Completed, Faulted, MemoryResult, Rejected
-from qstack.messages.link import LinkRequest
 from qstack.messages.network import RouteDigest, RouteUpdate
 from qstack.network.admission import Reservations
 from qstack.network.advertise import View, link_metric, memories_of, node_metric
 from qstack.network.demand import Demand
 from qstack.network.desk import Desk, NetworkParameters, OnLink
+from qstack.network.direct import Direct
+from qstack.network.draining import drains_there
 from qstack.network.intake import Intake
 from qstack.network.linkstate import (
     Advertise,
@@ -42,7 +31,6 @@ from qstack.network.linkstate import (
     NeighbourUp,
     RoutesChanged,
 )
-from qstack.network.moving import remaining
 from qstack.network.report import report_circuits, report_routes
 from qstack.network.service import (
     FIRST_LABEL,
@@ -51,10 +39,9 @@ from qstack.network.service import (
     NetworkDrain,
     NetworkListen,
     NetworkTry,
-    RequestAccepted,
 )
 from qstack.network.talk import Talk
-from qstack.physical.slots import Owner, Slots
+from qstack.physical.slots import Slots
 from qstack.units import BootId, Chance, Duration, Instant, LinkName, NodeName
 
 __all__ = [
@@ -133,13 +120,10 @@ class Network:
             self._by_remote.setdefault(remote, link.name)
             self._remote_of[link.name] = remote
         self._views = {name: View(False) for name in self._remote_of}
-        self._slots = slots
-        self._link_of: dict[RequestId, LinkName] = {}
-        self._fresh: dict[RequestId, tuple[LinkRequest, Instant]] = {}
-        self._moving: set[RequestId] = set()
         self.flood = LinkState(node, boot)
         self.reservations = Reservations(node, parameters.links)
         self.demand = Demand(self.desk, self.reservations, self.flood)
+        self.direct = Direct(self.desk, self._remote_of, self.demand, self.reservations)
         self.intake = Intake(self.desk, self.demand.circuits)
         self.talk = Talk(self.desk, self.demand.circuits)
         self.desk.storage_at = self.demand.storage_at
@@ -162,7 +146,7 @@ class Network:
     @property
     def running(self) -> int:
         """How many requests of this node's users have not ended."""
-        return len(self._link_of) + self.demand.running
+        return len(self.direct) + self.demand.running
 
     def report(self, now: Instant) -> dict[str, Any]:
         """What routes and circuits this node knows, in JSON's types."""
@@ -171,6 +155,10 @@ class Network:
             "routes": report_routes(self.node, self.flood.database, self.demand.graph),
             "circuits": report_circuits(self.demand.circuits, now),
             "counters": dict(self.desk.counters),
+            "draining": {
+                "node": self.reservations.draining,
+                "links": sorted(self.reservations.drained),
+            },
         }
 
     # --- stepping ------------------------------------------------------------------------------
@@ -189,10 +177,10 @@ class Network:
                 self._cancel(event)
             case NetworkListen():
                 self._listen(event)
-            case NetworkTry(remote, request):
-                self.demand.look(remote, request)
+            case NetworkTry(remote, request, trust_min):
+                self.demand.look(remote, request, trust_min)
             case NetworkDrain():
-                self.reservations.drain(event.link, event.drain)
+                self._drain(event)
             case BellResult() | MemoryResult() | Completed() | Rejected() | Aborted() | Faulted():
                 self.desk.answered(event)
             case Tick():
@@ -216,28 +204,24 @@ class Network:
         self.demand.circuits.balance()
         self._advertise()
         if self.demand.reconsider():
-            self._move()
+            self.direct.move({name for name, view in self._views.items() if not view.up})
         return self.desk.take_actions()
 
     # --- requests ------------------------------------------------------------------------------
 
     def _create(self, event: NetworkCreate) -> None:
         link = self._by_remote.get(event.remote)
-        drains = link is not None and self.reservations.drains(link)
+        drains = link is not None and (
+            self.reservations.drains(link) or drains_there(self.flood.database, event.remote, link)
+        )
         usable = link is not None and self._views[link].up and not drains
         if link is None or drains or (not usable and self.demand.reaches(event.remote)):
-            self.demand.create(event.remote, event.request)
+            self.demand.create(event.remote, event.request, event.trust_min)
             return
-        self._link_of[event.request.id] = link
-        self._fresh[event.request.id] = event.request, self.desk.now
-        self.desk.down(link, LinkCreate(event.request))
+        self.direct.create(link, event)
 
     def _cancel(self, event: NetworkCancel) -> None:
-        link = self._link_of.get(event.request)
-        self._fresh.pop(event.request, None)  # wherever it fails now, it goes nowhere else
-        if link is not None:
-            self.desk.down(link, LinkCancel(event.request, event.reason))
-        else:
+        if not self.direct.cancel(event.request, event.reason):
             self.demand.cancel(event.request, event.reason)
 
     def _listen(self, event: NetworkListen) -> None:
@@ -246,7 +230,18 @@ class Network:
         else:
             self.demand.circuits.purposes.discard(event.purpose)
         for link in self._remote_of:
-            self.desk.down(link, LinkListen(event.purpose, event.accept))
+            accept = event.accept and not self.reservations.drains(link)
+            self.desk.down(link, LinkListen(event.purpose, accept))
+
+    def _drain(self, event: NetworkDrain) -> None:
+        """Links on which nothing new is taken accept no requests of neighbours for users."""
+        before = {link for link in self._remote_of if self.reservations.drains(link)}
+        self.reservations.drain(event.link, event.drain)
+        for link in self._remote_of:
+            accept = not self.reservations.drains(link)
+            if accept is (link in before):
+                for purpose in sorted(self.demand.circuits.purposes):
+                    self.desk.down(link, LinkListen(purpose, accept))
 
     # --- links ---------------------------------------------------------------------------------
 
@@ -257,10 +252,10 @@ class Network:
             if body.request.purpose >= FIRST_LABEL:
                 intake.accepted(link, body.request)
             else:
-                self._accepted(link, body)
+                self.direct.accepted(link, body)
             return
         if not self.desk.owns(body.request):
-            self._of_user(body)
+            self.direct.told(body)
             return
         match body:
             case LinkPairReady():
@@ -271,67 +266,6 @@ class Network:
                 intake.ended(body.request, body)
             case LinkExpired():
                 intake.expired(body.request, body.pair, body.reason)
-
-    def _accepted(self, link: LinkName, body: LinkAccepted) -> None:
-        request = body.request
-        self._link_of[request.id] = link
-        self.desk.up(RequestAccepted(request.id, self._remote_of[link], request.purpose))
-
-    def _of_user(self, body: Any) -> None:
-        up = self.desk.up
-        if type(body) is LinkPairReady or type(body) is LinkOutcomeReady:
-            self._fresh.pop(body.request, None)
-        match body:
-            case LinkPairReady():
-                self._slots.give(body.qubit, "network", Owner("application", body.request))
-                up(
-                    PairReady(
-                        body.request,
-                        body.remote,
-                        body.purpose,
-                        body.info,
-                        body.qubit,
-                        body.outcome,
-                        body.basis,
-                        body.corrected,
-                    )
-                )
-            case LinkOutcomeReady():
-                who = (body.request, body.remote, body.purpose)
-                up(OutcomeReady(*who, body.info, body.basis, body.outcome))
-            case LinkDone():
-                self._link_of.pop(body.request, None)
-                self._fresh.pop(body.request, None)
-                up(RequestDone(body.request, body.delivered, body.tested))
-            case LinkFailed():
-                link = self._link_of.pop(body.request, None)
-                if link is not None and self._rescued(link, body):
-                    return
-                up(RequestEnded(body.request, body.code, body.reason, body.delivered))
-            case LinkExpired():
-                up(PairExpired(body.request, body.pair, body.reason))
-
-    def _move(self) -> None:
-        """Leave links that wait, with requests that have no pairs, where there is another way."""
-        for request, (wanted, since) in self._fresh.items():
-            link = self._link_of[request]
-            if self._views[link].up or request in self._moving:
-                continue
-            if self.demand.offers(self._remote_of[link], remaining(wanted, since, self.desk.now)):
-                self._moving.add(request)
-                self.desk.down(link, LinkCancel(request, f"{link} is down; another way is free"))
-
-    def _rescued(self, link: LinkName, failed: LinkFailed) -> bool:
-        """Whether a request that its link cannot serve, or that has left it, is a circuit's now."""
-        found, moving = self._fresh.pop(failed.request, None), failed.request in self._moving
-        self._moving.discard(failed.request)
-        if found is None or failed.delivered:
-            return False
-        remote, request = self._remote_of[link], remaining(*found, self.desk.now)
-        if moving:
-            self.demand.create(remote, request)
-            return True
-        return failed.code is ErrorCode.UNSUPPORTED and self.demand.rescue(remote, request)
 
     def _seen(self, event: LinkSeen) -> None:
         self._views[event.link] = View(event.up, event.latency_ns, event.turn_ns)

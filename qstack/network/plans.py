@@ -14,7 +14,8 @@ from qstack.units import Instant, NodeName
 @attrs.define(eq=False)
 class CircuitPlan:
     """A circuit of this node's. `waiting` for it to be installed; `avoid` links and nodes
-    that refused, `last` with these words. `dry`: what is only looked at."""
+    that refused, `last` with these words. `dry`: what is only looked at. `left`: a node on it gave
+    its room to others, so that no more requests are put on it."""
 
     promise: Promise
     waiting: list[Order] = attrs.field(factory=list)
@@ -25,8 +26,11 @@ class CircuitPlan:
     course: Course | None = None
     refresh_at: Instant | None = None
     idle_until: Instant | None = None
+    left: bool = False
 
 
-def promise_of(remote: NodeName, request: LinkRequest, *, purify: bool = False) -> Promise:
+def promise_of(
+    remote: NodeName, request: LinkRequest, trust_min: int = 0, *, purify: bool = False
+) -> Promise:
     """Return what a request must have in common with others to share their circuit."""
-    return Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify)
+    return Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify, trust_min)

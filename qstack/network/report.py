@@ -27,7 +27,12 @@ def report_routes(
             "trust": update.node.trust,
             "draining": update.node.draining,
             "links": {
-                link.link: {"peer": link.peer, "up": link.up, "reserved": link.reserved}
+                link.link: {
+                    "peer": link.peer,
+                    "up": link.up,
+                    "reserved": link.reserved,
+                    "draining": link.draining,
+                }
                 for link in update.links
             },
         }
@@ -65,6 +70,7 @@ def report_circuits(circuits: Circuits, now: Instant) -> list[dict[str, Any]]:
                     place.link(side): place.leg(side).share for side in Side if place.has(side)
                 },
                 "cutoff_ns": 0 if place.is_head else place.leg(Side.UP).cutoff_ns,
+                "rests": member.rests,
                 "held": 0 if part is None else part.held,
                 "requests": requests,
                 "lease_ns": None if place.is_head else max(0, place.lease_until - now),

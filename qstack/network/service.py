@@ -19,13 +19,13 @@ from qstack.messages.application import (
 )
 from qstack.messages.circuits import Method
 from qstack.messages.common import RequestId
-from qstack.messages.link import LinkRequest
+from qstack.messages.link import FIRST_FLOW, LinkRequest
 from qstack.units import BootId, Duration, LinkName, NodeName
 
 METHODS = (Method.NESTED_DEJMPS, Method.PUMPED_DEJMPS)
 """With these a node purifies if nobody says otherwise: BBPSSW never does better."""
 
-FIRST_LABEL = 1 << 32
+FIRST_LABEL = FIRST_FLOW
 """Purposes from here on are labels of circuits: users' are below."""
 
 
@@ -45,10 +45,14 @@ class RequestIds:
 
 @record
 class NetworkCreate:
-    """Ask for end-to-end pairs with `remote`: by their link if they share one, or by a circuit."""
+    """Ask for end-to-end pairs with `remote`: by their link if they share one, or by a circuit.
+
+    `trust_min`: what every node between the two must be trusted with at least.
+    """
 
     remote: NodeName
     request: LinkRequest
+    trust_min: int = 0
 
 
 @record
@@ -77,6 +81,7 @@ class NetworkTry:
 
     remote: NodeName
     request: LinkRequest
+    trust_min: int = 0
 
 
 @record
@@ -100,8 +105,10 @@ class TryAnswer:
     """What a dry run found. `code` None: it would be admitted; otherwise why not, by `reason`.
 
     `nodes` from here to the remote, over `links`; pairs per second of lab time, mean fidelity at
-    hand-over, latency of control messages end to end, as the head-end reckons; empty and zero
-    where no way was found.
+    hand-over, latency of control messages end to end, as the head-end reckons. `promised_hz`: what
+    the request would reserve of the rate, 0 without a maximum time. `cutoffs_ns`: of the nodes
+    between, in their order. Its ends would purify by `method` in `rounds`. Empty and zero where no
+    way was found, or none admitted.
     """
 
     request: RequestId
@@ -112,6 +119,10 @@ class TryAnswer:
     rate_hz: float = 0.0
     fidelity: float = 0.0
     latency_ns: Duration = 0
+    promised_hz: float = 0.0
+    cutoffs_ns: tuple[Duration, ...] = ()
+    method: Method = Method.NONE
+    rounds: int = 0
 
 
 @record

@@ -12,6 +12,7 @@ from qstack.messages.link import LinkRequest
 from qstack.network.desk import Desk
 from qstack.network.places import Place, Side
 from qstack.network.room import UNLIMITED
+from qstack.network.shaping import LEAST_WEIGHT
 
 CHUNK = 8
 """Pairs in one request, for each qubit that a link attempts with.
@@ -21,7 +22,6 @@ to each, a tenth to a quarter of the link's time is lost to that.
 """
 AT_ONCE = 2
 """Requests that are open at a time."""
-LEAST_WEIGHT = 0.01
 
 
 class Supply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from qstack.errors import ErrorCode, RemoteProtocolError
@@ -23,13 +24,15 @@ from qstack.messages.circuits import (
     CircuitStop,
     CircuitTrack,
 )
+from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
 from qstack.messages.network import DistilEnd, DistilOutcome, DistilRound, DistilVoid
-from qstack.network.circuits import Circuits, Member
+from qstack.network.circuits import Circuits
 from qstack.network.course import nonsense
 from qstack.network.desk import Desk
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
+from qstack.network.member import Member
 from qstack.network.orders import Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
@@ -148,7 +151,8 @@ class Talk:
         if not place.is_head:
             self._desk.send(place.neighbour(Side.UP), message)
         elif type(part) is Head:
-            part.told(message)
+            if not (type(message) is CircuitAnswer and self._circuits.turned_away(member, message)):
+                part.told(message)
             self._circuits.steer(member)
 
     def _settled(self, member: Member, message: CircuitInstalled | CircuitRefused) -> None:
@@ -210,9 +214,15 @@ class Talk:
         wrong = nonsense(request)
         if wrong is not None:
             raise RemoteProtocolError(f"request {request.id}: {wrong.reason}")
+        asked: Iterable[RequestId] = part.orders if type(part) is Tail else member.passing
+        if request.id in asked:
+            raise RemoteProtocolError(f"request {request.id} was asked for already")
+        full = self._circuits.take(member)
+        if full is not None:
+            reason = f"{self._desk.node}: {full.reason}"
+            self._answer(place, request, ErrorCode.NO_RESOURCES, reason)
+            return False
         if type(part) is Tail:
-            if request.id in part.orders:
-                raise RemoteProtocolError(f"request {request.id} was asked for already")
             fits = len(part.orders) < MOST_REQUESTS
         else:
             fits = member.passing.forwarded(request.id, request.priority)

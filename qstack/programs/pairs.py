@@ -26,7 +26,7 @@ from qstack.application.service import Delivery, Incoming, Node, Request
 from qstack.bell import NAMES
 from qstack.errors import QstackError, RequestFailed
 from qstack.machine import record
-from qstack.messages.application import OutcomeReady, PairExpired, PairReady, Terms
+from qstack.messages.application import OutcomeReady, PairExpired, PairReady, Terms, Tried
 from qstack.messages.common import (
     PLAIN_Z,
     Basis,
@@ -75,7 +75,8 @@ class PairsOptions:
     each other. `timeout_ns` of lab time for each request, 0 for none. `on_pair` is called with
     each complete pair. `predicted_rate_hz`: at most, of attempts that succeed or of the route, 0
     where unknown; `promised_fidelity`: that of the route to a node that is no neighbour, or 0.
-    `readouts`: of a's and b's memories, for the correction of the outcomes.
+    `readouts`: of a's and b's memories, for the correction of the outcomes. `trust_min`: what nodes
+    on the way must be trusted with.
     """
 
     count: int
@@ -90,6 +91,22 @@ class PairsOptions:
     promised_fidelity: float = 0.0
     readouts: tuple[Readout, Readout] = (PERFECT, PERFECT)
     on_pair: Callable[[PairRecord], None] | None = None
+    trust_min: int = 0
+
+    def terms(self, remote: str, number: int) -> Terms:
+        """Return those of a request for so many pairs with a node."""
+        return Terms(
+            remote=remote,
+            number=number,
+            fidelity_min=self.fidelity_min,
+            max_time_ns=self.timeout_ns,
+            purpose=self.purpose,
+            priority=self.priority,
+            weight=1.0,
+            atomic=False,
+            consecutive=False,
+            trust_min=self.trust_min,
+        )
 
 
 @record
@@ -230,6 +247,11 @@ async def measure_pairs(a: Node, b: Node, options: PairsOptions) -> PairsReport:
     return _report(tally, failure)
 
 
+async def try_pairs(a: Node, remote: str, options: PairsOptions) -> Tried:
+    """Return whether and how the first of the requests would be served now; nothing is made."""
+    return await a.try_pairs(options.terms(remote, options.per_request or options.count))
+
+
 async def _ask(a: Node, remote: str, tally: _Tally, nursery: trio.Nursery) -> RequestFailed | None:
     """Make all requests, one after the other; return the error that ended them, or none."""
     options = tally.options
@@ -249,17 +271,7 @@ async def _one_request(
 ) -> None:
     """Make one request and take all that it delivers at `a`."""
     options = tally.options
-    terms = Terms(
-        remote=remote,
-        number=number,
-        fidelity_min=options.fidelity_min,
-        max_time_ns=options.timeout_ns,
-        purpose=options.purpose,
-        priority=options.priority,
-        weight=1.0,
-        atomic=False,
-        consecutive=False,
-    )
+    terms = options.terms(remote, number)
     tally.request_at = options.now()
     request: Request
     if options.kind is PairKind.KEEP:

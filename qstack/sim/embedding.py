@@ -30,15 +30,22 @@ from qstack.drivers.knowing import ignorance
 from qstack.drivers.places import node_of, policy_of, timing_of
 from qstack.errors import ConfigError, LocalProtocolError
 from qstack.machine import record
+from qstack.messages.application import Tried
 from qstack.messages.common import PairKind
-from qstack.programs.pairs import PairRecord, PairsOptions, PairsReport, measure_pairs
+from qstack.programs.pairs import (
+    PairRecord,
+    PairsOptions,
+    PairsReport,
+    measure_pairs,
+    try_pairs,
+)
 from qstack.sim import bridge
 from qstack.sim.bridge import PATIENCE_NS, Session
 from qstack.sim.from_file import world_parameters
 from qstack.sim.heap import Wire
 from qstack.sim.network import Surroundings, VirtualNetwork
 from qstack.sim.report import Report
-from qstack.units import MICROSECOND, SECOND, Instant, NodeName
+from qstack.units import MICROSECOND, SECOND, Instant, LinkName, NodeName
 
 T = TypeVar("T")
 
@@ -58,7 +65,7 @@ class Wanted:
     """What to ask for: see :class:`qstack.programs.pairs.PairsOptions`; times in lab seconds.
 
     `kind` is keep, measure or prepare; `timeout_s` of each request, 0 for none; `per_request`
-    pairs in one request, 0 for all.
+    pairs in one request, 0 for all. `trust_min`: what nodes on the way must be trusted with.
     """
 
     count: int
@@ -66,6 +73,7 @@ class Wanted:
     fidelity_min: float = 0.0
     timeout_s: float = 0.0
     per_request: int = 0
+    trust_min: int = 0
 
 
 class Network:
@@ -138,6 +146,7 @@ class Network:
         fidelity_min: float = 0.0,
         timeout_s: float = 0.0,
         per_request: int = 0,
+        trust_min: int = 0,
         on_pair: Callable[[PairRecord], None] | None = None,
     ) -> Report:
         """Deliver `count` pairs between two nodes, measure them, and report.
@@ -147,7 +156,7 @@ class Network:
         make no sense, and RequestFailed where the network refuses, or delivers nothing at all; a
         run that delivers less than was wanted says why in the report's `error`.
         """
-        wanted = Wanted(count, kind, fidelity_min, timeout_s, per_request)
+        wanted = Wanted(count, kind, fidelity_min, timeout_s, per_request, trust_min)
         found = self.measure(a, b, wanted, on_pair)
         if found.failure is not None and not found.delivered[0]:
             raise found.failure
@@ -161,14 +170,50 @@ class Network:
         on_pair: Callable[[PairRecord], None] | None = None,
     ) -> PairsReport:
         """Do as :meth:`pairs` does, but leave every failed request to the report."""
+        options = self._options(a, b, wanted, on_pair)
+
+        async def program(asking: Any, other: Any) -> PairsReport:
+            return await measure_pairs(asking, other, options)
+
+        return self.run(program, a, b)
+
+    def try_pairs(self, a: NodeName, b: NodeName, wanted: Wanted) -> Tried:
+        """Return whether and how the first request for this would be served now: a dry run."""
+        options = self._options(a, b, wanted, None)
+
+        async def program(asking: Any) -> Tried:
+            return await try_pairs(asking, b, options)
+
+        return self.run(program, a)
+
+    def drain(self, name: NodeName, link: LinkName | None = None, *, undo: bool = False) -> None:
+        """Let a node take nothing new on a link of its (None: at all); `undo`: do so again.
+
+        Returns when all nodes have heard of it; what runs is finished. RequestFailed for a link
+        that the node does not have.
+        """
+
+        async def program(node: Any) -> None:
+            await node.drain(link, undo=undo)
+
+        self.run(program, name)
+        self._wait_for(lambda: self._all_know(name, link, drains=not undo))
+
+    def _options(
+        self,
+        a: NodeName,
+        b: NodeName,
+        wanted: Wanted,
+        on_pair: Callable[[PairRecord], None] | None,
+    ) -> PairsOptions:
         wrong = [name for name in (a, b) if node_of(self.file, name).kind != "end"]
         if wrong or a == b:
             ends = ", ".join(self.nodes)
             reason = f"pairs are between two end nodes of {ends}, not between {a} and {b}"
             raise ConfigError([f"{self.file.file}: {reason}"])
         check_wanted(wanted)
-        expected = expectation(self.file, a, b, wanted.fidelity_min)
-        options = PairsOptions(
+        expected = expectation(self.file, a, b, wanted.fidelity_min, wanted.trust_min)
+        return PairsOptions(
             count=wanted.count,
             now=lambda: self.now,
             kind=KINDS[wanted.kind],
@@ -179,12 +224,8 @@ class Network:
             promised_fidelity=expected.fidelity,
             readouts=readouts(self.file, a, b),
             on_pair=on_pair,
+            trust_min=wanted.trust_min,
         )
-
-        async def program(asking: Any, other: Any) -> PairsReport:
-            return await measure_pairs(asking, other, options)
-
-        return self.run(program, a, b)
 
     def run(
         self,
@@ -242,12 +283,26 @@ class Network:
 
     def _come_together(self) -> None:
         """Let everybody find everybody, as `qstack up` does before it says that it is ready."""
+        self._wait_for(self._together)
+
+    def _wait_for(self, settled: Callable[[], bool]) -> None:
+        """Let time pass until something is so, within reason."""
         heap = self.virtual.heap
         step_ns = self.virtual.surroundings.timing.hello_interval_ns
         for _ in range(_START_HELLOS):
             heap.run(heap.now + step_ns)
-            if self._together():
+            if settled():
                 break
+
+    def _all_know(self, name: NodeName, link: LinkName | None, *, drains: bool) -> bool:
+        """Whether all nodes that have heard of one know that it, or a link of it, drains or not."""
+        for other in filter(self.virtual.heap.lives, self.nodes):
+            said = self.virtual.host(other).network.flood.database.get(name)
+            if said is not None:
+                links = [each.draining for each in said.links if each.link == link]
+                if (said.node.draining if link is None else any(links)) is not drains:
+                    return False
+        return True
 
     def _together(self) -> bool:
         """Whether all neighbours reach each other, and every node has heard of all others."""

@@ -98,7 +98,9 @@ class EndNode:
         self._across = Turns(self._of_network)
         self._turns = {name: Turns(partial(self._of_link, name)) for name in self._links}
         self.application = Application(
-            self.name, self.network.desk.requests, parameters.memory, self.slots, commands
+            *(self.name, self.network.desk.requests, parameters.memory),
+            *(self.slots, commands),
+            links=self._links,
         )
         self.neighbours = Neighbours(parameters.identity, self._deliver, self._peer_changed)
         self.devices = Devices(

@@ -231,9 +231,9 @@ class RouteRun:
         links = 2 * len(self.net.links)
         return all(sum(map(len, graph.choices.values())) == links for graph in graphs)
 
-    def _no_circuits(self) -> bool:
+    def _at_rest(self) -> bool:
         hosts = (self.net.host(node) for node in self.scenario.lab.nodes)
-        return not any(host.network.demand.circuits.members for host in hosts)
+        return all(m.rests for host in hosts for m in host.network.demand.circuits.members)
 
     def _until(self, stop: Callable[[], bool], what: str) -> None:
         """Turn the heap, looking now and then, as looking costs more than a step."""
@@ -252,8 +252,8 @@ class RouteRun:
         """Ask for pairs over several links, one user after another: they are served in full."""
         nodes = self.scenario.lab.nodes
         for number in range(PROBES):
-            # A circuit without requests still holds what others could be admitted to.
-            self._until(self._no_circuits, "circuits that nobody uses are kept")
+            # One that was installed for nothing holds its room until its lease ends.
+            self._until(self._at_rest, "circuits without requests hold what others may need")
             node = nodes[(self.scenario.seed + 4 * number) % len(nodes)]
             near = {node, *self.scenario.lab.neighbours(node)}
             far = [name for name in nodes if name not in near] or sorted(near - {node})

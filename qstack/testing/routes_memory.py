@@ -39,10 +39,11 @@ def left_of_circuits(host: Any) -> list[str]:
         "link requests of circuits": len(desk._owned),
         "device commands of circuits": len(desk._answers),
         "actions that nobody took": len(desk._actions),
-        "requests that links serve": len(network._link_of),
+        "requests that links serve": len(network.direct),
     }
     for link in desk.links:
         found[f"reservations of link {link}"] = network.reservations.circuits(link)
+        found[f"promises of link {link}"] = network.reservations.promises(link)
     return [f"{count} {what}" for what, count in found.items() if count]
 
 

@@ -16,6 +16,7 @@ from qstack.messages.application import (
     Cancel,
     Created,
     CreateKeep,
+    Drain,
     FreeQubit,
     Listen,
     Measured,
@@ -25,15 +26,21 @@ from qstack.messages.application import (
     RequestDone,
     StopListen,
     Terms,
+    Tried,
+    TryPairs,
 )
+from qstack.messages.circuits import Method
 from qstack.messages.common import PLAIN_Z, Basis, PairId, PairInfo, Qubit, RequestId
 from qstack.messages.devices import Completed, Faulted, Gate, MemoryMeasure, MemoryResult
 from qstack.network.service import (
     NetworkCancel,
     NetworkCreate,
+    NetworkDrain,
     NetworkListen,
+    NetworkTry,
     RequestAccepted,
     RequestIds,
+    TryAnswer,
 )
 from qstack.physical.slots import Owner, Slots
 
@@ -47,7 +54,7 @@ class Bench:
     def __init__(self) -> None:
         self.slots = Slots(range(4))
         self.machine = Application(
-            "alice", RequestIds("alice", 99), "alice/memory", self.slots, CommandIds()
+            "alice", RequestIds("alice", 99), "alice/memory", self.slots, CommandIds(), links={"ab"}
         )
 
     def do(self, event: Any) -> list[Any]:
@@ -214,3 +221,40 @@ def test_gates_keep_the_qubit_and_their_faults_are_reported(bench: Bench) -> Non
     assert "laser off" in answer.message.reason
     assert bench.slots.free() == 2
     assert bench.says("u", ApplyGate(3, Gate.CNOT, one, one, 0.0))[0].message.code is not None
+
+
+@pytest.mark.parametrize("link", [None, "ab"])
+@pytest.mark.parametrize("drain", [True, False])
+def test_a_user_drains_the_node_or_one_of_its_links_and_takes_it_back(
+    bench: Bench, link: str | None, drain: bool
+) -> None:
+    actions = bench.says("u", Drain(4, link, drain))
+    assert [a.request for a in actions if isinstance(a, Down)] == [NetworkDrain(link, drain)]
+    assert actions[-1] == Send("u", Answer(4, None, ""))
+
+
+def test_a_link_of_somebody_else_is_not_drained(bench: Bench) -> None:
+    (refusal,) = bench.says("u", Drain(4, "bc", True))
+    assert refusal == Send("u", Answer(4, ErrorCode.CREATE, "alice: no link 'bc' is here"))
+
+
+def test_what_a_dry_run_finds_goes_to_the_user_who_asked_if_there_still_is_one(
+    bench: Bench,
+) -> None:
+    terms = Terms("bob", 2, 0.5, 10, 7, 0, 1.0, False, False, 3)
+    for user in ("u", "v"):
+        (down,) = bench.says(user, TryPairs(8, terms))
+        assert isinstance(down, Down)
+        asked = down.request
+        assert isinstance(asked, NetworkTry)
+        assert (asked.remote, asked.trust_min) == ("bob", 3)
+        wanted = asked.request
+        assert (wanted.number, wanted.fidelity_min, wanted.remaining_ns) == (2, 0.5, 10)
+        way = ("alice", "r", "bob"), ("ar", "rb")
+        found = TryAnswer(wanted.id, None, "", *way, 5.0, 0.9, 20, 4.0, (7,), Method.NONE, 0)
+        if user == "v":
+            bench.do(UserDown("v", "left"))
+            assert bench.do(found) == []
+        else:
+            tried = Tried(8, None, "", *way, 5.0, 4.0, 0.9, 20, (7,), Method.NONE, 0)
+            assert bench.do(found) == [Send("u", tried)]

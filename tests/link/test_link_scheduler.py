@@ -25,9 +25,9 @@ from qstack.link.request import (
     Stopped,
     Voided,
 )
-from qstack.link.scheduler import SCHEDULERS, Item, wanted
+from qstack.link.scheduler import SCHEDULERS, Item, virtual_now, wanted
 from qstack.messages.common import RequestId
-from qstack.messages.link import LinkCommit, LinkRemove
+from qstack.messages.link import FIRST_FLOW, LinkCommit, LinkRemove
 from tests.link.link_rig import request
 
 NAMES = sorted(SCHEDULERS)
@@ -177,3 +177,63 @@ def test_each_state_of_the_table_can_be_reached_from_the_beginning() -> None:
             frontier.extend(following - reached)
             reached |= following
     assert reached == set(State)
+
+
+# --- flows ----------------------------------------------------------------------------------
+
+
+def served(counts: dict[int, int], weights: dict[int, float], pairs: int) -> list[int]:
+    """Which purposes a weighted fair queue serves, each with so many requests of 8 pairs open."""
+    queue, progress, order = Queue(), dict[RequestId, int](), list[int]()
+    scheduler = SCHEDULERS["weighted-fair"]
+
+    def add(purpose: int) -> None:
+        asked = request("alice", 8, purpose=purpose, weight=weights[purpose])
+        queue.append(asked, "fast", 10.0, progress)
+
+    for purpose, count in counts.items():
+        for _ in range(count):
+            add(purpose)
+    for _ in range(pairs):
+        item = scheduler.choose(queue.items, progress)
+        assert item is not None
+        asked = item.request
+        order.append(asked.purpose)
+        progress[asked.id] = progress.get(asked.id, 0) + 1
+        if progress[asked.id] == asked.number:
+            add(asked.purpose)
+            queue.drop(asked.id)
+    return order
+
+
+def test_a_flow_has_its_weights_share_however_many_requests_of_it_are_open() -> None:
+    """Weights 3 to 1, and four requests to one: the first has three pairs of every four."""
+    one, other = FIRST_FLOW + 1, FIRST_FLOW + 2
+    order = served({one: 1, other: 4}, {one: 3.0, other: 1.0}, 400)
+    assert abs(order.count(one) - 300) <= 8
+    # Users' requests are no flow: each has a share of its own, 3 to 4 together.
+    users = served({1: 1, 2: 4}, {1: 3.0, 2: 1.0}, 400)
+    assert users.count(1) < 200
+
+
+def test_the_requests_of_a_flow_are_served_one_after_the_other() -> None:
+    queue, progress = Queue(), dict[RequestId, int]()
+    scheduler = SCHEDULERS["weighted-fair"]
+    asked = [request("alice", 3, purpose=FIRST_FLOW) for _ in range(3)]
+    for each in asked:
+        queue.append(each, "fast", 10.0, progress)
+    for each in asked:
+        for count in (1, 2, 3):
+            item = scheduler.choose(queue.items, progress)
+            assert item is not None
+            assert item.request.id == each.id
+            progress[each.id] = count
+    assert scheduler.choose(queue.items, progress) is None
+
+
+def test_a_flow_of_another_end_with_the_same_name_is_another_flow() -> None:
+    queue, progress = Queue(), dict[RequestId, int]()
+    for origin in ("alice", "bob"):
+        asked = request(origin, 3, purpose=FIRST_FLOW)
+        item = queue.append(asked, "fast", 10.0, progress)
+        assert item.virtual_start == virtual_now(queue.items, progress) == 0.0

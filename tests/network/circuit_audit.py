@@ -81,6 +81,7 @@ def nothing_is_left(lab: Lab) -> None:
         for link in lab.links.values():
             if name in link.ends:
                 assert not node.reservations.circuits(link.name)
+                assert not node.reservations.promises(link.name)
     for link in lab.links.values():
         assert not link.queue, f"{link.name} is still asked for pairs"
 

@@ -257,7 +257,9 @@ class Lab:
 
     # --- what users do -------------------------------------------------------------------------
 
-    def create(self, head: NodeName, tail: NodeName, number: int = 1, **changes: Any) -> RequestId:
+    def create(
+        self, head: NodeName, tail: NodeName, number: int = 1, trust_min: int = 0, **changes: Any
+    ) -> RequestId:
         identity = self.nodes[head].desk.requests.next()
         values: dict[str, Any] = {
             "kind": PairKind.KEEP,
@@ -276,8 +278,17 @@ class Lab:
         request = LinkRequest(id=identity, number=number, **(values | changes))
         self.asked[identity] = request
         self.users[head, identity] = User(accepted=1)
-        self.step(head, NetworkCreate(tail, request))
+        self.step(head, NetworkCreate(tail, request, trust_min))
         return identity
+
+    def trust(self, **trusts: int) -> None:
+        """The operators of these nodes judge them anew, and everybody hears of it."""
+        for name, trust in trusts.items():
+            desk = self.nodes[name].desk
+            desk.parameters = evolve(desk.parameters, trust=trust)
+            self.nodes[name]._offers_made = None
+            self.step(name, TICK)
+        self.settle()
 
     def cancel(self, name: NodeName, request: RequestId) -> None:
         self.step(name, NetworkCancel(request, f"{name} had enough"))

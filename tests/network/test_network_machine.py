@@ -30,6 +30,7 @@ from qstack.messages.link import LinkRequest
 from qstack.network.machine import Network, NetworkParameters, OnLink
 from qstack.network.service import NetworkCancel, NetworkCreate, NetworkListen, RequestAccepted
 from qstack.physical.slots import Owner, Slots
+from tests.network.circuit_links import evolve
 from tests.network.links import link_between
 
 INFO = PairInfo(PairId("ab", 1, 1), 2, 1, "s", 0.9, 0.8, 0, 0, True)
@@ -51,7 +52,7 @@ def network(slots: Slots | None = None) -> Network:
 def test_each_request_goes_to_the_link_with_its_remote() -> None:
     wanted = request()
     assert network().handle(NetworkCreate("carol", wanted), 0) == [
-        Down(OnLink("ac", LinkCreate(wanted)))
+        Down(OnLink("ac", LinkCreate(evolve(wanted, weight=0.001))))
     ]
 
 

@@ -13,7 +13,7 @@ def routes_of(*said: tuple[str, int, dict[str, tuple[str, bool]]]) -> dict[str, 
             "trust": 0,
             "draining": False,
             "links": {
-                link: {"peer": peer, "up": up, "reserved": 0.0}
+                link: {"peer": peer, "up": up, "reserved": 0.0, "draining": False}
                 for link, (peer, up) in links.items()
             },
         }
@@ -33,6 +33,7 @@ def circuit(
         "path": ["alice", "bob"],
         "role": role,
         "state": "ready",
+        "rests": False,
         "share": {},
         "cutoff_ns": 1_500_000,
         "held": 0,

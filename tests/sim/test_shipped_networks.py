@@ -25,6 +25,7 @@ from qstack.messages.devices import (
     StationOpen,
 )
 from qstack.physical.service import LinkParameters, Setting
+from qstack.sim import Network
 from qstack.sim import devices as simulated
 from qstack.sim.devices import MemoryParameters
 from qstack.sim.from_file import world_parameters
@@ -116,3 +117,14 @@ def test_rate_and_fidelity_in_the_world_are_the_predicted_ones(name: str, settin
     shares = [(prior.share, prior.weights[prior.bell]) for prior in setting.patterns]
     fidelity = sum(share * good for share, good in shares) / predicted
     assert abs(total / 4 - fidelity) < 4 * sqrt(variance) / 4
+
+
+def test_weighted_fair_links_cost_a_lone_circuit_nothing_beside_first_come_ones() -> None:
+    """Counted in steps of machines, and in lab time: to a circuit its requests are one flow."""
+    found = []
+    for scheduler in ("first-come", "weighted-fair"):
+        network = Network.load("chain3", seed=2, changes={"links.*.scheduler": scheduler})
+        before = network.virtual.heap.steps
+        network.pairs("alice", "bob", count=60)
+        found.append((network.virtual.heap.steps - before, network.now))
+    assert found[0] == found[1]

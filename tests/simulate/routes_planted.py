@@ -17,12 +17,13 @@ from qstack.messages.circuits import (
 from qstack.messages.common import PairKind
 from qstack.messages.devices import MemoryResult
 from qstack.network.admission import Reservations
-from qstack.network.circuits import Circuits, Member
+from qstack.network.circuits import Circuits
 from qstack.network.demand import Demand
 from qstack.network.ends import End
 from qstack.network.finishing import Finisher, Local
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
+from qstack.network.member import Member
 from qstack.network.places import PlaceState, Side, Swapped
 from qstack.network.talk import Talk
 from tests.simulate.planted import Patch, changed, patched

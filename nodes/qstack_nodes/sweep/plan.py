@@ -185,7 +185,7 @@ def _pairs(given: Any, problems: Problems) -> tuple[Ends, dict[str, Any]]:
         check_wanted(wanted)
     except LocalProtocolError as error:
         problems.add("pairs", str(error))
-    fields = ("count", "kind", "fidelity_min", "timeout_s", "per_request")
+    fields = ("count", "kind", "fidelity_min", "timeout_s", "per_request", "trust_min")
     return ends, {field: getattr(wanted, field) for field in fields}
 
 
