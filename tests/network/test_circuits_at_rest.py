@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from qstack.errors import ErrorCode
 from qstack.messages.application import RequestDone, RequestEnded
 from qstack.messages.common import RequestId
+from qstack.network.routing import Query, route
 from qstack.network.service import NetworkDrain
 from qstack.units import MILLISECOND, SECOND
 from tests.network.circuit_audit import audit, ended
@@ -119,8 +120,9 @@ def test_a_circuit_wakes_for_the_next_request_without_a_new_install() -> None:
 def test_time_that_was_reserved_is_free_as_soon_as_its_request_is_over() -> None:
     lab = Lab(chain(2), 1, chances=CALM)
     # Nearly all of the route's rate, twice.
-    (rate,) = {c.rate_hz for c in lab.nodes["n0"].demand.graph.choices["n0"]}
-    number = int(0.6 * rate)
+    found = route(lab.nodes["n0"].demand.graph, Query("n0", "n2"))
+    assert found is not None
+    number = int(0.9 * found.rate_hz)
     for _ in range(2):
         request = lab.create("n0", "n2", number, remaining_ns=SECOND)
         lab.run(30)

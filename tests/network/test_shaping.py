@@ -14,6 +14,7 @@ from qstack.messages.application import RequestEnded
 from qstack.messages.common import RequestId
 from qstack.messages.network import LinkOffer
 from qstack.network.machine import OnLink
+from qstack.network.routing import Query, route
 from qstack.network.shaping import LEAST_WEIGHT, MOST_LIKE, shaped, share_of
 from qstack.units import SECOND
 from tests.network.circuit_audit import audit, ended
@@ -71,7 +72,9 @@ def test_what_a_neighbour_was_promised_no_circuit_is_promised_until_it_is_over()
         lab.turn(pairs=False)
     for name in ("n0", "n1"):
         assert lab.nodes[name].reservations.free("n0-n1") == pytest.approx(0.3, abs=0.01)
-    asked = {"remaining_ns": 10 * SECOND, "number": int(4 * rate)}  # 0.6 of a route of 2/3
+    found = route(lab.nodes["n0"].demand.graph, Query("n0", "n2"))
+    assert found is not None
+    asked = {"remaining_ns": 10 * SECOND, "number": int(6 * found.rate_hz)}  # 0.6 of it
     refused = lab.create("n0", "n2", **asked)
     while not lab.users["n0", refused].ends:
         lab.turn(pairs=False)

@@ -269,7 +269,7 @@ def test_a_request_that_is_cancelled_while_it_leaves_a_link_does_not_go_on() -> 
     died = running.kill("s-n1-n2")
     request = running.ask("n1", "n2", 3)
     network = running.net.host("n1").network
-    running.until(lambda: bool(network._moving), 20 * MILLISECOND)
+    running.until(lambda: bool(network.direct._moving), 20 * MILLISECOND)
     assert running.now <= died + LOST_NS + news_ns("ring6")
     user.say(Cancel(user.reference(), request))
     running.rest(20 * MILLISECOND)
