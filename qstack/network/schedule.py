@@ -4,7 +4,9 @@ Time is counted in *bins* of equal length, half-open: bin n begins at n and ends
 A bin of a link belongs to one request at most, and a node that works with few communication
 qubits on several links is in so many bins at once at most. A request asks for a number of
 bins on each link of its path, after it came and before its deadline. Who has the earliest deadline
-goes first, and whoever is under way may be interrupted at the end of any bin.
+goes first, and whoever is under way may be interrupted at the end of any bin. Links of one path
+may be asked for *together*, in the same bins: halves at repeaters then find their partners at once,
+and do not wait in memory for a bin of the other side.
 
 On one resource that order misses a deadline only where every order does, so a refusal is final.
 Where nodes are shared between links the problem is an edge colouring with deadlines, and no
@@ -20,18 +22,24 @@ Howell 1990 (demand bound), Skrzypczyk and Wehner 2021 (arXiv:2111.13124, quantu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from qstack.machine import record
+from qstack.messages.circuits import CircuitId
 from qstack.messages.common import RequestId
 from qstack.messages.schedule import BinRun, Timetable
 from qstack.units import BootId, Duration, LinkName, NodeName
+
+Asker: TypeAlias = RequestId | CircuitId
+"""Whose bins these are: any id that says who made it, in which life, and the how-manieth."""
 
 
 @record
 class Plant:
     """What there is to share: links by their two ends, and nodes that are in few bins at once.
 
-    A node that `at_once` does not name can be in a bin of each of its links at the same time.
+    A node that `at_once` does not name can be in a bin of each of its links at the same time. The
+    links of one request that asks for them together count once at a node.
     """
 
     links: Mapping[LinkName, tuple[NodeName, NodeName]]
@@ -42,13 +50,15 @@ class Plant:
 class Ask:
     """A request for bins: so many on each link named, from bin `begin` on, before bin `deadline`.
 
-    Two asks of one schedule have different ids.
+    Two asks of one schedule have different ids. `together`: equally many on each link, and all
+    links in the same bins.
     """
 
-    id: RequestId
+    id: Asker
     begin: int
     deadline: int
     needs: tuple[tuple[LinkName, int], ...]
+    together: bool = False
 
 
 @record
@@ -58,7 +68,7 @@ class Run:
     link: LinkName
     begin: int
     end: int
-    id: RequestId
+    id: Asker
 
 
 @record
@@ -110,7 +120,10 @@ def _resources(
         yield f"link {link}", 1, needs
     for node, most in plant.at_once.items():
         here = {link for link, ends in plant.links.items() if node in ends}
-        sums = [(ask, sum(n for link, n in ask.needs if link in here)) for ask in asks]
+        sums = []
+        for ask in asks:
+            mine = [n for link, n in ask.needs if link in here]
+            sums.append((ask, max(mine, default=0) if ask.together else sum(mine)))
         yield f"node {node}", most, [(ask, n) for ask, n in sums if n > 0]
 
 
@@ -148,22 +161,23 @@ def _urgency(ask: Ask) -> tuple[int, NodeName, int, int]:
 
 
 def _choose(
-    plant: Plant, asks: Iterable[Ask], left: Mapping[RequestId, Mapping[LinkName, int]]
+    plant: Plant, asks: Iterable[Ask], left: Mapping[Asker, Mapping[LinkName, int]]
 ) -> list[tuple[Ask, LinkName]]:
     """Return who works on which link now: the first in order, wherever link and nodes are free."""
     chosen: list[tuple[Ask, LinkName]] = []
     taken: set[LinkName] = set()
     busy: dict[NodeName, int] = {}
     for ask in asks:
-        for link, _ in ask.needs:
-            ends = plant.links[link]
-            full = any(busy.get(node, 0) >= plant.at_once.get(node, 1 << 30) for node in ends)
-            if link not in left[ask.id] or link in taken or full:
+        wanted = [link for link, _ in ask.needs if link in left[ask.id]]
+        for links in [wanted] if ask.together else [[link] for link in wanted]:
+            nodes = {node for link in links for node in plant.links[link]}
+            full = any(busy.get(node, 0) >= plant.at_once.get(node, 1 << 30) for node in nodes)
+            if full or not taken.isdisjoint(links):
                 continue
-            taken.add(link)
-            for node in ends:
+            taken.update(links)
+            for node in nodes:
                 busy[node] = busy.get(node, 0) + 1
-            chosen.append((ask, link))
+            chosen += [(ask, link) for link in links]
     return chosen
 
 
@@ -211,7 +225,7 @@ def timetable(
     link: LinkName,
     span: tuple[int, int],
     origin: Origin,
-    owners: Mapping[RequestId, tuple[NodeName, int]],
+    owners: Mapping[Asker, tuple[NodeName, int]],
 ) -> Timetable:
     """Return the timetable of one link for the bins in `span` of a schedule.
 
@@ -238,5 +252,7 @@ def _check(plant: Plant, asks: Sequence[Ask]) -> None:
             raise ValueError(f"{ask.id} goes by links {names}")
         if any(bins < 0 for _, bins in ask.needs):
             raise ValueError(f"{ask.id} needs fewer than no bins")
+        if ask.together and len({bins for _, bins in ask.needs}) > 1:
+            raise ValueError(f"{ask.id} needs {ask.needs} together")
     if any(most < 1 for most in plant.at_once.values()):
         raise ValueError("a node that can be in no bin has no links")
