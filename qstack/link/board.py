@@ -23,7 +23,7 @@ from qstack.link.request import (
     State,
 )
 from qstack.link.scheduler import SCHEDULERS
-from qstack.link.service import LinkDone, LinkFailed, LinkIndication
+from qstack.link.service import LinkClock, LinkDone, LinkFailed, LinkIndication
 from qstack.link.timetable import ALWAYS, NEVER, Bin, bin_at
 from qstack.machine import Action, Device, Down, Note, Send, Up
 from qstack.messages.common import PairKind, RequestId
@@ -218,6 +218,8 @@ class Board:
     def hear_clock(self, clock: ClockSeen) -> None:
         """The station's present clock, as far as this end can tell."""
         self._clock = None if self.station is None else (self.station, clock)
+        if self.station is not None and self.is_master:
+            self.up(LinkClock(self.station, clock.epoch, clock.began))
 
     def _bin(self) -> Bin:
         """Return the bin of the present cycle; a timetable of another clock counts for nothing."""

@@ -21,6 +21,7 @@ from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
 from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
 from qstack.network.desk import Desk
+from qstack.network.division.asking import Work, work_of
 from qstack.network.head_end import Head
 from qstack.network.linkstate import LinkState
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
@@ -205,7 +206,7 @@ class Demand:
             plan.course = found
             install = self._install(circuit, found, dry=plan.dry is not None)
             self._plans[circuit] = plan
-            refused = self.circuits.install(install)
+            refused = self.circuits.install(install, self._work(plan, found))
             if refused is None:
                 return
             del self._plans[circuit]
@@ -224,6 +225,11 @@ class Demand:
         need = wanted.number * SECOND / wanted.remaining_ns if plan.promise.reserved else 0.0
         methods = self._desk.parameters.methods
         return choose(self._without(plan.avoid), self._desk.node, plan.promise, need, methods)
+
+    def _work(self, plan: _Plan, course: Course) -> Work | None:
+        """What bins it needs where links are divided in time."""
+        wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
+        return work_of(self.graph, course, wanted)
 
     def _without(self, avoided: frozenset[str]) -> Graph:
         graph = self.graph
@@ -279,6 +285,7 @@ class Demand:
         self.circuits.forward(circuit, order.wanted)
 
     def _rest(self, circuit: CircuitId, plan: _Plan) -> None:
+        self.circuits.division.served(circuit)
         plan.idle_until = self._desk.now + self._desk.parameters.idle_ns
 
     def _decline(self, order: Order, verdict: Verdict) -> None:

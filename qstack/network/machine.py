@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import attrs
 
-from qstack.errors import ErrorCode
+from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.hal.commands import CommandIds
 from qstack.link.service import (
     LinkAccepted,
     LinkCancel,
+    LinkClock,
     LinkCreate,
     LinkDone,
     LinkExpired,
@@ -19,7 +20,7 @@ from qstack.link.service import (
     LinkOutcomeReady,
     LinkPairReady,
 )
-from qstack.machine import TICK, Action, Tick, Up, earliest, record
+from qstack.machine import TICK, Action, Tick, Up, earliest
 from qstack.messages.application import (
     OutcomeReady,
     PairExpired,
@@ -35,6 +36,7 @@ from qstack.network.admission import Reservations
 from qstack.network.advertise import link_metric, node_metric
 from qstack.network.demand import Demand
 from qstack.network.desk import Desk, NetworkParameters, OnLink
+from qstack.network.events import FromPeer, LinkSeen, PeerGone, PeerThere
 from qstack.network.intake import Intake
 from qstack.network.linkstate import (
     Advertise,
@@ -67,41 +69,6 @@ __all__ = [
     "PeerGone",
     "PeerThere",
 ]
-
-
-@record
-class PeerThere:
-    """The adjacency with a neighbouring node is up."""
-
-    peer: NodeName
-
-
-@record
-class PeerGone:
-    """It is lost; `reason` is for people."""
-
-    peer: NodeName
-    reason: str
-
-
-@record
-class FromPeer:
-    """A message of a neighbouring node for the network layer."""
-
-    peer: NodeName
-    message: Any
-
-
-@record
-class LinkSeen:
-    """Whether pairs can be had on a link, as far as this end can see.
-
-    `latency_ns`: one way, of control messages to the other end.
-    """
-
-    link: LinkName
-    up: bool
-    latency_ns: Duration
 
 
 @attrs.define
@@ -149,6 +116,8 @@ class Network:
         self.talk = Talk(self.desk, self.demand.circuits)
         self.desk.storage_at = self.demand.storage_at
         self.desk.operations_at = self.demand.operations_at
+        self.desk.qubits_at = self._qubits_at
+        self.division = self.demand.circuits.division
         self._offers_made: tuple[Any, ...] | None = None
 
     # --- what is known -------------------------------------------------------------------------
@@ -157,7 +126,8 @@ class Network:
     def deadline(self) -> Instant | None:
         """When a lease, a request, a waiting pair or an advertisement needs a Tick."""
         demand = self.demand
-        return earliest(self.flood.deadline, demand.deadline, demand.circuits.deadline)
+        circuits = demand.circuits.deadline
+        return earliest(self.flood.deadline, demand.deadline, circuits, self.division.deadline)
 
     @property
     def work_deadline(self) -> Instant | None:
@@ -175,6 +145,7 @@ class Network:
         return {
             "routes": report_routes(self.node, self.flood.database, self.demand.graph),
             "circuits": report_circuits(self.demand.circuits, now),
+            "bins": self.division.report(now),
             "counters": dict(self.desk.counters),
         }
 
@@ -203,10 +174,15 @@ class Network:
             case Tick():
                 self._flood(TICK)
                 self.demand.tick()
-            case PeerThere(peer):
-                self._flood(NeighbourUp(peer))
+                self.division.tick()
+            case PeerThere(peer, boot):
+                if peer in self._by_remote:
+                    self._flood(NeighbourUp(peer))
+                self.division.there(peer, boot)
             case PeerGone(peer, reason):
-                self._flood(NeighbourLost(peer))
+                self.division.gone(peer)
+                if peer in self._by_remote:
+                    self._flood(NeighbourLost(peer))
                 for link, remote in self._remote_of.items():
                     if remote == peer:
                         self._seen(LinkSeen(link, False, self._views[link].latency_ns))
@@ -216,6 +192,7 @@ class Network:
                 self._seen(event)
             case _:
                 return []
+        self.division.take_turns()
         self.demand.conclude()
         self.demand.circuits.balance()
         self._advertise()
@@ -227,12 +204,23 @@ class Network:
         link = self._by_remote.get(event.remote)
         drains = link is not None and self.reservations.drains(link)
         usable = link is not None and self._views[link].up and not drains
-        if link is None or drains or (not usable and self.demand.reaches(event.remote)):
+        if (
+            link is None
+            or drains
+            or self._needs_bins(link, event.request)
+            or (not usable and self.demand.reaches(event.remote))
+        ):
             self.demand.create(event.remote, event.request)
             return
         self._link_of[event.request.id] = link
         self._fresh[event.request.id] = event.request, self.desk.now
         self.desk.down(link, LinkCreate(event.request))
+
+    def _needs_bins(self, link: LinkName, request: LinkRequest) -> bool:
+        """Whether a request to a neighbour is to have bins of their link, as a circuit has."""
+        timed = request.remaining_ns > 0 and not (request.atomic or request.consecutive)
+        divided = self.desk.parameters.division is not None and self.desk.links[link].keep
+        return timed and divided and self._views[link].up
 
     def _cancel(self, event: NetworkCancel) -> None:
         link = self._link_of.get(event.request)
@@ -254,6 +242,9 @@ class Network:
     def _indicated(self, link: LinkName, body: Any) -> None:
         """An indication for a circuit, if its request is one's; otherwise for a user."""
         intake = self.intake
+        if type(body) is LinkClock:
+            self.division.clock(link, body)
+            return
         if type(body) is LinkAccepted:
             if body.request.purpose >= FIRST_LABEL:
                 intake.accepted(link, body.request)
@@ -326,14 +317,23 @@ class Network:
         view = self._views[event.link]
         view.up, view.latency_ns = event.up, event.latency_ns
         self.reservations.usable[event.link] = event.up
+        self.division.seen(event.link, event.up)
 
     # --- routes --------------------------------------------------------------------------------
 
     def _told(self, peer: NodeName, message: Any) -> None:
-        if isinstance(message, RouteUpdate | RouteDigest):
+        if self.division.is_ours(message):
+            self.division.told(peer, message)
+        elif peer not in self._by_remote:
+            raise RemoteProtocolError(f"{peer} is no neighbour of {self.node}")
+        elif isinstance(message, RouteUpdate | RouteDigest):
             self._flood(FromNeighbour(peer, message))
         else:
             self.talk.told(peer, message)
+
+    def _qubits_at(self, node: NodeName) -> int | None:
+        update = self.flood.database.get(node)
+        return None if update is None else update.node.memories[0]
 
     def _flood(self, event: Any) -> None:
         out: list[Action] = []
