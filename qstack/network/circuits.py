@@ -191,8 +191,11 @@ class Circuits:
         """The controller has no bins for it."""
         member = self._members[answer.circuit]
         code = ErrorCode.NO_TIME if answer.code is None else answer.code
-        refused = member.place.id, self._desk.node, code, answer.reason, answer.link
-        self.refused(member, CircuitRefused(*refused))
+        division = self._desk.parameters.division
+        who = "no controller" if division is None else f"controller {division.controller}"
+        reason = f"{who}: {answer.reason}"
+        refused = CircuitRefused(answer.circuit, self._desk.node, code, reason, answer.link)
+        self.refused(member, refused)
 
     def _left(self, circuit: CircuitId) -> float:
         """The part of the pairs of a circuit of this node's that is missing."""
