@@ -28,7 +28,7 @@ from qstack.messages.application import (
     RequestDone,
     RequestEnded,
 )
-from qstack.messages.common import RequestId
+from qstack.messages.common import PairKind, RequestId
 from qstack.messages.devices import Aborted, BellResult, Completed, Faulted, MemoryResult, Rejected
 from qstack.messages.link import LinkRequest
 from qstack.messages.network import RouteDigest, RouteUpdate
@@ -217,10 +217,13 @@ class Network:
         self.desk.down(link, LinkCreate(event.request))
 
     def _needs_bins(self, link: LinkName, request: LinkRequest) -> bool:
-        """Whether a request to a neighbour is to have bins of their link, as a circuit has."""
-        timed = request.remaining_ns > 0 and not (request.atomic or request.consecutive)
-        divided = self.desk.parameters.division is not None and self.desk.links[link].keep
-        return timed and divided and self._views[link].up
+        """Whether a request to a neighbour is to have bins of their link, as a circuit has.
+
+        What only links can do is left to them: all at once, measured or prepared by the emitter.
+        """
+        plain = request.kind is PairKind.KEEP and not (request.atomic or request.consecutive)
+        divided = self.desk.parameters.division is not None and self._views[link].up
+        return plain and divided and request.remaining_ns > 0
 
     def _cancel(self, event: NetworkCancel) -> None:
         link = self._link_of.get(event.request)
