@@ -137,20 +137,28 @@ def test_with_the_controller_killed_what_runs_goes_on_and_a_new_life_is_asked_ag
     first = rig.grants
     assert len(first.granted) == 2
     rig.net.crash("n5")
+    late = [rig.ask("n3", "n4", 20, 90 * MILLISECOND)]
     rig.rest(12 * MILLISECOND)  # lost after eight silent intervals of a millisecond
     assert rig.strangers() == []
-    late = rig.ask("n3", "n4", 40, 90 * MILLISECOND)
+    late.append(rig.ask("n4", "n3", 20, 90 * MILLISECOND))
     rig.rest(4 * MILLISECOND)
-    shares = rig.net.host("n3").network.report(rig.heap.now)["circuits"][-1]
-    assert shares["bins"] == "without"
-    assert min(shares["share"].values()) > 0
+    for node in ("n3", "n4"):
+        (shares,) = (
+            circuit
+            for circuit in rig.net.host(node).network.report(rig.heap.now)["circuits"]
+            if circuit["role"] == "head"
+        )
+        assert shares["bins"] == "without"
+        assert min(shares["share"].values()) > 0
     rig.net.start("n5")
     rig.rest(6 * MILLISECOND)
     assert rig.grants is not first
-    missing = [each for each in (*asked, late) if not each.is_done]
+    missing = [each for each in (*asked, *late) if not each.is_done]
     assert len(rig.grants.granted) == len(missing) >= 2, "all are known to the new life"
-    rig.rest(90 * MILLISECOND)
-    assert all(each.kept for each in (*asked, late))
+    rig.rest(102 * MILLISECOND)
+    assert all(each.end is not None for each in (*asked, *late))
+    # Where a tenth of all messages is lost pairs come half as often, which no route knows.
+    assert loss or all(each.kept for each in (*asked, *late))
     rig.nothing_is_left()
 
 
