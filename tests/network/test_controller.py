@@ -24,13 +24,13 @@ from qstack.messages.schedule import (
     CircuitRun,
 )
 from qstack.network.division.controller import (
-    CLOCK_BINS,
     LEAD_BINS,
     Controller,
     FromAsker,
     NodeGone,
     NodeThere,
 )
+from qstack.network.division.masters import CLOCK_BINS
 from qstack.network.service import TimeDivision
 
 BIN = 1_000

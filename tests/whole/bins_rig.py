@@ -100,13 +100,13 @@ class BinsRig:
     def _planned(self, now: Instant) -> None:
         grants = self.grants
         self._runs = grants.runs
-        here = grants.bin_of(now)
-        begun = grants._begin(here)
+        here = grants.bins.at(now)
+        begun = grants.bins.begin(here)
         self.schedule = {key: who for key, who in self.schedule.items() if key[1] < begun}
         for run in self._runs:
             for number in range(max(run.begin, here), run.end):
                 assert isinstance(run.id, CircuitId)
-                self.schedule[run.link, grants._begin(number)] = run.id
+                self.schedule[run.link, grants.bins.begin(number)] = run.id
 
     def _heralded(self, herald: Herald, boot: int, now: Instant) -> None:
         for success in herald.successes:

@@ -34,7 +34,8 @@ weighted fair shares; so are they while a timetable is not known yet. What asks 
 of links as elsewhere, and asks again when the controller is there.
 
 =============  ====================================================================
-`controller`   `Controller`: who has which bins; what masters are told
+`controller`   `Controller`: who has which bins
+`masters`      what the controller tells the masters of links
 `asking`       the head-end's side, with the life of an ask
 `dividing`     the master's side: from bins to cycles
 `machine`      `Division`: all of it at one node

@@ -18,11 +18,10 @@ from qstack.messages.circuits import CircuitId
 from qstack.messages.schedule import (
     BinsAnswer,
     BinsAsk,
-    BinsClock,
-    BinsPlan,
     BinsRelease,
     CircuitRun,
 )
+from qstack.network.division.masters import Bins, Masters
 from qstack.network.places import LONGEST
 from qstack.network.schedule import Ask, Plant, Refusal, Run, admit
 from qstack.network.service import TimeDivision
@@ -30,8 +29,6 @@ from qstack.units import SECOND, BootId, Duration, Instant, LinkName, NodeName
 
 LEAD_BINS = 2
 """The bin under way and the next stay as they are: so long masters and stations may take."""
-CLOCK_BINS = 32
-"""At most so many bins pass between two words of the clock, and few after each new plan."""
 MOST_ASKS = 1_024
 MOST_RUNS = 1_024
 """So many runs a link may be divided into."""
@@ -100,15 +97,12 @@ class Controller:
         self.node, self.boot = node, boot
         self.division = division
         self._qubits_at = qubits_at
-        self._origin: Instant | None = None
+        self._bins = Bins(division.bin_ns)
+        self._masters = Masters(node, boot, self._bins)
         self._now: Instant = 0
         self._grants: dict[CircuitId, _Grant] = {}
         self._ends: dict[LinkName, Ends] = {}
         self._runs: tuple[Run, ...] = ()
-        self._told: dict[LinkName, tuple[CircuitRun, ...]] = {}
-        self._there: set[NodeName] = {node}
-        self._clock_at: Instant | None = None
-        self._clock_bins = 1
         self._actions: list[Action] = []
 
     # --- what is known -------------------------------------------------------------------------
@@ -117,7 +111,7 @@ class Controller:
     def deadline(self) -> Instant | None:
         """When a lease ends, or masters are to hear of the clock."""
         leases = (grant.lease_until for grant in self._grants.values())
-        return earliest(self._clock_at, *leases)
+        return earliest(self._masters.clock_at, *leases)
 
     @property
     def granted(self) -> tuple[CircuitId, ...]:
@@ -131,7 +125,7 @@ class Controller:
 
     def report(self, now: Instant) -> list[dict[str, Any]]:
         """Return who has which bins, in JSON's types; `bins` counts those that are not over."""
-        here = self._bin(now)
+        here = self._bins.at(now)
         return [
             {
                 "circuit": str(circuit),
@@ -139,25 +133,20 @@ class Controller:
                 "bins": sum(
                     run.end - max(run.begin, here) for run in self._coming(grant.links[0], circuit)
                 ),
-                "before_ns": max(0, self._begin(grant.deadline) - now),
+                "before_ns": max(0, self._bins.begin(grant.deadline) - now),
                 "lease_ns": max(0, grant.lease_until - now),
             }
             for circuit, grant in self._grants.items()
         ]
 
-    def bin_of(self, now: Instant) -> int:
-        """Return the number of the bin that an instant is in."""
-        return self._bin(now)
-
-    def _bin(self, now: Instant) -> int:
-        return 0 if self._origin is None else (now - self._origin) // self.division.bin_ns
-
-    def _begin(self, number: int) -> Instant:
-        return (self._origin or 0) + number * self.division.bin_ns
+    @property
+    def bins(self) -> Bins:
+        """Which bin is when."""
+        return self._bins
 
     def _coming(self, link: LinkName, circuit: CircuitId | None = None) -> list[Run]:
         """The runs of a link that are not over, in order; of one circuit if it is given."""
-        here = self._bin(self._now)
+        here = self._bins.at(self._now)
         return [
             run
             for run in self._runs
@@ -168,16 +157,15 @@ class Controller:
 
     def handle(self, event: ControllerEvent, now: Instant) -> list[Action]:
         """Take one event; return what is to be done about it."""
-        if self._origin is None:
-            self._origin = now
+        self._bins.start(now)
         self._now = now
-        here = self._bin(now)
+        here = self._bins.at(now)
         self._runs = tuple(run for run in self._runs if run.end > here)
         match event:
             case NodeThere(node, boot):
                 self._up(node, boot)
             case NodeGone(node):
-                self._there.discard(node)
+                self._masters.gone(node)
             case FromAsker(node, message):
                 self._told_by(node, message)
             case Tick():
@@ -198,11 +186,11 @@ class Controller:
 
     def _up(self, node: NodeName, boot: BootId) -> None:
         """A node can be reached: what it had in a former life is free, and it hears its plans."""
-        self._there.add(node)
+        self._masters.up(node)
         self._drop([c for c in self._grants if c.origin == node and c.boot != boot])
         mine = [link for link, ends in self._ends.items() if min(ends) == node]
         for link in mine:
-            self._told.pop(link, None)
+            self._masters.forget(link)
         self._tell(mine)
 
     def _tick(self) -> None:
@@ -211,7 +199,8 @@ class Controller:
         for circuit in late:
             self._note("bins-lease-over", circuit)
         self._drop(late)
-        if self._clock_at is not None and now >= self._clock_at:
+        clock_at = self._masters.clock_at
+        if clock_at is not None and now >= clock_at:
             self._say_clock()
 
     def _note(self, name: str, circuit: CircuitId, **fields: Any) -> None:
@@ -251,9 +240,9 @@ class Controller:
                 raise RemoteProtocolError(f"{hop.link} is between {self._ends[hop.link]}")
             before[hop.link] = ends
             origin = hop.node
-        start = self._bin(self._now) + LEAD_BINS
+        start = self._bins.at(self._now) + LEAD_BINS
         links = tuple(hop.link for hop in ask.hops)
-        deadline = self._bin(self._now + ask.within_ns)
+        deadline = self._bins.at(self._now + ask.within_ns)
         new = Ask(ask.circuit, start, deadline, tuple((link, need) for link in links), True)
         ends_of = self._ends | before
         found = admit(self._plant(ends_of), self._left(start), new)
@@ -336,10 +325,10 @@ class Controller:
         self._actions.append(Send(node, BinsAnswer(ask.circuit, code, reason, link, 0, 0, 0)))
 
     def _grant(self, node: NodeName, circuit: CircuitId, link: LinkName) -> None:
-        here, runs = self._bin(self._now), self._coming(link, circuit)
+        here, runs = self._bins.at(self._now), self._coming(link, circuit)
         bins = sum(run.end - max(run.begin, here) for run in runs)
-        first = max(0, self._begin(runs[0].begin) - self._now) if runs else 0
-        last = self._begin(runs[-1].end) - self._now if runs else 0
+        first = max(0, self._bins.begin(runs[0].begin) - self._now) if runs else 0
+        last = self._bins.begin(runs[-1].end) - self._now if runs else 0
         self._actions.append(Send(node, BinsAnswer(circuit, None, "", "", bins, first, last)))
 
     def _drop(self, circuits: Iterable[CircuitId]) -> None:
@@ -353,7 +342,7 @@ class Controller:
         }
         if not gone:
             return
-        start = self._bin(self._now) + LEAD_BINS
+        start = self._bins.at(self._now) + LEAD_BINS
         touched = {run.link for run in self._runs}
         touched |= {link for grant in gone.values() for link in grant.links}
         self._runs = tuple(run for run in self._runs if run.id not in gone)
@@ -366,36 +355,20 @@ class Controller:
 
     def _tell(self, links: Iterable[LinkName]) -> None:
         """Tell the masters of these links what is new; forget links of which nobody has bins."""
-        here = self._bin(self._now)
         used = {link for grant in self._grants.values() for link in grant.links}
         for link in links:
-            master = min(self._ends[link])
-            runs = tuple(
-                CircuitRun(run.begin, run.end, _circuit(run)) for run in self._coming(link)
-            )
-            told = tuple(run for run in self._told.get(link, ()) if run.end > here)
-            if runs != told and master in self._there:
-                self._told[link] = runs
-                into = self._now - self._begin(here)
-                plan = BinsPlan(link, self.boot, self.division.bin_ns, here, into, runs)
-                self._actions.append(Send(master, plan))
-                self._clock_bins = 1
-                self._clock_at = self._begin(here + 1)
+            coming = self._coming(link)
+            runs = tuple(CircuitRun(run.begin, run.end, _circuit(run)) for run in coming)
+            self._actions += self._masters.tell(link, min(self._ends[link]), runs, self._now)
             if link not in used and not runs:
-                self._told.pop(link, None)
+                self._masters.forget(link)
                 del self._ends[link]
 
     def _say_clock(self) -> None:
         """Tell the masters of links that somebody has bins of which bin it is."""
-        here = self._bin(self._now)
-        divided = {run.link for run in self._runs if run.end > here}
-        masters = sorted({min(self._ends[link]) for link in divided} & self._there)
-        word = BinsClock(self.boot, here, self._now - self._begin(here))
-        self._actions += [Send(master, word) for master in masters]
-        self._clock_at = None
-        if divided:
-            self._clock_bins = min(2 * self._clock_bins, CLOCK_BINS)
-            self._clock_at = self._begin(here + self._clock_bins)
+        divided = {run.link for run in self._runs}
+        masters = {min(self._ends[link]) for link in divided}
+        self._actions += self._masters.say_clock(masters, self._now)
 
 
 def _circuit(run: Run) -> CircuitId:
