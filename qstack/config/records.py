@@ -25,7 +25,7 @@ FIBRE_M_PER_S = 2.0419e8
 LEASE_NS = 30 * SECOND
 IDLE_NS = 500 * MILLISECOND
 
-BIN_NS = 20 * MILLISECOND
+BIN_NS = 100 * MILLISECOND
 
 ROLES = {
     "emitter": "qstack.emitters",
