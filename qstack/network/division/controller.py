@@ -7,6 +7,7 @@ and is not over; what was granted is kept, though perhaps in other bins than bef
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -252,8 +253,9 @@ class Controller:
             self._refuse(node, ask, ErrorCode.NO_TIME, found.reason, link)
             return
         runs = self._from(start, found)
-        most = max(links, key=lambda link: sum(run.link == link for run in runs))
-        if sum(run.link == most for run in runs) > MOST_RUNS:
+        counted = Counter(run.link for run in runs)
+        most = max(links, key=lambda link: counted[link])
+        if counted[most] > MOST_RUNS:
             reason = f"link {most} would be divided into more than {MOST_RUNS} runs"
             self._refuse(node, ask, ErrorCode.NO_RESOURCES, reason, most)
             return
@@ -283,13 +285,14 @@ class Controller:
 
     def _left(self, start: int) -> list[Ask]:
         """What was granted and lies at or after bin `start`."""
+        left: dict[tuple[LinkName, Any], int] = {}
+        for run in self._runs:
+            if run.end > start:
+                key = run.link, run.id
+                left[key] = left.get(key, 0) + run.end - max(run.begin, start)
         found = []
         for circuit, grant in self._grants.items():
-            bins = sum(
-                run.end - max(run.begin, start)
-                for run in self._coming(grant.links[0], circuit)
-                if run.end > start
-            )
+            bins = left.get((grant.links[0], circuit), 0)
             if bins:
                 needs = tuple((link, bins) for link in grant.links)
                 found.append(Ask(circuit, start, grant.deadline, needs, True))
@@ -356,9 +359,12 @@ class Controller:
     def _tell(self, links: Iterable[LinkName]) -> None:
         """Tell the masters of these links what is new; forget links of which nobody has bins."""
         used = {link for grant in self._grants.values() for link in grant.links}
+        coming: dict[LinkName, list[CircuitRun]] = {}
+        for run in self._runs:
+            found = CircuitRun(run.begin, run.end, _circuit(run))
+            coming.setdefault(run.link, []).append(found)
         for link in links:
-            coming = self._coming(link)
-            runs = tuple(CircuitRun(run.begin, run.end, _circuit(run)) for run in coming)
+            runs = tuple(coming.get(link, ()))
             self._actions += self._masters.tell(link, min(self._ends[link]), runs, self._now)
             if link not in used and not runs:
                 self._masters.forget(link)
