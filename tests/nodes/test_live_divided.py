@@ -29,11 +29,6 @@ def test_live_circuits_get_bins_from_a_controller_and_their_pairs_in_them(tmp_pa
     assert set(views) == {"alice", "r1", "bob"}
     assert all(view["there"] and view["controller"] == "bob" for view in views.values())
     assert views["bob"]["granted"] == [], "the request is over, and its bins are free"
-    said = {}
-    for name in ("alice", "bob"):
-        (trace,) = (tmp_path / "traces").glob(f"{name}-*.qtrace")
-        said[name] = qstack(("trace", str(trace)), environment).stdout
-    assert "BinsAsk" in said["alice"]
-    assert "BinsPlan" in said["alice"], "she is master of her link"
-    assert "LinkBins" in said["alice"]
-    assert "LinkBins" in said["bob"], "as master of his own link, by his own plan"
+    (trace,) = (tmp_path / "traces").glob("alice-*.qtrace")
+    said = qstack(("trace", str(trace)), environment).stdout
+    assert all(kind in said for kind in ("BinsAsk", "BinsAnswer", "BinsPlan", "LinkBins"))
