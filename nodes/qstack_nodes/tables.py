@@ -100,6 +100,9 @@ def show_circuits(answers: Mapping[NodeName, dict[str, Any] | str]) -> None:
         for name, network in known.items():
             table.add_row(name, *(str(network["counters"].get(each, 0)) for each in counters))
         console.print(table)
+    divided = {name: network["bins"] for name, network in known.items() if network.get("bins")}
+    if divided:
+        console.print(_bins(divided))
     show_silent(answers, console)
 
 
@@ -126,6 +129,27 @@ def _circuits(members: Mapping[str, list[tuple[NodeName, Any]]]) -> Table:
                 ", ".join(map(_request, part["requests"])),
             )
             shown = ""
+    return table
+
+
+def _bins(divided: Mapping[NodeName, Any]) -> Table:
+    """Who has which bins of each link, as the masters of the links have been told."""
+    controller = next(iter(divided.values()))["controller"]
+    title = f"bins of links, granted by {controller}"
+    lost = [name for name, bins in divided.items() if not bins["there"]]
+    if lost:
+        title += f", whom {', '.join(lost)} cannot reach"
+    table = Table("link", "circuit", "bins", "at the master", title=title, title_justify="left")
+    for bins in divided.values():
+        for link, runs in bins["links"].items():
+            shown = link
+            for run in runs:
+                begin, end = run["bins"]
+                known = "ready" if run["here"] else "not ready yet"
+                table.add_row(shown, run["circuit"], f"{begin} to {end - 1}", known)
+                shown = ""
+            if not runs:
+                table.add_row(shown, "nobody", "", "")
     return table
 
 

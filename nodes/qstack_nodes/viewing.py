@@ -81,7 +81,7 @@ def json_fields(answer: dict[str, Any], view: str) -> dict[str, Any]:
     network = answer["network"]
     if view == "routes":
         return {"node": answer["node"], "routes": network["routes"]}
-    kept = {key: network[key] for key in ("circuits", "counters")}
+    kept = {key: network[key] for key in ("circuits", "counters", "bins") if key in network}
     return {"node": answer["node"], **kept}
 
 

@@ -19,6 +19,7 @@ from qstack.config.checks import (
     check_policy,
     check_sheet,
 )
+from qstack.config.controller import read_controller
 from qstack.config.hosts import check_served, read_hosts
 from qstack.config.link_tables import Pace, read_links
 from qstack.config.records import (
@@ -65,6 +66,7 @@ class _Top:
     world: Any = None
     hosts: Any = None
     keys: Any = None
+    controller: Any = None
 
 
 @record
@@ -163,6 +165,7 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
         keys = structure(data["keys"], KeysFile, "keys", problems)
     check_names({"nodes": raw_nodes, "hosts": raw_hosts, "links": raw_links}, NAME, problems)
     hosts = read_hosts(raw_hosts, problems)
+    controller, raw_links = read_controller(data, raw_nodes, raw_links, problems)
     nodes = {}
     for name, value in raw_nodes.items():
         node = _node(name, value, problems, find)
@@ -188,6 +191,7 @@ def _network(data: dict[str, Any], problems: Problems, find: Find) -> NetworkFil
         links=links,
         hosts=hosts,
         keys=keys,
+        controller=controller,
     )
 
 

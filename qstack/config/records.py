@@ -25,6 +25,8 @@ FIBRE_M_PER_S = 2.0419e8
 LEASE_NS = 30 * SECOND
 IDLE_NS = 500 * MILLISECOND
 
+BIN_NS = 100 * MILLISECOND
+
 ROLES = {
     "emitter": "qstack.emitters",
     "source": "qstack.emitters",
@@ -69,6 +71,19 @@ class KeysFile:
 
     cipher: str = "aes-gcm"
     folder: str = "keys"
+
+
+@record
+class ControllerFile:
+    """Which end node divides the links of the network in time. Durations in *wall* ns.
+
+    `bin_ns`: the length of a bin. What a circuit was granted is free again `lease_ns` after the
+    last word of its head-end.
+    """
+
+    node: NodeName
+    bin_ns: Duration = BIN_NS
+    lease_ns: Duration = LEASE_NS
 
 
 @record
@@ -229,6 +244,7 @@ class NetworkFile:
     links: tuple[LinkFile, ...]
     hosts: tuple[HostFile, ...] = ()
     keys: KeysFile | None = None
+    controller: ControllerFile | None = None
 
     def host(self, name: NodeName) -> HostFile:
         """The device host of this name; KeyError where there is none."""

@@ -17,6 +17,7 @@ from qstack.drivers.pump import Port
 from qstack.drivers.trace import TraceHeader
 from qstack.drivers.udp import Address, PortUnavailable, UdpSocket, resolve
 from qstack.errors import ConfigError
+from qstack.network.service import TimeDivision
 from qstack.stack import DeviceHost, Identity, Timing
 from qstack.stack.assembly import build, devices_of
 from qstack.stack.policy import Policy
@@ -93,7 +94,22 @@ def role_of(node: NodeFile) -> str:
 def policy_of(network: NetworkFile, node: NodeFile) -> Policy:
     """Return what the operator of a node decided of circuits, in lab nanoseconds."""
     lease, idle = (max(1, round(ns * network.time_scale)) for ns in (node.lease_ns, node.idle_ns))
-    return Policy(node.trust, lease, idle, tuple(METHOD_NAMES[each] for each in node.purify))
+    methods = tuple(METHOD_NAMES[each] for each in node.purify)
+    return Policy(node.trust, lease, idle, methods, division_of(network))
+
+
+def division_of(network: NetworkFile) -> TimeDivision | None:
+    """Return how the network's links are divided in time, in lab nanoseconds; None if not."""
+    found = network.controller
+    if found is None:
+        return None
+    span, lease = (max(1, round(ns * network.time_scale)) for ns in (found.bin_ns, found.lease_ns))
+    return TimeDivision(found.node, span, lease, ends_of(network))
+
+
+def ends_of(network: NetworkFile) -> tuple[NodeName, ...]:
+    """Return the end nodes of a network that are on a link, sorted."""
+    return tuple(sorted({arm.node for link in network.links for arm in link.arms}))
 
 
 def address_of(network: NetworkFile, name: NodeName) -> Address:
@@ -117,6 +133,20 @@ def user_address_of(network: NetworkFile, name: NodeName) -> Address:
 
 def neighbours_of(network: NetworkFile, name: NodeName) -> frozenset[NodeName]:
     """Return the parties that `name` has adjacencies with on its peers' port."""
+    return needed_by(network, name) | _over_bins(network, name)
+
+
+def _over_bins(network: NetworkFile, name: NodeName) -> set[NodeName]:
+    """Return whom it talks with of bins: the controller, which talks with all end nodes."""
+    ends = set(ends_of(network))
+    if network.controller is None or name not in ends:
+        return set()
+    controller = network.controller.node
+    return (ends if name == controller else {controller}) - {name}
+
+
+def needed_by(network: NetworkFile, name: NodeName) -> frozenset[NodeName]:
+    """Return the parties without which `name` is of no use: links and devices need them."""
     found: set[NodeName] = set()
     for link in network.links:
         parties = {link.station, *(arm.node for arm in link.arms)}
@@ -216,7 +246,7 @@ def node_process(network: NetworkFile, name: NodeName, seed: int, text: str) -> 
         time_scale=network.time_scale,
         devices=node_devices(network, name),
         header=header_of(host, seed, text),
-        peers=neighbours_of(network, name),
+        peers=needed_by(network, name),
         traces=network.traces,
     )
 

@@ -21,7 +21,8 @@ way; the bin stands in the arm's basis, so that the station tells the end that i
 former one. When an end notices a boundary decides nothing but how soon it turns to the next
 bin: the emitter's command and the station's count both name the bin's cycles, so that there is
 no attempt, and no success, outside of it. Before and after its frames, without a timetable, and
-after a loss of peer or clock the queue is served by weighted fair shares.
+after a loss of peer or clock the queue is served by weighted fair shares. A request with a
+maximum time is admitted by the bins that are its own or nobody's.
 
 **From herald to OK.** Heralds name their request. Both ends count them, so both know without a
 message when the number is reached. A kept half may be corrected (by the creator alone, and only

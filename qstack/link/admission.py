@@ -8,6 +8,7 @@ either end cannot hold. REJECTED is the peer's own word.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TypeAlias
 
 from qstack.errors import ErrorCode
@@ -15,6 +16,7 @@ from qstack.link.decay import holders
 from qstack.link.fidelity import FidelityUnit
 from qstack.link.queue import Queue
 from qstack.link.scheduler import Progress, Scheduler, wanted
+from qstack.link.timetable import Owner
 from qstack.messages.common import BasisPlan, PairKind
 from qstack.messages.link import LinkRequest
 from qstack.physical.service import LinkParameters
@@ -87,23 +89,46 @@ def too_long(
     progress: Progress,
     scheduler: Scheduler,
     unit: FidelityUnit,
+    *,
+    room_ns: Callable[[Owner, Duration], tuple[Duration, Duration]],
 ) -> Refusal | None:
-    """Return NO_TIME where what goes before leaves no time for even the fastest run."""
+    """Return NO_TIME where what goes before leaves no time for even the fastest run.
+
+    `room_ns`: how much of the time to come is an owner's alone, and how much is anybody's. What
+    is queued of others goes before only where their own time does not suffice.
+    """
     setting = unit.choose(request)
-    if request.remaining_ns == 0 or setting is None or not len(queue):
+    if request.remaining_ns == 0 or setting is None:
         return None
-    parameters = unit.parameters
+    parameters, mine = unit.parameters, _owner(request)
     cycles = unit.pair_ns(request, setting) / parameters.cycle_ns
-    expected = sum(
-        wanted(item, progress) * item.cycles_per_pair * parameters.cycle_ns
-        for item in scheduler.ahead(queue.items, progress, request, cycles)
+    queued: dict[Owner, float] = {mine: 0.0}
+    for item in scheduler.ahead(queue.items, progress, request, cycles):
+        work = wanted(item, progress) * item.cycles_per_pair * parameters.cycle_ns
+        who = _owner(item.request)
+        queued[who] = queued.get(who, 0.0) + work
+    expected, least = sum(queued.values()), least_ns(request, parameters)
+    own, free = room_ns(mine, request.remaining_ns)
+    if own + free < min(least, request.remaining_ns):
+        return (
+            ErrorCode.NO_TIME,
+            f"{least} ns are needed; of {request.remaining_ns} ns, bins leave {own + free} ns",
+        )
+    before = sum(
+        max(0.0, work - room_ns(who, request.remaining_ns)[0])
+        for who, work in queued.items()
+        if who != mine
     )
-    if expected > 0 and expected + least_ns(request, parameters) > request.remaining_ns:
+    if expected > 0 and queued[mine] + least > own + max(0.0, free - before):
         return (
             ErrorCode.NO_TIME,
             f"what is queued takes {expected:.0f} ns; {request.remaining_ns} ns are given",
         )
     return None
+
+
+def _owner(request: LinkRequest) -> Owner:
+    return request.id.origin, request.purpose
 
 
 def too_big(

@@ -97,7 +97,10 @@ class Agreement:
         stated = self.peer_memories
         return (
             unsupported(wanted, board.parameters, board.unit)
-            or too_long(wanted, board.queue, board.progress, board.scheduler, board.unit)
+            or too_long(
+                *(wanted, board.queue, board.progress, board.scheduler, board.unit),
+                room_ns=board.room_ns,
+            )
             or too_big(wanted, board.parameters, None if stated is None else (board.peer, stated))
         )
 

@@ -23,8 +23,8 @@ from qstack.link.request import (
     State,
 )
 from qstack.link.scheduler import SCHEDULERS
-from qstack.link.service import LinkDone, LinkFailed, LinkIndication
-from qstack.link.timetable import ALWAYS, NEVER, Bin, bin_at
+from qstack.link.service import LinkClock, LinkDone, LinkFailed, LinkIndication
+from qstack.link.timetable import ALWAYS, NEVER, Bin, Owner, bin_at, open_cycles
 from qstack.machine import Action, Device, Down, Note, Send, Up
 from qstack.messages.common import PairKind, RequestId
 from qstack.messages.link import LinkClose, LinkEstimate, LinkRequest, LinkSetting, LinkStation
@@ -218,6 +218,8 @@ class Board:
     def hear_clock(self, clock: ClockSeen) -> None:
         """The station's present clock, as far as this end can tell."""
         self._clock = None if self.station is None else (self.station, clock)
+        if self.station is not None and self.is_master:
+            self.up(LinkClock(self.station, clock.epoch, clock.began))
 
     def _bin(self) -> Bin:
         """Return the bin of the present cycle; a timetable of another clock counts for nothing."""
@@ -235,6 +237,22 @@ class Board:
         if here.end:
             self.bin_ends_at = clock.began + here.end * cycle_ns
         return here
+
+    def room_ns(self, owner: Owner, within_ns: Duration) -> tuple[Duration, Duration]:
+        """Return how much of the time from now on is this owner's alone, and how much is anybody's.
+
+        By the timetable, if the queue has one that counts and this end knows the cycle.
+        """
+        table, clock = self.queue.timetable, self._clock
+        if table is None or not self.scheduler.bins or clock is None or clock[0] != self.station:
+            return 0, within_ns
+        boot, seen = clock
+        if (boot, seen.epoch) != (table.station_boot, table.epoch):
+            return 0, within_ns
+        cycle_ns = self.parameters.cycle_ns
+        cycles = (max(0, (at - seen.began) // cycle_ns) for at in (self.now, self.now + within_ns))
+        own, free = open_cycles(table, owner, *cycles)
+        return own * cycle_ns, free * cycle_ns
 
     def used_up(self, request: RequestId) -> None:
         """A success of this request was indicated: physical has counted it by itself."""

@@ -10,12 +10,13 @@ from qstack.machine import record
 from qstack.messages.common import Basis, PairId, PairInfo, Qubit, RequestId
 from qstack.messages.link import LinkRequest
 from qstack.messages.schedule import Timetable
-from qstack.units import NodeName
+from qstack.units import BootId, Instant, NodeName
 
 __all__ = [
     "PRIOR_SIGMAS",
     "LinkAccepted",
     "LinkCancel",
+    "LinkClock",
     "LinkCreate",
     "LinkDivide",
     "LinkDone",
@@ -136,6 +137,24 @@ class LinkExpired:
     reason: str
 
 
+@record
+class LinkClock:
+    """Cycle 0 of the station's life and epoch began at `began`, local lab time, as far as is known.
+
+    Indicated at the master of a link that is divided in time, again when the estimate has moved.
+    """
+
+    station_boot: BootId
+    epoch: int
+    began: Instant
+
+
 LinkIndication: TypeAlias = (
-    LinkAccepted | LinkPairReady | LinkOutcomeReady | LinkDone | LinkFailed | LinkExpired
+    LinkAccepted
+    | LinkPairReady
+    | LinkOutcomeReady
+    | LinkDone
+    | LinkFailed
+    | LinkExpired
+    | LinkClock
 )

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from qstack.link.scheduler import Item
 from qstack.machine import record
 from qstack.messages.schedule import Timetable
 from qstack.units import NodeName
+
+Owner: TypeAlias = tuple[NodeName, int]
+"""The link requests that a node makes under a purpose: (origin, purpose)."""
 
 MOST_RUNS = 4_096
 MOST_CYCLES = 1 << 61
@@ -27,7 +31,7 @@ class Bin:
 
     begin: int
     end: int
-    owner: tuple[NodeName, int] | None
+    owner: Owner | None
     free: bool
 
     def admits(self, items: Iterable[Item]) -> list[Item]:
@@ -81,6 +85,33 @@ def bin_at(table: Timetable, cycle: int) -> Bin:
         spans = (0 if before is None else before.end, following)
     begin, end = (first + (frame + each) * length for each in spans)
     return Bin(begin, end, owner, free)
+
+
+def open_cycles(table: Timetable, owner: Owner, begin: int, end: int) -> tuple[int, int]:
+    """Return how many cycles from `begin` to before `end` are the owner's, how many anybody's."""
+    first, after = table.first_cycle, _end(table)
+    inside = min(max(begin, first), after), max(min(end, after), first)
+    own, taken = 0, 0
+    if inside[0] < inside[1]:
+        offsets = inside[0] - first, inside[1] - first
+        every = [(run.begin, run.end) for run in table.runs]
+        mine = [(run.begin, run.end) for run in table.runs if (run.origin, run.purpose) == owner]
+        own, taken = (_cycles_in(table, runs, *offsets) for runs in (mine, every))
+    within = max(0, inside[1] - inside[0])
+    free = max(0, end - begin) - within + (within - taken if table.spare else 0)
+    return own, free
+
+
+def _cycles_in(table: Timetable, runs: Iterable[tuple[int, int]], begin: int, end: int) -> int:
+    """Of the cycles from offset `begin` to before `end` so many are in these runs."""
+    length, frame = table.bin_cycles, table.bin_cycles * table.frame_bins
+    found = 0
+    for first, last in runs:
+        for sign, offset in ((1, end), (-1, begin)):
+            frames, rest = divmod(offset, frame)
+            partial = min(max(rest - first * length, 0), (last - first) * length)
+            found += sign * (frames * (last - first) * length + partial)
+    return found
 
 
 def _end(table: Timetable) -> int:

@@ -13,6 +13,10 @@ Where no way gives the fidelity asked for, a `course` adds rounds at the two end
 whose link alone cannot give it is reached by a circuit of one hop. `trust` says who is in the way
 where a request asks that nodes between the ends be trusted.
 
+**Bins** (`division`, `schedule`). Where a controller divides links in time, a head-end whose
+request has a maximum time first asks it for bins on all links of the course, and the masters of
+links keep to what it grants.
+
 **Circuits** (`circuits`, `places`, `admission`). The head-end sends the whole path with an install,
 hop by hop. Each node admits: the links on both sides are there, their time suffices, a qubit can
 be had, it is not draining. The tail-end's answer comes back the same way with a label for each

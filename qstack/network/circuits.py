@@ -29,9 +29,12 @@ from qstack.messages.circuits import (
     CircuitRelease,
 )
 from qstack.messages.link import LinkRequest
+from qstack.messages.schedule import BinsAnswer
 from qstack.network.admission import Reservations, Verdict
 from qstack.network.crowding import Crowding
 from qstack.network.desk import Desk
+from qstack.network.division.asking import Circuit, Work
+from qstack.network.division.machine import Division
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
 from qstack.network.member import Member
@@ -74,6 +77,8 @@ class Circuits:
         self.lives: Mapping[NodeName, BootId] = {}
         """The life of each node that routes tell of."""
         self.purposes: set[int] = set()
+        hooks = Circuit(self._proceed, self._fall_back, self._without_bins, self._left)
+        self.division = Division(desk, hooks, self._owner_of)
 
     # --- what is known -----------------------------------------------------------------------
 
@@ -111,18 +116,23 @@ class Circuits:
 
     # --- the head-end ------------------------------------------------------------------------
 
-    def install(self, message: CircuitInstall) -> Verdict | None:
-        """Begin a circuit of this node's; return why it does not even begin."""
-        place = Place(message, 0)
+    def install(self, message: CircuitInstall, work: Work | None = None) -> Verdict | None:
+        """Begin a circuit of this node's; return why it does not even begin.
+
+        `work`: for which it is to have bins of its links, where these are divided in time.
+        """
+        place = Place(self.division.prepare(message, work), 0)
         verdict = (
             self._full()
             or consent(self._desk, place)
             or self._reservations.consider(place, swaps=True)
         )
         if verdict is not None:
+            self.division.served(place.id)
             return verdict
         self._admit(place)
-        self._desk.send(place.neighbour(Side.DOWN), message)
+        if not self.division.begin(place.id):
+            self._proceed(place.id)
         return None
 
     def release(self, circuit: CircuitId, code: ErrorCode | None, reason: str) -> None:
@@ -180,6 +190,61 @@ class Circuits:
         if not part.orders:
             part.stop()
 
+    # --- bins of links that are divided in time ------------------------------------------------
+
+    def _proceed(self, circuit: CircuitId) -> None:
+        """A circuit of this node's can be installed on its way."""
+        place = self._members[circuit].place
+        self._desk.send(place.neighbour(Side.DOWN), place.install)
+
+    def _fall_back(self, install: CircuitInstall) -> None:
+        """It gets no bins, so it is installed with the shares of links that it needs without."""
+        member = self._members[install.circuit]
+        place = member.place
+        self._reservations.release(place)
+        place.install = install
+        verdict = self._reservations.consider(place, swaps=True)
+        if verdict is None:
+            self._reservations.reserve(place)
+            self._proceed(install.circuit)
+            return
+        refused = place.id, self._desk.node, verdict.code, verdict.reason, verdict.link
+        self.refused(member, CircuitRefused(*refused))
+
+    def _without_bins(self, answer: BinsAnswer) -> None:
+        """The controller has no bins for it."""
+        member = self._members[answer.circuit]
+        code = ErrorCode.NO_TIME if answer.code is None else answer.code
+        division = self._desk.parameters.division
+        who = "no controller" if division is None else f"controller {division.controller}"
+        reason = f"{who}: {answer.reason}"
+        refused = CircuitRefused(answer.circuit, self._desk.node, code, reason, answer.link)
+        self.refused(member, refused)
+
+    def _left(self, circuit: CircuitId) -> float:
+        """The part of the pairs of a circuit of this node's that is missing."""
+        member = self._members.get(circuit)
+        part = None if member is None else member.part
+        if type(part) is not Head or not part.orders:
+            return 1.0
+        wanted = sum(order.wanted.number for order in part.orders.values())
+        return 1 - sum(order.delivered for order in part.orders.values()) / wanted
+
+    def _owner_of(self, circuit: CircuitId, link: LinkName) -> tuple[NodeName, int] | None:
+        """Whose, and for which purpose, the requests of a circuit on a link are, once it is ready.
+
+        The node before a link asks it, by the label of the node after it.
+        """
+        member = self._members.get(circuit)
+        if member is None or member.place.state is not PlaceState.READY:
+            return None
+        place = member.place
+        if place.has(Side.DOWN) and place.link(Side.DOWN) == link:
+            return self._desk.node, place.label_down
+        if place.has(Side.UP) and place.link(Side.UP) == link:
+            return place.neighbour(Side.UP), place.label
+        return None
+
     # --- install -----------------------------------------------------------------------------
 
     def _admit(self, place: Place) -> Member:
@@ -236,6 +301,7 @@ class Circuits:
             place.label = self._last_label
             self._labels[place.label] = place.id
             self._desk.down(place.link(Side.UP), LinkListen(place.label, True))
+        self.division.changed(place)
         if place.is_head:
             self._settled(place, None, ())
         else:
@@ -283,6 +349,8 @@ class Circuits:
             self._desk.down(place.link(Side.UP), LinkListen(place.label, False))
         if place.state is not PlaceState.OVER:
             place.handle(Ended())
+        self.division.served(place.id)
+        self.division.changed(place)
 
     def neighbour_lost(self, peer: NodeName, reason: str) -> None:
         """The adjacency with a node is gone: so are the circuits that go by it."""

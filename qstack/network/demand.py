@@ -19,6 +19,7 @@ from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
 from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
 from qstack.network.desk import Desk
+from qstack.network.division.asking import Work, work_of
 from qstack.network.draining import explained
 from qstack.network.dry import admitted, need_hz, not_admitted
 from qstack.network.head_end import Head, movable
@@ -238,7 +239,7 @@ class Demand:
             plan.course = found
             install = self._install(circuit, found, dry=plan.dry is not None)
             self._plans[circuit] = plan
-            refused = self.circuits.install(install)
+            refused = self.circuits.install(install, self._work(plan, found))
             if refused is None:
                 return
             del self._plans[circuit]
@@ -261,6 +262,11 @@ class Demand:
         if isinstance(found, Verdict):
             found = mistrusted(graph, here, *asked) or explained(found, self._flood.database)
         return found
+
+    def _work(self, plan: _Plan, course: Course) -> Work | None:
+        """What bins it needs where links are divided in time."""
+        wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
+        return work_of(self.graph, course, wanted)
 
     def _without(self, avoided: frozenset[str]) -> Graph:
         graph = self.graph
@@ -323,6 +329,7 @@ class Demand:
         self.circuits.forward(circuit, order.wanted)
 
     def _rest(self, circuit: CircuitId, plan: _Plan) -> None:
+        self.circuits.division.served(circuit)
         plan.idle_until = self._desk.now + self._desk.parameters.idle_ns
 
     def _decline(self, order: Order, verdict: Verdict) -> None:

@@ -26,7 +26,7 @@ from qstack.network.budget import (
     weights_of,
 )
 from qstack.network.places import Parked, Side
-from qstack.network.service import METHODS, RequestIds
+from qstack.network.service import METHODS, RequestIds, TimeDivision
 from qstack.physical.service import LinkParameters, MemoryModel
 from qstack.physical.slots import Owner, Slots
 from qstack.units import MILLISECOND, SECOND, BootId, Chance, Duration, Instant, LinkName, NodeName
@@ -41,7 +41,7 @@ class NetworkParameters:
     `memory` is the device whose qubits it swaps; a node whose memory cannot do that stands at ends
     only. `trust` as the operator judges the node. A circuit is forgotten `lease_ns` after the last
     word of its head-end, which keeps one without requests for `idle_ns`. `methods`: with which its
-    pairs may be purified; none: never.
+    pairs may be purified; none: never. `division`: None where no controller divides links in time.
     """
 
     links: tuple[LinkParameters, ...]
@@ -50,6 +50,7 @@ class NetworkParameters:
     lease_ns: Duration = 30 * SECOND
     idle_ns: Duration = 500 * MILLISECOND
     methods: tuple[Method, ...] = METHODS
+    division: TimeDivision | None = None
 
 
 @record
@@ -116,6 +117,8 @@ class Desk:
         """How the qubits of another node fade, as it advertises."""
         self.operations_at: Callable[[NodeName], Operations] = ideal
         """How well another node's gates do, as it advertises."""
+        self.qubits_at: Callable[[NodeName], int | None] = unknown
+        """How many communication qubits another node has, as it advertises."""
         self._answers: dict[int, Answer] = {}
         self._actions: list[Action] = []
         self._errors: dict[tuple[LinkName, str, int, Duration], tuple[float, float, float]] = {}
@@ -276,6 +279,11 @@ _MOST_ENDED = 1_024
 def eternal(node: NodeName) -> Storage:
     """Return that of a node of which nothing is known."""
     return ETERNAL
+
+
+def unknown(node: NodeName) -> int | None:
+    """Return that of a node of which nothing is known."""
+    return None
 
 
 def ideal(node: NodeName) -> Operations:

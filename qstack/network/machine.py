@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from qstack.errors import RemoteProtocolError
 from qstack.hal.commands import CommandIds
 from qstack.link.service import (
     LinkAccepted,
+    LinkClock,
     LinkDone,
     LinkExpired,
     LinkFailed,
     LinkListen,
     LinkPairReady,
 )
-from qstack.machine import TICK, Action, Tick, Up, earliest, record
+from qstack.machine import TICK, Action, Tick, Up, earliest
+from qstack.messages.common import PairKind
 from qstack.messages.devices import Aborted, BellResult, Completed, Faulted, MemoryResult, Rejected
+from qstack.messages.link import LinkRequest
 from qstack.messages.network import RouteDigest, RouteUpdate
 from qstack.network.admission import Reservations
 from qstack.network.advertise import View, link_metric, memories_of, node_metric
@@ -22,6 +26,7 @@ from qstack.network.demand import Demand
 from qstack.network.desk import Desk, NetworkParameters, OnLink
 from qstack.network.direct import Direct
 from qstack.network.draining import drains_there
+from qstack.network.events import FromPeer, LinkSeen, PeerGone, PeerThere
 from qstack.network.intake import Intake
 from qstack.network.linkstate import (
     Advertise,
@@ -42,7 +47,7 @@ from qstack.network.service import (
 )
 from qstack.network.talk import Talk
 from qstack.physical.slots import Slots
-from qstack.units import BootId, Chance, Duration, Instant, LinkName, NodeName
+from qstack.units import BootId, Chance, Instant, LinkName, NodeName
 
 __all__ = [
     "FromPeer",
@@ -53,42 +58,6 @@ __all__ = [
     "PeerGone",
     "PeerThere",
 ]
-
-
-@record
-class PeerThere:
-    """The adjacency with a neighbouring node is up."""
-
-    peer: NodeName
-
-
-@record
-class PeerGone:
-    """It is lost; `reason` is for people."""
-
-    peer: NodeName
-    reason: str
-
-
-@record
-class FromPeer:
-    """A message of a neighbouring node for the network layer."""
-
-    peer: NodeName
-    message: Any
-
-
-@record
-class LinkSeen:
-    """Whether pairs can be had on a link, as far as this end can see.
-
-    `latency_ns`: one way, of control messages to the other end. `turn_ns`: to the station and back.
-    """
-
-    link: LinkName
-    up: bool
-    latency_ns: Duration
-    turn_ns: Duration = 0
 
 
 class Network:
@@ -128,6 +97,8 @@ class Network:
         self.talk = Talk(self.desk, self.demand.circuits)
         self.desk.storage_at = self.demand.storage_at
         self.desk.operations_at = self.demand.operations_at
+        self.desk.qubits_at = self._qubits_at
+        self.division = self.demand.circuits.division
         self._offers_made: tuple[Any, ...] | None = None
 
     # --- what is known -------------------------------------------------------------------------
@@ -136,7 +107,8 @@ class Network:
     def deadline(self) -> Instant | None:
         """When a lease, a request, a waiting pair or an advertisement needs a Tick."""
         demand = self.demand
-        return earliest(self.flood.deadline, demand.deadline, demand.circuits.deadline)
+        circuits = demand.circuits.deadline
+        return earliest(self.flood.deadline, demand.deadline, circuits, self.division.deadline)
 
     @property
     def work_deadline(self) -> Instant | None:
@@ -154,6 +126,7 @@ class Network:
         return {
             "routes": report_routes(self.node, self.flood.database, self.demand.graph),
             "circuits": report_circuits(self.demand.circuits, now),
+            "bins": self.division.report(now),
             "counters": dict(self.desk.counters),
             "draining": {
                 "node": self.reservations.draining,
@@ -186,10 +159,15 @@ class Network:
             case Tick():
                 self._flood(TICK)
                 self.demand.tick()
-            case PeerThere(peer):
-                self._flood(NeighbourUp(peer))
+                self.division.tick()
+            case PeerThere(peer, boot):
+                if peer in self._by_remote:
+                    self._flood(NeighbourUp(peer))
+                self.division.there(peer, boot)
             case PeerGone(peer, reason):
-                self._flood(NeighbourLost(peer))
+                self.division.gone(peer)
+                if peer in self._by_remote:
+                    self._flood(NeighbourLost(peer))
                 for link, remote in self._remote_of.items():
                     if remote == peer:
                         view = self._views[link]
@@ -200,6 +178,7 @@ class Network:
                 self._seen(event)
             case _:
                 return []
+        self.division.take_turns()
         self.demand.conclude()
         self.demand.circuits.balance()
         self._advertise()
@@ -215,10 +194,24 @@ class Network:
             self.reservations.drains(link) or drains_there(self.flood.database, event.remote, link)
         )
         usable = link is not None and self._views[link].up and not drains
-        if link is None or drains or (not usable and self.demand.reaches(event.remote)):
+        if (
+            link is None
+            or drains
+            or self._needs_bins(link, event.request)
+            or (not usable and self.demand.reaches(event.remote))
+        ):
             self.demand.create(event.remote, event.request, event.trust_min)
             return
         self.direct.create(link, event)
+
+    def _needs_bins(self, link: LinkName, request: LinkRequest) -> bool:
+        """Whether a request to a neighbour is to have bins of their link, as a circuit has.
+
+        What only links can do is left to them: all at once, measured or prepared by the emitter.
+        """
+        plain = request.kind is PairKind.KEEP and not (request.atomic or request.consecutive)
+        divided = self.desk.parameters.division is not None and self._views[link].up
+        return plain and divided and request.remaining_ns > 0
 
     def _cancel(self, event: NetworkCancel) -> None:
         if not self.direct.cancel(event.request, event.reason):
@@ -248,6 +241,9 @@ class Network:
     def _indicated(self, link: LinkName, body: Any) -> None:
         """An indication for a circuit, if its request is one's; otherwise for a user."""
         intake = self.intake
+        if type(body) is LinkClock:
+            self.division.clock(link, body)
+            return
         if type(body) is LinkAccepted:
             if body.request.purpose >= FIRST_LABEL:
                 intake.accepted(link, body.request)
@@ -270,14 +266,23 @@ class Network:
     def _seen(self, event: LinkSeen) -> None:
         self._views[event.link] = View(event.up, event.latency_ns, event.turn_ns)
         self.reservations.usable[event.link] = event.up
+        self.division.seen(event.link, event.up)
 
     # --- routes --------------------------------------------------------------------------------
 
     def _told(self, peer: NodeName, message: Any) -> None:
-        if isinstance(message, RouteUpdate | RouteDigest):
+        if self.division.is_ours(message):
+            self.division.told(peer, message)
+        elif peer not in self._by_remote:
+            raise RemoteProtocolError(f"{peer} is no neighbour of {self.node}")
+        elif isinstance(message, RouteUpdate | RouteDigest):
             self._flood(FromNeighbour(peer, message))
         else:
             self.talk.told(peer, message)
+
+    def _qubits_at(self, node: NodeName) -> int | None:
+        update = self.flood.database.get(node)
+        return None if update is None else update.node.memories[0]
 
     def _flood(self, event: Any) -> None:
         out: list[Action] = []

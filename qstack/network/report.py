@@ -71,6 +71,7 @@ def report_circuits(circuits: Circuits, now: Instant) -> list[dict[str, Any]]:
                 },
                 "cutoff_ns": 0 if place.is_head else place.leg(Side.UP).cutoff_ns,
                 "rests": member.rests,
+                "bins": circuits.division.bins_of(place.id),
                 "held": 0 if part is None else part.held,
                 "requests": requests,
                 "lease_ns": None if place.is_head else max(0, place.lease_until - now),

@@ -4,7 +4,9 @@ Time is counted in *bins* of equal length, half-open: bin n begins at n and ends
 A bin of a link belongs to one request at most, and a node that works with few communication
 qubits on several links is in so many bins at once at most. A request asks for a number of
 bins on each link of its path, after it came and before its deadline. Who has the earliest deadline
-goes first, and whoever is under way may be interrupted at the end of any bin.
+goes first, and whoever is under way may be interrupted at the end of any bin. Links of one path
+may be asked for *together*, in the same bins: halves at repeaters then find their partners at once,
+and do not wait in memory for a bin of the other side.
 
 On one resource that order misses a deadline only where every order does, so a refusal is final.
 Where nodes are shared between links the problem is an edge colouring with deadlines, and no
@@ -20,18 +22,26 @@ Howell 1990 (demand bound), Skrzypczyk and Wehner 2021 (arXiv:2111.13124, quantu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+import attrs
 
 from qstack.machine import record
+from qstack.messages.circuits import CircuitId
 from qstack.messages.common import RequestId
 from qstack.messages.schedule import BinRun, Timetable
 from qstack.units import BootId, Duration, LinkName, NodeName
+
+Asker: TypeAlias = RequestId | CircuitId
+"""Whose bins these are: any id that says who made it, in which life, and the how-manieth."""
 
 
 @record
 class Plant:
     """What there is to share: links by their two ends, and nodes that are in few bins at once.
 
-    A node that `at_once` does not name can be in a bin of each of its links at the same time.
+    A node that `at_once` does not name can be in a bin of each of its links at the same time. The
+    links of one request that asks for them together count once at a node.
     """
 
     links: Mapping[LinkName, tuple[NodeName, NodeName]]
@@ -42,13 +52,15 @@ class Plant:
 class Ask:
     """A request for bins: so many on each link named, from bin `begin` on, before bin `deadline`.
 
-    Two asks of one schedule have different ids.
+    Two asks of one schedule have different ids. `together`: equally many on each link, and all
+    links in the same bins.
     """
 
-    id: RequestId
+    id: Asker
     begin: int
     deadline: int
     needs: tuple[tuple[LinkName, int], ...]
+    together: bool = False
 
 
 @record
@@ -58,7 +70,7 @@ class Run:
     link: LinkName
     begin: int
     end: int
-    id: RequestId
+    id: Asker
 
 
 @record
@@ -105,13 +117,50 @@ def _resources(
     plant: Plant, asks: Sequence[Ask]
 ) -> Iterable[tuple[str, int, list[tuple[Ask, int]]]]:
     """Yield each link and each bounded node: its name, its bins at once, who needs how many."""
-    for link in plant.links:
-        needs = [(ask, n) for ask in asks for name, n in ask.needs if name == link and n > 0]
+    on_link: dict[LinkName, list[tuple[Ask, int]]] = {link: [] for link in plant.links}
+    at_node: dict[NodeName, list[tuple[Ask, int]]] = {node: [] for node in plant.at_once}
+    for ask in asks:
+        sums: dict[NodeName, int] = {}
+        for link, bins in ask.needs:
+            if bins <= 0:
+                continue
+            on_link[link].append((ask, bins))
+            for node in plant.links[link]:
+                before = sums.get(node, 0)
+                sums[node] = max(before, bins) if ask.together else before + bins
+        for node, bins in sums.items():
+            if node in at_node:
+                at_node[node].append((ask, bins))
+    for link, needs in on_link.items():
         yield f"link {link}", 1, needs
-    for node, most in plant.at_once.items():
-        here = {link for link, ends in plant.links.items() if node in ends}
-        sums = [(ask, sum(n for link, n in ask.needs if link in here)) for ask in asks]
-        yield f"node {node}", most, [(ask, n) for ask, n in sums if n > 0]
+    for node, needs in at_node.items():
+        yield f"node {node}", plant.at_once[node], needs
+
+
+@attrs.define(eq=False)
+class _Piece:
+    """What has to go together: all links of an ask, or one of them. `bounds`: nodes that count.
+
+    `left`: bins that it still needs on each of its links.
+    """
+
+    ask: Ask
+    links: tuple[LinkName, ...]
+    bounds: tuple[tuple[NodeName, int], ...]
+    left: int
+
+
+def _pieces(plant: Plant, asks: Iterable[Ask]) -> list[_Piece]:
+    """The work there is to do, the earliest deadline first."""
+    found = []
+    for ask in sorted(asks, key=_urgency):
+        needs = {link: bins for link, bins in ask.needs if bins > 0}
+        groups = [tuple(needs)] if ask.together and needs else [(link,) for link in needs]
+        for links in groups:
+            nodes = sorted({node for link in links for node in plant.links[link]})
+            bounds = tuple((node, plant.at_once[node]) for node in nodes if node in plant.at_once)
+            found.append(_Piece(ask, links, bounds, needs[links[0]]))
+    return found
 
 
 def earliest_deadline_first(plant: Plant, asks: Iterable[Ask]) -> tuple[Run, ...] | Refusal:
@@ -119,51 +168,50 @@ def earliest_deadline_first(plant: Plant, asks: Iterable[Ask]) -> tuple[Run, ...
 
     Equal asks give equal schedules, in whatever order they come: ties go by the request's id.
     """
-    ordered = sorted(asks, key=_urgency)
-    left = {ask.id: {link: n for link, n in ask.needs if n > 0} for ask in ordered}
+    pieces = _pieces(plant, asks)
     runs: list[Run] = []
-    now = min((ask.begin for ask in ordered), default=0)
-    while any(left.values()):
-        chosen = _choose(plant, [ask for ask in ordered if ask.begin <= now], left)
-        coming = [ask.begin for ask in ordered if ask.begin > now and left[ask.id]]
-        spans = [left[ask.id][link] for ask, link in chosen]
-        until = min([now + span for span in spans] + coming)
-        for ask, link in chosen:
-            runs.append(Run(link, now, until, ask.id))
-            left[ask.id][link] -= until - now
-            if not left[ask.id][link]:
-                del left[ask.id][link]
+    now = min((piece.ask.begin for piece in pieces), default=0)
+    while pieces:
+        chosen = _choose(piece for piece in pieces if piece.ask.begin <= now)
+        coming = [piece.ask.begin for piece in pieces if piece.ask.begin > now]
+        until = min([now + piece.left for piece in chosen] + coming)
+        for piece in chosen:
+            runs += [Run(link, now, until, piece.ask.id) for link in piece.links]
+            piece.left -= until - now
         now = until
-        for ask in ordered:
-            if left[ask.id] and now + max(left[ask.id].values()) > ask.deadline:
-                link = max(left[ask.id], key=lambda name: left[ask.id][name])
-                missing = now + left[ask.id][link] - ask.deadline
-                reason = f"{ask.id} would miss its deadline on link {link} by {missing} bins"
-                return Refusal(False, f"{reason}, earliest deadline first")
+        pieces = [piece for piece in pieces if piece.left]
+        late = next((piece for piece in pieces if now + piece.left > piece.ask.deadline), None)
+        if late is not None:
+            return _late(late.ask, [each for each in pieces if each.ask is late.ask], now)
     return _joined(runs)
+
+
+def _late(ask: Ask, pieces: Iterable[_Piece], now: int) -> Refusal:
+    """Say by how much an ask would be late, on the link that has the most to do."""
+    worst = max(pieces, key=lambda piece: piece.left)
+    missing = now + worst.left - ask.deadline
+    reason = f"{ask.id} would miss its deadline on link {worst.links[0]} by {missing} bins"
+    return Refusal(False, f"{reason}, earliest deadline first")
 
 
 def _urgency(ask: Ask) -> tuple[int, NodeName, int, int]:
     return ask.deadline, ask.id.origin, ask.id.boot, ask.id.number
 
 
-def _choose(
-    plant: Plant, asks: Iterable[Ask], left: Mapping[RequestId, Mapping[LinkName, int]]
-) -> list[tuple[Ask, LinkName]]:
-    """Return who works on which link now: the first in order, wherever link and nodes are free."""
-    chosen: list[tuple[Ask, LinkName]] = []
+def _choose(pieces: Iterable[_Piece]) -> list[_Piece]:
+    """Return who works now: the first in order, wherever all their links and nodes are free."""
+    chosen: list[_Piece] = []
     taken: set[LinkName] = set()
     busy: dict[NodeName, int] = {}
-    for ask in asks:
-        for link, _ in ask.needs:
-            ends = plant.links[link]
-            full = any(busy.get(node, 0) >= plant.at_once.get(node, 1 << 30) for node in ends)
-            if link not in left[ask.id] or link in taken or full:
-                continue
-            taken.add(link)
-            for node in ends:
-                busy[node] = busy.get(node, 0) + 1
-            chosen.append((ask, link))
+    for piece in pieces:
+        if not taken.isdisjoint(piece.links):
+            continue
+        if any(busy.get(node, 0) >= most for node, most in piece.bounds):
+            continue
+        taken.update(piece.links)
+        for node, _ in piece.bounds:
+            busy[node] = busy.get(node, 0) + 1
+        chosen.append(piece)
     return chosen
 
 
@@ -211,7 +259,7 @@ def timetable(
     link: LinkName,
     span: tuple[int, int],
     origin: Origin,
-    owners: Mapping[RequestId, tuple[NodeName, int]],
+    owners: Mapping[Asker, tuple[NodeName, int]],
 ) -> Timetable:
     """Return the timetable of one link for the bins in `span` of a schedule.
 
@@ -238,5 +286,7 @@ def _check(plant: Plant, asks: Sequence[Ask]) -> None:
             raise ValueError(f"{ask.id} goes by links {names}")
         if any(bins < 0 for _, bins in ask.needs):
             raise ValueError(f"{ask.id} needs fewer than no bins")
+        if ask.together and len({bins for _, bins in ask.needs}) > 1:
+            raise ValueError(f"{ask.id} needs {ask.needs} together")
     if any(most < 1 for most in plant.at_once.values()):
         raise ValueError("a node that can be in no bin has no links")

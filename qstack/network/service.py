@@ -25,6 +25,21 @@ from qstack.units import BootId, Duration, LinkName, NodeName
 METHODS = (Method.NESTED_DEJMPS, Method.PUMPED_DEJMPS)
 """With these a node purifies if nobody says otherwise: BBPSSW never does better."""
 
+
+@record
+class TimeDivision:
+    """That the links of a network are divided in time, by a controller. Durations in lab ns.
+
+    `controller`: the node with that role. `bin_ns`: the length of a bin. What was granted is free
+    again `lease_ns` after its head-end's last word. `nodes`: all that may ask.
+    """
+
+    controller: NodeName
+    bin_ns: Duration
+    lease_ns: Duration
+    nodes: tuple[NodeName, ...]
+
+
 FIRST_LABEL = FIRST_FLOW
 """Purposes from here on are labels of circuits: users' are below."""
 

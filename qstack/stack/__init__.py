@@ -12,7 +12,8 @@ All four are *hosts*: see :mod:`qstack.stack.hosting`.
 """
 
 from qstack.stack.device_host import DeviceHost
-from qstack.stack.end_node import EndNode, EndNodeParameters
+from qstack.stack.end_node import EndNode
+from qstack.stack.end_node_parameters import EndNodeParameters
 from qstack.stack.hosting import Identity, Neighbours, Timing
 from qstack.stack.station import StationNode, StationParameters
 from qstack.stack.user_host import FromNode, LocalUser, NodeLost, NodeReached, ToNode, UserHost

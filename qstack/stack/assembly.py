@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 from qstack.hal.plugins import Sheet
 from qstack.physical.service import LinkParameters
-from qstack.stack.end_node import EndNode, EndNodeParameters
+from qstack.stack.end_node import EndNode
+from qstack.stack.end_node_parameters import EndNodeParameters
 from qstack.stack.hosting import Identity
 from qstack.stack.policy import Policy
 from qstack.stack.station import StationNode, StationParameters

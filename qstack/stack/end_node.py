@@ -10,7 +10,6 @@ from qstack.adjacency import PeerLost, PeerUp
 from qstack.application.machine import Application, FromUser, UserDown, UserUp
 from qstack.errors import RemoteProtocolError
 from qstack.hal.commands import CommandIds
-from qstack.hal.plugins import Sheet
 from qstack.link.machine import Link, LinkPeerDown, LinkPeerUp
 from qstack.machine import (
     DRAINED,
@@ -26,7 +25,6 @@ from qstack.machine import (
     Tick,
     Up,
     earliest,
-    record,
 )
 from qstack.messages.application import AskStatus, Status
 from qstack.messages.devices import Calibration, DeviceState
@@ -34,41 +32,20 @@ from qstack.messages.wire import KIND_OF, Layer
 from qstack.network.machine import (
     FromPeer,
     Network,
-    NetworkParameters,
     OnLink,
     PeerGone,
     PeerThere,
 )
 from qstack.physical.events import SLOTS_CHANGED
 from qstack.physical.machine import NodePhysical, StationReachable, StationUnreachable
-from qstack.physical.service import LinkParameters
 from qstack.physical.slots import Slots
 from qstack.stack.devices import Devices
-from qstack.stack.hosting import Identity, Neighbours
-from qstack.stack.policy import Policy
+from qstack.stack.end_node_parameters import EndNodeParameters
+from qstack.stack.hosting import Neighbours
 from qstack.stack.status import status_of_link, status_of_slots
 from qstack.stack.turns import Turns
 from qstack.stack.watching import LinkWatch
 from qstack.units import Chance, Instant, LinkName, NodeName
-
-
-@record
-class EndNodeParameters:
-    """An end node as its network file describes it.
-
-    `hosts`: (device, process) for devices that another process serves; the others are
-    reached by Device actions. `sheets` are datasheets of such devices. `memory` is the
-    memory device whose slots these are.
-    """
-
-    identity: Identity
-    links: tuple[LinkParameters, ...]
-    memory: str
-    communication: tuple[int, ...]
-    storage: tuple[int, ...]
-    hosts: tuple[tuple[str, NodeName], ...]
-    sheets: tuple[tuple[str, Sheet], ...] = ()
-    policy: Policy = Policy()
 
 
 class EndNode:
@@ -81,6 +58,7 @@ class EndNode:
         self.slots = Slots(parameters.communication, parameters.storage)
         commands = CommandIds()
         self._links = {link.name: link for link in parameters.links}
+        self._nodes = parameters.nodes
         self.physical: dict[LinkName, NodePhysical] = {}
         self.link: dict[LinkName, Link] = {}
         for link in parameters.links:
@@ -88,10 +66,7 @@ class EndNode:
             self.link[link.name] = Link(
                 link, self.name, self.slots, commands, chance.fork(f"link/{link.name}")
             )
-        policy = parameters.policy
-        decided = policy.trust, policy.lease_ns, policy.idle_ns, policy.methods
-        across = NetworkParameters(parameters.links, parameters.memory, *decided)
-        own = chance.fork("network")
+        across, own = parameters.network, chance.fork("network")
         self.network = Network(self.name, self.boot, across, self.slots, commands, chance=own)
         self._across_stepped = True
         self._across_deadline: Instant | None = None
@@ -145,9 +120,8 @@ class EndNode:
         """Call the neighbours. Once, before any event."""
         actions: list[Any] = []
         peers: dict[NodeName, str] = dict.fromkeys(sorted(self.devices.hosts), "world")
-        for link in self.parameters.links:
-            peers[link.station] = "station"
-            peers[link.other(self.name).node] = "node"
+        peers |= {link.station: "station" for link in self.parameters.links}
+        peers |= dict.fromkeys(self._nodes, "node")
         for peer in sorted(peers):
             actions += self.neighbours.open(peer, peers[peer], "peer", initiate=True, now=now)
         return actions + self.devices.start(now)
@@ -306,12 +280,13 @@ class EndNode:
                 touched = True
                 other = LinkPeerUp(event.boot) if up else LinkPeerDown(reason)
                 out += self._to_link(name, other, now)
-        if not touched and peer not in self.devices.hosts:
+        across = peer in self._nodes
+        if not touched and not across and peer not in self.devices.hosts:
             user = UserUp(peer) if up else UserDown(peer, reason)
             out += self._to_application(user, now)
-        if any(link.other(self.name).node == peer for link in self.parameters.links):
-            across = PeerThere(peer) if up else PeerGone(peer, reason)
-            out += self._to_network(across, now)
+        if across:
+            there = PeerThere(peer, event.boot) if up else PeerGone(peer, reason)
+            out += self._to_network(there, now)
         for seen in self._watch.touched(peer):
             out += self._to_network(seen, now)
         state = "peer-up" if up else "peer-lost"

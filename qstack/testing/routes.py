@@ -21,6 +21,7 @@ from qstack.sim.heap import Wire
 from qstack.sim.network import Surroundings, VirtualNetwork
 from qstack.sim.playing import play
 from qstack.stack import EndNode, NodeReached, ToNode
+from qstack.stack.policy import Policy
 from qstack.testing.checkers import Ends, OneHand, Seen
 from qstack.testing.judge import Checker, Judge, Ledger
 from qstack.testing.memory import Owners
@@ -109,10 +110,16 @@ class Traveller(User):
 
 
 class RouteRun:
-    """A scenario as it happens. `checkers` are those of :meth:`go`, by their names."""
+    """A scenario as it happens. `checkers` are those of :meth:`go`, by their names.
+
+    `policies`: of nodes whose operators decided other than usual.
+    """
 
     def __init__(
-        self, scenario: RouteScenario, change: Callable[[VirtualNetwork], None] | None = None
+        self,
+        scenario: RouteScenario,
+        change: Callable[[VirtualNetwork], None] | None = None,
+        policies: tuple[tuple[NodeName, Policy], ...] = (),
     ) -> None:
         self.scenario = scenario
         lab = scenario.lab
@@ -125,6 +132,7 @@ class RouteRun:
                 timing=TIMING,
                 wire_bytes=scenario.wire_bytes,
                 user_ns=0 if scenario.here else USER_NS,
+                policies=policies,
             ),
         )
         meeting: dict[PairId, tuple[User, Qubit]] = {}

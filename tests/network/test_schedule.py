@@ -13,6 +13,7 @@ from qstack.link.timetable import bin_at, nonsense
 from qstack.messages.common import RequestId
 from qstack.network.schedule import (
     Ask,
+    Asker,
     Origin,
     Plant,
     Refusal,
@@ -33,7 +34,7 @@ def ask(number: int, begin: int, deadline: int, **needs: int) -> Ask:
 
 def broken(plant: Plant, asks: list[Ask], runs: tuple[Run, ...]) -> str | None:
     """Return which rule the runs break, bin by bin."""
-    count: dict[tuple[RequestId, str], int] = {}
+    count: dict[tuple[Asker, str], int] = {}
     for now in range(max((run.end for run in runs), default=0)):
         here = [run for run in runs if run.begin <= now < run.end]
         if len({run.link for run in here}) < len(here):
@@ -188,6 +189,25 @@ def test_a_node_with_two_qubits_is_in_two_bins_at_once_and_not_in_three() -> Non
     refused = admit(star, [ask(1, 0, 3, ha=2, hb=2)], ask(2, 0, 3, hc=3))
     assert isinstance(refused, Refusal)
     assert "node h would need 7 bins" in refused.reason
+
+
+def test_links_that_are_asked_for_together_are_in_the_same_bins_and_count_once_at_a_node() -> None:
+    first, second = (
+        Ask(each.id, each.begin, each.deadline, each.needs, True)
+        for each in (ask(1, 0, 9, ab=2, bc=2), ask(2, 1, 4, bc=1, cd=1))
+    )
+    # Node b is in one bin at a time and could not be in both of the first, were they not one.
+    assert admit(CHAIN, [first], second) == (
+        Run("ab", 0, 1, first.id),
+        Run("bc", 0, 1, first.id),
+        Run("bc", 1, 2, second.id),
+        Run("cd", 1, 2, second.id),
+        Run("ab", 2, 3, first.id),
+        Run("bc", 2, 3, first.id),
+    )
+    apart = ask(3, 0, 9, ab=1, bc=2)
+    with pytest.raises(ValueError, match="together"):
+        admit(CHAIN, [], Ask(apart.id, 0, 9, apart.needs, True))
 
 
 def test_asks_that_mean_nothing_are_errors_of_the_caller() -> None:

@@ -9,6 +9,7 @@ import pytest
 from qstack_nodes.command import DONE, UNREACHABLE, USAGE, main
 from qstack_nodes.viewing import Viewing, show
 
+from qstack.config import parse, read_text
 from qstack.sim import Network
 from tests.network.views import circuit, routes_of
 
@@ -80,6 +81,33 @@ def test_circuits_of_a_quiet_network_are_none(capsys: Printed) -> None:
     code, out, _ = sim(capsys, "chain3", "circuits")
     assert code == DONE
     assert "no circuits" in out
+
+
+def test_bins_are_shown_with_whose_they_are_and_who_cannot_reach_the_controller(
+    capsys: Printed,
+) -> None:
+    file, text = read_text("chain3")
+    network = Network(parse(f'{text}\n[controller]\nnode = "bob"\n', file), 5)
+    seen: dict[str, Any] = {}
+
+    def look(_: Any) -> None:
+        seen.update({name: network.status(name) for name in ("alice", "r1", "bob")})
+
+    network.pairs("alice", "bob", count=20, timeout_s=0.1, on_pair=look)
+    (granted,) = seen["bob"]["network"]["bins"]["granted"]
+    assert granted["links"] == ["alice-r1", "r1-bob"]
+    seen["r1"]["network"]["bins"]["there"] = False
+    assert show(seen, Viewing("circuits", (), False)) == DONE
+    out = capsys.readouterr().out
+    shown = " ".join(out.split())
+    assert "bins of links, granted by bob, whom r1 cannot reach" in shown
+    for link in granted["links"]:
+        (row,) = [row for row in rows(out) if row[0] == link]
+        assert row[1] == granted["circuit"]
+        assert row[3] == "ready"
+    (bare,) = [row for row in rows(out) if row[:2] == ["alice-r1", granted["circuit"]]]
+    first, last = bare[2].split(" to ")
+    assert int(last) - int(first) + 1 >= granted["bins"] >= 1
 
 
 def test_a_circuit_is_shown_at_each_of_its_nodes_with_its_request(capsys: Printed) -> None:
