@@ -8,7 +8,7 @@ hold at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from qstack.errors import ErrorCode, LocalProtocolError
 from qstack.machine import record
@@ -32,15 +32,26 @@ class Verdict:
     node: NodeName = ""
 
 
-def qubits_of(place: Place) -> int:
-    """Return how many qubits a circuit must be able to have here on each side.
+def qubits_of(place: Place, side: Side) -> int:
+    """Return how many qubits a circuit must be able to have here on a side.
 
-    Ends that purify hold halves of several pairs until the last of them has come.
+    Who purifies holds halves of several pairs until the last of them has come: those of a hop, and
+    at an end, besides the one that these become, those that wait for it.
     """
-    install = place.install
+    leg, install = place.leg(side), place.install
+    found = memories_of(leg.method, leg.rounds)
     if place.is_head or place.is_tail:
-        return memories_of(install.method, install.rounds)
-    return 1
+        found += memories_of(install.method, install.rounds) - 1
+    return found
+
+
+def both_of(place: Place) -> int:
+    """Return how many qubits a circuit must be able to have where its sides share them.
+
+    Unmatched halves are all of one side, but those in rounds are not.
+    """
+    needed = [qubits_of(place, side) for side in Side if place.has(side)]
+    return sum(needed) if any(each > 1 for each in needed) else 1
 
 
 class Reservations:
@@ -50,7 +61,7 @@ class Reservations:
         self._node = node
         self._links = {link.name: link for link in links}
         self._shares: dict[LinkName, dict[CircuitId, float]] = {name: {} for name in self._links}
-        self._qubits: dict[CircuitId, int] = {}
+        self._places: dict[CircuitId, Place] = {}
         self.usable: dict[LinkName, bool] = dict.fromkeys(self._links, False)
         self.draining = False
         self.drained: set[LinkName] = set()
@@ -111,19 +122,21 @@ class Reservations:
             free = max(0.0, 1 - reserved)
             reason = f"{here} has {free:.1%} of its time left; {leg.share:.1%} is asked for"
             return Verdict(ErrorCode.NO_TIME, reason, leg.link)
-        needed = qubits_of(place)
+        needed = qubits_of(place, side)
         joined = joined_at(link.end(self._node))[leg.store]
         if needed > 1 and joined < needed:
             reason = f"{here} can join {joined} qubits for rounds; {needed} must meet"
             return Verdict(ErrorCode.UNSUPPORTED, reason, leg.link)
         room = self._rest(place, side)
-        taken = self._taken(held if room is None else self._sharing(place, side))
         if room is None:
+            taken = sum(qubits_of(each, each.side_on(leg.link)) for each in self._on(held))
             end = link.end(self._node)
             room = len(end.communication) + (len(end.storage) if leg.store else 0)
         elif not room:
             reason = f"{here}: no qubit could hold a half while the other side brings one"
             return Verdict(ErrorCode.NO_RESOURCES, reason, leg.link)
+        else:
+            needed, taken = both_of(place), self._taken(place, side)
         if taken + needed > room:
             reason = f"{here} has room for {room} halves, of which circuits need {taken}"
             more = f"; {needed} more are asked for" if needed > 1 else ""
@@ -149,9 +162,12 @@ class Reservations:
             return None
         return len(mine.communication) - 1
 
-    def _taken(self, circuits: Iterable[CircuitId]) -> int:
-        """How many halves these circuits must be able to have here."""
-        return sum(self._qubits[circuit] for circuit in circuits)
+    def _on(self, circuits: Iterable[CircuitId]) -> Iterator[Place]:
+        return (self._places[circuit] for circuit in circuits)
+
+    def _taken(self, place: Place, side: Side) -> int:
+        """How many halves the circuits must be able to have that share the places of a side."""
+        return sum(both_of(each) for each in self._on(self._sharing(place, side)))
 
     def _sharing(self, place: Place, side: Side) -> set[CircuitId]:
         """The circuits whose halves rest in the same places as those of a side."""
@@ -174,8 +190,10 @@ class Reservations:
         rest = self._rest(place, side)
         if rest is None:
             return 0
-        needed, taken = qubits_of(place), self._taken(self._sharing(place, side))
-        return max(needed, rest * needed // max(needed, taken))
+        both, needed = both_of(place), qubits_of(place, side)
+        if both > 1 and place.has(side.other):
+            return needed  # more of this side could keep rounds of the other from their halves
+        return max(needed, rest * needed // max(needed, self._taken(place, side)))
 
     def reserve(self, place: Place) -> None:
         """Hold what the circuit needs on both sides."""
@@ -183,11 +201,11 @@ class Reservations:
             if place.has(side):
                 leg = place.leg(side)
                 self._shares[leg.link][place.id] = leg.share
-        self._qubits[place.id] = qubits_of(place)
+        self._places[place.id] = place
 
     def release(self, place: Place) -> None:
         """Give it back."""
         for side in Side:
             if place.has(side):
                 self._shares[place.link(side)].pop(place.id, None)
-        self._qubits.pop(place.id, None)
+        self._places.pop(place.id, None)

@@ -9,6 +9,7 @@ stays behind. All state is soft: a node that hears nothing for a lease forgets t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import attrs
 
@@ -24,9 +25,10 @@ from qstack.messages.circuits import (
     CircuitRefused,
     CircuitRelease,
 )
+from qstack.messages.common import PairId
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
-from qstack.network.desk import Desk
+from qstack.network.desk import Desk, Half
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
 from qstack.network.orders import Order, OrderState
@@ -35,10 +37,12 @@ from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, pla
 from qstack.network.purifying import check_way, consent
 from qstack.network.room import Room
 from qstack.network.service import FIRST_LABEL
+from qstack.network.stills import HopStill, refines
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
 from qstack.units import BootId, Instant, NodeName
 
+_ENDED = "its request ended"
 MOST_CIRCUITS = 512
 """So many circuits a node takes part in."""
 
@@ -48,7 +52,8 @@ class Member:
     """A circuit at this node: where it stands, what forwards its pairs, what asks for them.
 
     `passing`: requests at nodes between; ends have orders. `room` for halves from upstream.
-    `life`: of the head-end, as routes told of it when the circuit came.
+    `life`: of the head-end, as routes told of it when the circuit came. `stills`: of the hops whose
+    pairs are purified before they are swapped.
     """
 
     place: Place
@@ -57,6 +62,14 @@ class Member:
     part: Head | Between | Tail | None = None
     supply: Supply | None = None
     life: BootId | None = None
+    stills: dict[Side, HopStill] = attrs.field(factory=dict)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether some request wants pairs."""
+        if type(self.part) is Between:
+            return self.passing.wanted
+        return self.part is not None and bool(getattr(self.part, "orders", None))
 
 
 Settled = Callable[[Place, Verdict | None, tuple[Order, ...]], None]
@@ -154,7 +167,39 @@ class Circuits:
             return
         member.supply.stop()
         if not part.orders:
-            part.stop()
+            self.stop(member)
+
+    # --- pairs -------------------------------------------------------------------------------
+
+    def bring(self, member: Member, side: Side, half: Half) -> None:
+        """Take a half of a hop, as its link or its rounds made it."""
+        part = member.part
+        if type(part) is Between:
+            if not member.passing.wanted:
+                part.refuse(side, half, _ENDED)
+            else:
+                part.pair(side, half)
+        elif part is None:
+            self._desk.free(half.qubit)
+        elif not isinstance(part, Between):
+            part.pair(half)
+            self.steer(member)
+
+    def void(self, member: Member, side: Side, pair: PairId, reason: str) -> None:
+        """What a pair of a hop leads to is void."""
+        part = member.part
+        if type(part) is Between:
+            part.expired(side, pair, reason)
+        elif part is not None and not isinstance(part, Between):
+            part.expired(pair, reason)
+            self.steer(member)
+
+    def stop(self, member: Member) -> None:
+        """No request runs on the circuit any more: what waits here is given back."""
+        if member.part is not None:
+            member.part.stop()
+        for still in member.stills.values():
+            still.empty(_ENDED)
 
     # --- install -----------------------------------------------------------------------------
 
@@ -212,11 +257,20 @@ class Circuits:
             place.label = self._last_label
             self._labels[place.label] = place.id
             self._desk.down(place.link(Side.UP), LinkListen(place.label, True))
+        if not place.install.dry:
+            self._build(member)
         if place.is_head:
             self._settled(place, None, ())
         else:
             self._desk.send(place.neighbour(Side.UP), CircuitInstalled(place.id, place.label))
             self._balance(member)
+
+    def _build(self, member: Member) -> None:
+        """Set up the distilleries of the hops here whose pairs are purified."""
+        for side in Side:
+            if refines(member.place, side):
+                outlets = partial(self.bring, member, side), partial(self.void, member, side)
+                member.stills[side] = HopStill(self._desk, member.place, side, *outlets)
 
     def refused(self, member: Member, message: CircuitRefused) -> None:
         """A node after this one does not admit it: nothing of it stays here."""
@@ -240,6 +294,8 @@ class Circuits:
             member.part.end()
         elif member.part is not None:
             member.part.end(ended, reason)
+        for still in member.stills.values():
+            still.gone(reason)
         if member.supply is not None:
             member.supply.stop()
         self.forget(member)
@@ -307,6 +363,7 @@ class Circuits:
                 continue
             limit = self._reservations.limit(place, side)
             held = part.held_on(side) if isinstance(part, Between) else part.held
+            held += member.stills[side].held if side in member.stills else 0
             if side is Side.UP:
                 member.room.balance(limit, held)
             elif member.supply is not None:

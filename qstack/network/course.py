@@ -13,8 +13,9 @@ from qstack.messages.link import LinkRequest
 from qstack.messages.network import LinkMetric, LinkOffer, RouteUpdate
 from qstack.network.admission import Verdict
 from qstack.network.purification import Pace, Plan, cheapest, plans
+from qstack.network.refinement import held_back, refined
 from qstack.network.routing import Hop, Query, Route, best_fidelity, front, rate_at_once, route
-from qstack.network.topology import Choice, Graph, stores
+from qstack.network.topology import UNPURIFIED, Choice, Graph, stores
 from qstack.units import SECOND, Duration, NodeName
 
 CUTOFFS = (2, 5, 10, 20, 50, 100)
@@ -93,19 +94,24 @@ def choose(
     Without purification if that is possible, unless the promise wants it; `methods` are those
     that may be used. `need_hz`: pairs per second of lab time that must be had; 0 for what there is.
     """
-    best, limit = (None, 0.0) if promise.purified else (_plain(graph, source, promise), 0.0)
+    best, limit, better = None, 0.0, graph
+    if not promise.purified:
+        best = _plain(graph, source, promise)
     if best is None:
-        best, limit = purified(graph, source, promise, methods)
+        better = refined(graph, (source, promise.target), methods)
+        best, limit = purified(better, source, promise, methods)
     if best is None:
         return _hopeless(graph, source, promise, limit)
     made = best.plan
-    rate_hz = best.route.rate_hz if best.cutoff_ns else rate_at_once(graph, best.route)
+    rate_hz = best.route.rate_hz if best.cutoff_ns else rate_at_once(better, best.route)
     rate_hz /= 1.0 if made is None else made.pairs
     if need_hz > rate_hz:
         reason = f"{need_hz:.3g} pairs/s are needed, the best route has {rate_hz:.3g}"
         return Verdict(ErrorCode.NO_TIME, f"{reason} left")
     share = need_hz / rate_hz
-    spare = 0.0 if made else max(0.0, best.route.fidelity - promise.fidelity_min)
+    spare = (
+        0.0 if made or refines(best.route) else max(0.0, best.route.fidelity - promise.fidelity_min)
+    )
     return Course(best.route, best.cutoff_ns, share, spare, made)
 
 
@@ -131,21 +137,24 @@ def _plain(graph: Graph, source: NodeName, promise: Promise) -> Course | None:
 def purified(
     graph: Graph, source: NodeName, promise: Promise, methods: tuple[Method, ...]
 ) -> tuple[Course | None, float]:
-    """Return the fastest course whose ends purify, None if none keeps the promise, and the limit.
+    """Return the fastest course with rounds, None if none keeps the promise, and the limit.
 
-    The limit is the largest fidelity that rounds at the ends reach on any route; 0 where the ends
-    cannot purify. The ends hold as many pairs at once as both can join; every pair waits for
-    its partner, and after each round for the other end's word.
+    `graph` has the choices that rounds on links add (:func:`~qstack.network.refinement.refined`).
+    The limit is the largest fidelity that rounds reach on any route, 0 where there are none. The
+    ends hold as many pairs at once as both can join; every pair waits for its partner, and after
+    each round for the other end's word.
     """
     best: Course | None = None
     limit = 0.0
-    able = methods and any(choice.joined[0] > 1 for choice in graph.choices[source])
+    choices = (choice for found in graph.choices.values() for choice in found)
+    able = methods and any(choice.joined[0] > 1 for choice in choices)
     for cutoff in _cutoffs(graph) if able else []:
         for found in front(graph, Query(source, promise.target, cutoff_ns=cutoff)):
             made, most = _plan(graph, found, promise.fidelity_min, methods)
             limit = max(limit, most)
             if made is None:
                 continue
+            made = made if made.rounds else None
             course = Course(found, cutoff, 0.0, 0.0, made)
             if best is None or course.rate_hz > best.rate_hz:
                 best = course
@@ -155,26 +164,33 @@ def purified(
 def _plan(
     graph: Graph, found: Route, fidelity_min: float, methods: tuple[Method, ...]
 ) -> tuple[Plan | None, float]:
-    first, last = found.hops[0], found.hops[-1]
-    before = found.nodes[-2]
+    """The cheapest plan of the ends for a route, that without rounds where there are some on it."""
+    last = found.hops[-1]
     head, tail = graph.sites[found.source], graph.sites[last.node]
-    memories = min(
-        _choice(graph, found.source, first).joined[0], _choice(graph, before, last).joined[1]
+    ones, others = (
+        _choice(graph, found.source, found.hops[0]),
+        _choice(graph, found.nodes[-2], last),
     )
-    if memories < 2:
+    memories = min(ones.joined[0] - held_back(ones), others.joined[1] - held_back(others))
+    least = 0 if refines(found) else 1
+    if memories < 2 and least:
         return None, 0.0
     pace = Pace(found.rate_hz, found.latency_ns, (head.storage, tail.storage))
     # Over several hops the route knows that both halves wait for the tracks.
     weights = pace.answered(found.weights) if len(found.hops) == 1 else found.weights
     ends = head.operations, tail.operations
-    made = plans(weights, ends, memories, methods, pace=pace)
-    return cheapest((each for each in made if each.rounds), fidelity_min)
+    tilt = ones.tilt if len(found.hops) == 1 else 0.0
+    made = plans(weights, ends, memories, methods, pace=pace, tilt=tilt)
+    return cheapest((each for each in made if each.rounds >= least), fidelity_min)
+
+
+def refines(found: Route) -> bool:
+    """Return whether pairs of some link of a route are purified before they are swapped."""
+    return any(hop.way != UNPURIFIED for hop in found.hops)
 
 
 def _choice(graph: Graph, node: NodeName, hop: Hop) -> Choice:
-    return next(
-        each for each in graph.choices[node] if (each.link, each.setting) == (hop.link, hop.setting)
-    )
+    return next(each for each in graph.choices[node] if hop.takes(each))
 
 
 def _hopeless(graph: Graph, source: NodeName, promise: Promise, limit: float) -> Verdict:
@@ -202,7 +218,7 @@ def legs_of(
     to spare is divided among its links.
     """
     spare = course.spare / (2 * len(course.route.hops))
-    found: list[tuple[str, NodeName, NodeName, list[LinkMetric], list[LinkOffer]]] = []
+    found: list[tuple[Hop, NodeName, list[LinkMetric], list[LinkOffer]]] = []
     before = source
     for hop in course.route.hops:
         metrics = [
@@ -212,16 +228,18 @@ def legs_of(
             if metric.link == hop.link
         ]
         offers = [o for metric in metrics for o in metric.offers if o.setting == hop.setting]
-        found.append((hop.link, before, hop.node, metrics, offers))
+        found.append((hop, before, metrics, offers))
         before = hop.node
     way = course.route
     turn_ns = SECOND / way.rate_hz + 2 * way.latency_ns
     cutoff = course.cutoff_ns or int(PATIENCE * turn_ns)
     legs = []
-    for link, one, other, metrics, offers in found:
+    for hop, one, metrics, offers in found:
         free = 1 - max(metric.reserved for metric in metrics)
         low = min(offer.fidelity_low for offer in offers)
-        store = stores(database[one].node) and stores(database[other].node)
+        store = stores(database[one].node) and stores(database[hop.node].node)
         share = min(free, course.share * free)
-        legs.append(Leg(link, other, max(0.0, low - MARGIN - spare), share, cutoff, store))
+        asked = max(0.0, low - MARGIN - spare)
+        latency = max(metric.latency_ns for metric in metrics) if hop.way[1] else 0
+        legs.append(Leg(hop.link, hop.node, asked, share, cutoff, store, *hop.way, latency))
     return tuple(legs)

@@ -26,6 +26,7 @@ from qstack.network.linkstate import LinkState
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
+from qstack.network.refinement import refined
 from qstack.network.routing import Query, route
 from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
@@ -129,7 +130,8 @@ class Demand:
         if request.atomic or request.consecutive or not {here, remote} <= graph.sites.keys():
             return False
         promise = Promise(remote, request.fidelity_min, False, True)
-        _, limit = purified(graph, here, promise, self._desk.parameters.methods)
+        methods = self._desk.parameters.methods
+        _, limit = purified(refined(graph, (here, remote), methods), here, promise, methods)
         if limit > 0:
             self.create(remote, request, purify=True)
         return limit > 0

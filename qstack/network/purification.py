@@ -181,6 +181,26 @@ def extreme_photon_loss(
     return _normalised(raw)
 
 
+def against_loss(tilt: float, other: float | None = None) -> Circuit:
+    """Return an extreme-photon-loss round for pairs with this weight of |00> less that of |11>.
+
+    `other`: that of the spent pair, if it is another.
+    """
+    second = tilt if other is None else other
+
+    def circuit(kept: BellWeights, spent: BellWeights, ends: Ends) -> Round:
+        dark = _low(kept, tilt), _low(spent, second)
+        return extreme_photon_loss(kept, spent, dark, ends)
+
+    return circuit
+
+
+def _low(weights: BellWeights, tilt: float) -> float:
+    """How much of the whole is |00>."""
+    even = weights[2] + weights[3]
+    return min(even, max(0.0, (even + tilt) / 2))
+
+
 def worn(weights: BellWeights, ends: Ends) -> BellWeights:
     """Return what imperfect turns of both halves leave: a half that is mixed mixes the pair."""
     kept = ends[0].turn * ends[1].turn
@@ -212,12 +232,21 @@ def _normalised(raw: list[float]) -> Round:
 
 
 def nested(
-    elementary: BellWeights, circuit: Circuit, ends: Ends = IDEAL_ENDS, pace: Pace = AT_ONCE
+    elementary: BellWeights,
+    circuit: Circuit,
+    ends: Ends = IDEAL_ENDS,
+    pace: Pace = AT_ONCE,
+    first: Circuit | None = None,
 ) -> Iterator[tuple[Round, float]]:
-    """Yield, round after round, what comes of pairing equals, and elementary pairs per result."""
+    """Yield, round after round, what comes of pairing equals, and elementary pairs per result.
+
+    `first`: what the first round does, if it is another.
+    """
     weights, pairs = elementary, 1.0
+    now = circuit if first is None else first
     while True:
-        result = circuit(weights, pace.awaited(weights, pairs), ends)
+        result = now(weights, pace.awaited(weights, pairs), ends)
+        now = circuit
         if result.probability <= 0:
             return
         weights, pairs = pace.answered(result.weights), 2 * pairs / result.probability
@@ -248,6 +277,7 @@ _WAYS: dict[Method, tuple[Callable[..., Iterator[tuple[Round, float]]], Circuit,
 }
 
 METHODS = tuple(_WAYS)
+"""Those for pairs of any kind."""
 
 
 def memories_of(method: Method, rounds: int) -> int:
@@ -258,16 +288,45 @@ def memories_of(method: Method, rounds: int) -> int:
     """
     if method is Method.NONE:
         return 1
-    return rounds + 1 if _WAYS[method][0] is nested else 2
+    return rounds + 1 if method is Method.NESTED_LOSS or _WAYS[method][0] is nested else 2
+
+
+def follow(
+    method: Method,
+    elementary: BellWeights,
+    ends: Ends = IDEAL_ENDS,
+    pace: Pace = AT_ONCE,
+    tilt: float = 0.0,
+) -> Iterator[tuple[Round, float]]:
+    """Yield, round after round, what a method gives, and elementary pairs per result.
+
+    `tilt`: of elementary pairs, the weight of |00> less that of |11>; how it fades while they wait
+    is left out.
+    """
+    if method is Method.NESTED_LOSS:
+        return nested(elementary, dejmps, ends, pace, against_loss(tilt))
+    way, circuit, _ = _WAYS[method]
+    return way(elementary, circuit, ends, pace)
+
+
+def most_rounds(method: Method) -> int:
+    """Return how many rounds a plan may have."""
+    if method is Method.NONE:
+        return 0
+    return MOST_NESTED if method is Method.NESTED_LOSS else _WAYS[method][2]
 
 
 def doubt_after(
-    way: tuple[Method, int], elementary: BellWeights, doubt: float, ends: Ends = IDEAL_ENDS
+    way: tuple[Method, int],
+    elementary: BellWeights,
+    doubt: float,
+    ends: Ends = IDEAL_ENDS,
+    tilt: float = 0.0,
 ) -> float:
     """Return how much lower the fidelity may be after (method, rounds).
 
     `doubt`: how much lower that of every elementary pair may be, the errors growing in
-    proportion.
+    proportion, as does their `tilt`.
     """
     if doubt <= 0 or way[0] is Method.NONE:
         return max(0.0, doubt)
@@ -276,13 +335,12 @@ def doubt_after(
     growth = (1 - low) / (1 - good) if good < 1 else 0.0
     errors = [each * growth for each in elementary[1:]] if growth else [(1 - low) / 3] * 3
     lower = (low, errors[0], errors[1], errors[2])
-    high, less = (_after(way, each, ends) for each in (elementary, lower))
-    return max(0.0, high - less)
+    high = _after(way, elementary, ends, tilt)
+    return max(0.0, high - _after(way, lower, ends, tilt * (growth or 1.0)))
 
 
-def _after(way: tuple[Method, int], elementary: BellWeights, ends: Ends) -> float:
-    follow, circuit, _ = _WAYS[way[0]]
-    found = list(islice(follow(elementary, circuit, ends), way[1]))
+def _after(way: tuple[Method, int], elementary: BellWeights, ends: Ends, tilt: float) -> float:
+    found = list(islice(follow(way[0], elementary, ends, tilt=tilt), way[1]))
     return found[-1][0].weights[0] if found else 0.25
 
 
@@ -293,20 +351,22 @@ def plans(
     methods: tuple[Method, ...] = METHODS,
     *,
     pace: Pace = AT_ONCE,
+    tilt: float = 0.0,
 ) -> Iterator[Plan]:
     """Yield every plan that so many memories at each end allow; that without rounds first.
 
-    For memories see :func:`memories_of`.
+    For memories see :func:`memories_of`; without `tilt` no round against photon loss pays.
     """
     yield Plan(Method.NONE, 0, elementary, 1.0, 1.0, 1)
     for method in methods:
-        way, circuit, most = _WAYS[method]
-        kept = 1.0
-        for number, (result, pairs) in enumerate(way(elementary, circuit, ends, pace), 1):
+        if method is Method.NESTED_LOSS and not tilt:
+            continue
+        kept, doubles = 1.0, memories_of(method, 2) > 2
+        for number, (result, pairs) in enumerate(follow(method, elementary, ends, pace, tilt), 1):
             needs = memories_of(method, number)
-            if number > most or needs > memories:
+            if number > most_rounds(method) or needs > memories:
                 break
-            kept = result.probability * (kept * kept if way is nested else kept)
+            kept = result.probability * (kept * kept if doubles else kept)
             yield Plan(method, number, result.weights, pairs, kept, needs)
 
 

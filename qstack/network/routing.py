@@ -42,7 +42,7 @@ from qstack.network.budget import (
     together,
     weights_of,
 )
-from qstack.network.topology import Choice, Graph
+from qstack.network.topology import UNPURIFIED, Choice, Graph, Way
 from qstack.units import Duration, LinkName, NodeName
 
 MOST_LABELS = 16
@@ -63,11 +63,16 @@ class Query:
 
 @record
 class Hop:
-    """One link of a route at a working point, and the node that it leads to."""
+    """One link of a route at a working point, the node that it leads to, and rounds on it."""
 
     link: LinkName
     setting: str
     node: NodeName
+    way: Way = UNPURIFIED
+
+    def takes(self, choice: Choice) -> bool:
+        """Whether it is this choice of the node that it leaves from."""
+        return (choice.link, choice.setting, choice.way) == (self.link, self.setting, self.way)
 
 
 @record
@@ -116,7 +121,8 @@ class Label:
         found = []
         label: Label | None = self
         while label is not None:
-            found.append(Hop(label.choice.link, label.choice.setting, label.choice.to))
+            choice = label.choice
+            found.append(Hop(choice.link, choice.setting, choice.to, choice.way))
             label = label.before
         return tuple(reversed(found))
 
@@ -147,7 +153,7 @@ def rate_at_once(graph: Graph, found: Route) -> float:
         choice.rate_hz
         for name, hop in zip(found.nodes, found.hops, strict=False)
         for choice in graph.choices[name]
-        if (choice.link, choice.setting) == (hop.link, hop.setting)
+        if hop.takes(choice)
     ]
     swaps = math.prod(site.success for site in sites)
     return max(found.rate_hz, swaps * rate_of_all(rates))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 from qstack.bell import BellWeights
 from qstack.machine import record
+from qstack.messages.circuits import Method
 from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric, RouteUpdate
 from qstack.network.budget import (
     IDEAL,
@@ -17,12 +19,18 @@ from qstack.network.budget import (
 )
 from qstack.units import Duration, LinkName, NodeName
 
+Way: TypeAlias = tuple[Method, int]
+"""A method of purification and its number of rounds."""
+
+UNPURIFIED: Way = (Method.NONE, 0)
+
 
 @record
 class Site:
     """A node as routes see it. `swapping` is the factor of its swap on a pair's correlators.
 
     `stores`: halves move to storage there. `operations`: what its gates do in a swap or a round.
+    `qubits`: in so many halves may rest, those of all links together.
     """
 
     name: NodeName
@@ -34,6 +42,7 @@ class Site:
     success: float
     stores: bool = False
     operations: Operations = IDEAL
+    qubits: int = 0
 
 
 @record
@@ -41,7 +50,8 @@ class Choice:
     """A link at one of its working points, seen from the node that leaves by it.
 
     `joined`: with so many qubits, all joined to all, pairs of this link can be purified (here,
-    there).
+    there). `tilt` of the pairs as in :class:`~qstack.messages.network.LinkOffer`. `way`: method and
+    rounds by which its nodes purify them before they are swapped.
     """
 
     to: NodeName
@@ -52,6 +62,8 @@ class Choice:
     factors: Correlators
     latency_ns: Duration
     joined: tuple[int, int] = (0, 0)
+    tilt: float = 0.0
+    way: Way = UNPURIFIED
 
 
 @record
@@ -98,6 +110,7 @@ def _site(name: NodeName, metric: NodeMetric) -> Site:
         success=metric.success,
         stores=stores(metric),
         operations=operations,
+        qubits=metric.memories[stores(metric)],
     )
 
 
@@ -120,14 +133,15 @@ def _choices(
         rate = 0.0 if twin is None else free * min(offer.rate_hz, twin.rate_hz)
         if twin is None or rate <= 0:
             continue
-        weights = _worse(offer, twin)
+        worse = _worse(offer, twin)
+        weights = worse.weights
         latency = max(mine.latency_ns, theirs.latency_ns)
         # Where errors are likelier than not, more of them would help: no pair worth having.
         factors = correlators(weights)
         if min(factors) > 0:
-            point = mine.link, offer.setting, rate, weights, factors, latency, joined
+            point = mine.link, offer.setting, rate, weights, factors, latency, joined, worse.tilt
             yield Choice(mine.peer, *point)
 
 
-def _worse(one: LinkOffer, other: LinkOffer) -> BellWeights:
-    return min(one.weights, other.weights, key=lambda weights: (weights[0], weights))
+def _worse(one: LinkOffer, other: LinkOffer) -> LinkOffer:
+    return min(one, other, key=lambda offer: (offer.weights[0], offer.weights))

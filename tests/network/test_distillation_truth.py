@@ -169,7 +169,7 @@ class Case:
 ROUGH: Ends = (Operations(0.98, 0.99), Operations(0.95, 0.97))
 FIRST: BellWeights = (0.70, 0.12, 0.08, 0.10)
 SECOND: BellWeights = (0.75, 0.05, 0.13, 0.07)
-TURNS = list(product(TurnAxis, repeat=2))
+TURNS = list(product((TurnAxis.X, TurnAxis.Y, TurnAxis.Z), repeat=2))
 SEED_OF = {
     tuple(TurnAxis(1 + chance.below(3)) for _ in range(2)): seed
     for seed in range(99, -1, -1)

@@ -1,0 +1,118 @@
+"""Where rounds of purification pay: on links, before swaps, as further working points of a link.
+
+A link whose pairs its two nodes purify is a link with fewer and better pairs. So each plan of
+rounds that so many qubits allow is one more choice of the graph, and the search for routes finds on
+which links, and how much of it, pays; rounds at the ends then work on what the route gives. What a
+link's nodes can hold at once they need for its rounds; where a node between has the same qubits
+for both its sides, each side is reckoned to have half of them, less the one that is kept free.
+
+Of the plans of a working point those are choices of which each gives better pairs than every
+cheaper one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import attrs
+
+from qstack.bell import BellWeights
+from qstack.machine import record
+from qstack.messages.circuits import Method
+from qstack.network.budget import correlators
+from qstack.network.purification import ENOUGH, Ends, Pace, Plan, memories_of, plans
+from qstack.network.topology import Choice, Graph
+from qstack.units import LinkName, NodeName
+
+MOST_POINTS = 4
+"""So many plans a working point is offered with: the cheapest, and the best."""
+
+_MOST_KEPT = 4_096
+
+
+def refined(graph: Graph, ends: tuple[NodeName, NodeName], methods: tuple[Method, ...]) -> Graph:
+    """Return the graph with the choices that rounds on links add; the same one where none do.
+
+    `ends` are those of the route that is looked for. A link between them has none: its pairs are
+    purified at the ends.
+    """
+    places = {name: _room(graph, name, ends) for name in graph.sites} if methods else {}
+    choices = {}
+    added = False
+    for name, found in graph.choices.items():
+        more = [
+            better
+            for choice in found
+            if methods and {name, choice.to} != set(ends)
+            for better in _better(graph, name, choice, places, methods)
+        ]
+        added = added or bool(more)
+        choices[name] = (*found, *more)
+    return Graph(graph.sites, choices) if added else graph
+
+
+def _room(graph: Graph, name: NodeName, ends: tuple[NodeName, NodeName]) -> dict[LinkName, int]:
+    """How many qubits rounds on each link of a node may take there."""
+    joined = {choice.link: choice.joined[0] for choice in graph.choices[name]}
+    site = graph.sites[name]
+    if name in ends or (not site.stores and sum(joined.values()) <= site.qubits):
+        return joined
+    return {link: min(count, (site.qubits - 1) // 2) for link, count in joined.items()}
+
+
+def _better(
+    graph: Graph,
+    name: NodeName,
+    choice: Choice,
+    places: dict[NodeName, dict[LinkName, int]],
+    methods: tuple[Method, ...],
+) -> Iterator[Choice]:
+    there = places[choice.to].get(choice.link, 0)
+    memories = min(places[name][choice.link], there)
+    if memories < 2:
+        return
+    one, other = graph.sites[name], graph.sites[choice.to]
+    pace = Pace(choice.rate_hz, choice.latency_ns, (one.storage, other.storage))
+    nodes = one.operations, other.operations
+    point = _Point(choice.weights, choice.tilt, nodes, memories, pace)
+    for made in _worth(point, methods):
+        factors = correlators(made.weights)
+        if min(factors) > 0:
+            yield attrs.evolve(
+                choice,  # type: ignore[misc]  # a record is an attrs class, which mypy cannot see
+                rate_hz=choice.rate_hz / made.pairs,
+                weights=made.weights,
+                factors=factors,
+                way=(made.method, made.rounds),
+            )
+
+
+@record
+class _Point:
+    """All that the worth of rounds depends on."""
+
+    weights: BellWeights
+    tilt: float
+    ends: Ends
+    memories: int
+    pace: Pace
+
+
+@lru_cache(_MOST_KEPT)
+def _worth(point: _Point, methods: tuple[Method, ...]) -> tuple[Plan, ...]:
+    """The plans of which each gives better pairs than those that take fewer, cheapest first."""
+    found: list[Plan] = []
+    best = point.weights[0]
+    room = point.ends, point.memories, methods
+    made = plans(point.weights, *room, pace=point.pace, tilt=point.tilt)
+    for each in sorted(made, key=lambda plan: (plan.pairs, plan.rounds)):
+        if each.rounds and each.fidelity > best + ENOUGH:
+            found.append(each)
+            best = each.fidelity
+    return (*found[: MOST_POINTS - 1], *found[MOST_POINTS - 1 :][-1:])
+
+
+def held_back(choice: Choice) -> int:
+    """Return how many qubits the rounds of a choice hold besides the one of their result."""
+    return memories_of(*choice.way) - 1
