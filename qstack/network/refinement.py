@@ -21,7 +21,8 @@ from qstack.bell import BellWeights
 from qstack.machine import record
 from qstack.messages.circuits import Method
 from qstack.network.budget import correlators
-from qstack.network.purification import ENOUGH, Ends, Pace, Plan, memories_of, plans
+from qstack.network.purification import ENOUGH, Pace, Plan, memories_of, plans
+from qstack.network.rounds import Ends
 from qstack.network.topology import Choice, Graph
 from qstack.units import LinkName, NodeName
 

@@ -20,7 +20,7 @@ from qstack.network.budget import (
     together,
     weights_of,
 )
-from qstack.network.purification import Ends, against_loss, parity_round, worn
+from qstack.network.rounds import Ends, against_loss, parity_round, worn
 from qstack.units import Duration
 
 TURNED = {

@@ -20,7 +20,8 @@ from qstack.messages.network import TurnAxis
 from qstack.network.distillation import algebra
 from qstack.network.distillation.halves import Half, HalfState
 from qstack.network.distillation.service import DRAWN, DistilleryParameters
-from qstack.network.purification import ENOUGH, parity_round
+from qstack.network.purification import ENOUGH
+from qstack.network.rounds import parity_round
 from qstack.units import Chance, Instant
 
 

@@ -10,7 +10,8 @@ from qstack.machine import record
 from qstack.messages.circuits import CircuitId, Method
 from qstack.messages.common import PairId, Qubit
 from qstack.network.budget import Storage
-from qstack.network.purification import MOST_NESTED, MOST_PUMPED, Ends
+from qstack.network.purification import MOST_NESTED, MOST_PUMPED
+from qstack.network.rounds import Ends
 from qstack.units import Duration, LinkName, NodeName
 
 NESTED = frozenset({Method.NESTED_DEJMPS, Method.NESTED_BBPSSW, Method.NESTED_LOSS})
