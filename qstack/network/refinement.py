@@ -6,8 +6,8 @@ which links, and how much of it, pays; rounds at the ends then work on what the 
 link's nodes can hold at once they need for its rounds; where a node between has the same qubits
 for both its sides, each side is reckoned to have half of them, less the one that is kept free.
 
-Of the plans of a working point those are choices of which each gives better pairs than every
-cheaper one.
+Of the plans of a working point a few are choices: the cheapest of those that are better than all
+cheaper ones in some way, and the one of the largest fidelity.
 """
 
 from __future__ import annotations
@@ -102,16 +102,22 @@ class _Point:
 
 @lru_cache(_MOST_KEPT)
 def _worth(point: _Point, methods: tuple[Method, ...]) -> tuple[Plan, ...]:
-    """The plans of which each gives better pairs than those that take fewer, cheapest first."""
+    """The plans that are better in some correlator than all that take fewer, cheapest first.
+
+    A round that gains no fidelity can still turn errors into such as the next ones find.
+    """
     found: list[Plan] = []
-    best = point.weights[0]
+    best = correlators(point.weights)
     room = point.ends, point.memories, methods
     made = plans(point.weights, *room, pace=point.pace, tilt=point.tilt)
     for each in sorted(made, key=lambda plan: (plan.pairs, plan.rounds)):
-        if each.rounds and each.fidelity > best + ENOUGH:
+        new = correlators(each.weights)
+        if each.rounds and any(n > b + ENOUGH for n, b in zip(new, best, strict=True)):
             found.append(each)
-            best = each.fidelity
-    return (*found[: MOST_POINTS - 1], *found[MOST_POINTS - 1 :][-1:])
+            best = max(best[0], new[0]), max(best[1], new[1]), max(best[2], new[2])
+    purest = max(found, key=lambda plan: plan.fidelity, default=None)
+    few = found[: MOST_POINTS - 1]
+    return (*few, *([purest] if purest is not None and purest not in few else []))
 
 
 def held_back(choice: Choice) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from qstack.errors import ErrorCode
 from qstack.link.service import LinkCreate
+from qstack.messages.circuits import Method
 from qstack.messages.common import PLAIN_Z, Basis, BasisPlan
 from qstack.messages.devices import Completed, Faulted, Gate, MemoryGate
 from qstack.units import Chance, NodeName
@@ -41,6 +42,14 @@ class Frames(Truth):
     def draw(self) -> None:
         """The next pair is as announced, or not."""
         self.error = 1 + self.chance.below(3) if self.chance.uniform() < self._wrong else 0
+
+    def move(self, old: Place, new: Place) -> None:
+        state = self.states.pop(old)
+        self.states[new] = state
+        if isinstance(state, Half):
+            theirs = self.own(state.partner)
+            if theirs is not None:
+                self.states[state.partner] = Half(new, theirs.bell)
 
     def own(self, place: Place) -> Half | None:
         return super().half(place)
@@ -111,7 +120,8 @@ class StrictLink(FakeLink):
 class PurifyLab(Lab):
     """A lab whose requests may ask for more than its links give.
 
-    `on_links`: nodes with two links can join the qubits of one side, and not only swap.
+    `on_links`: nodes with two links can join the qubits of one side, and not only swap. `clicks`:
+    links herald with one click, Psi alone, and their errors are of bright ends.
     """
 
     def __init__(
@@ -120,9 +130,13 @@ class PurifyLab(Lab):
         seed: int,
         wrong: float = 0.0,
         on_links: bool = False,
+        clicks: bool = False,
         **options: Any,
     ) -> None:
         self.wrong = wrong
+        self.clicks = clicks
+        if clicks:
+            options["methods"] = (Method.NESTED_LOSS,)
         self.on_links = on_links
         super().__init__(edges, seed, **options)
 
@@ -136,6 +150,10 @@ class PurifyLab(Lab):
 
     def _swapping(self, link: Any) -> Any:
         """The link's parameters, of nodes that can only swap where they stand between."""
+        if self.clicks:
+            (setting,) = link.settings
+            pattern = evolve(setting.patterns[0], tilt=-2 * setting.patterns[0].weights[0])
+            link = evolve(link, settings=(evolve(setting, patterns=(pattern,)),))
         if self.on_links:
             return link
         sides = [each.parameters for each in self.links.values()]
@@ -149,6 +167,10 @@ class PurifyLab(Lab):
         between = [sum(end.node in names(one) for one in sides) > 1 for end in link.ends]
         chosen = (new if b else old for new, old, b in zip(ends, link.ends, between, strict=True))
         return evolve(link, ends=tuple(chosen))
+
+    def _emit(self, link: FakeLink, wanted: Any) -> None:
+        bell = self.random.randrange(4)
+        link.emit(wanted, bell | 2 if self.clicks else bell, self.now)
 
     def _delivered(self, name: NodeName, event: Any, place: Place | None) -> None:
         super()._delivered(name, event, place)
