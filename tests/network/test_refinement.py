@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from qstack.bell import BellWeights
+from qstack.bell import BellWeights, werner
 from qstack.errors import ErrorCode
 from qstack.messages.application import RequestDone, RequestEnded
 from qstack.messages.circuits import CircuitId, CircuitInstall, Leg, Method
@@ -99,8 +99,7 @@ def test_the_places_of_rounds_are_the_best_of_all_combinations(
     """
     best, memories = 0.0, 4
     both = (NODE, NODE)
-    starts = [tuple([f] + [(1 - f) / 3] * 3) for f in pure]
-    for one, other in product(*(plans(each, both, memories, METHODS) for each in starts)):  # type: ignore[arg-type]
+    for one, other in product(*(plans(werner(f), both, memories, METHODS) for f in pure)):
         weights = chain([one.weights, other.weights], [NODE])
         rate = meeting_rate(100 / one.pairs, 100 / other.pairs)
         left = memories + 1 - max(one.memories, other.memories)
