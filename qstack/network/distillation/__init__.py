@@ -50,7 +50,8 @@ twirled once more, which would cost gates and change no fidelity. Coherences bet
 which relaxation makes, are not averaged away. The first round of a plan against photon loss has
 no turns: pairs that one click heralded are Psi, or both ends were bright, and two pairs of which
 one is even cannot give 1 at both ends. It counts how many of the even ones are dark at both ends,
-so pairs are told with their *tilt*, the weight of these less that of the bright; a round leaves none.
+so pairs are told with their *tilt*, the weight of these less that of the bright; a round leaves
+none.
 
 **Weights.** They are relative to the announced state and hold for a stated age of each half. Each
 end adds what its own half lost until a round's gates began, and says its ages; both compute the
