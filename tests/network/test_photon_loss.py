@@ -127,6 +127,18 @@ def test_pairs_that_waited_are_told_as_what_is_left_of_them() -> None:
         assert claim.weights == pytest.approx(truth, abs=1e-10)
 
 
+@pytest.mark.parametrize("waited", [50_000, 200_000])
+def test_bright_pairs_that_relaxed_are_told_as_what_is_left_of_them(waited: int) -> None:
+    """T1 of a millisecond at both ends, to equal populations: of \\|11> some becomes \\|00>."""
+    fading = Storage(1_000_000, 1_000_000, 1.0)
+    case = Clicked((2, 2), (BRIGHT, BRIGHT), (Operations(), Operations()))
+    case.storage = fading, fading
+    case.delivered = [(0, 0), (waited, waited)]
+    _, truth, claims = case.all_outcomes()
+    for claim in claims:
+        assert claim.weights == pytest.approx(truth, abs=1e-6)
+
+
 # --- what must not be said ----------------------------------------------------------------------
 
 

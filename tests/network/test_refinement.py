@@ -9,13 +9,22 @@ import pytest
 
 from qstack.bell import BellWeights, werner
 from qstack.errors import ErrorCode
+from qstack.link.service import LinkExpired
 from qstack.messages.application import RequestDone, RequestEnded
-from qstack.messages.circuits import CircuitId, CircuitInstall, Leg, Method
-from qstack.messages.network import DistilEnd
+from qstack.messages.circuits import (
+    CircuitExpire,
+    CircuitId,
+    CircuitInstall,
+    CircuitTrack,
+    Leg,
+    Method,
+)
+from qstack.messages.common import PairId, RequestId
+from qstack.messages.network import DistilAges, DistilEnd, DistilInput, DistilRound, TurnAxis
 from qstack.network.admission import both_of, qubits_of
 from qstack.network.budget import Operations, chain, meeting_rate
 from qstack.network.course import Course, Promise, choose
-from qstack.network.machine import FromPeer
+from qstack.network.machine import FromPeer, OnLink
 from qstack.network.places import Place, Side
 from qstack.network.purification import plans
 from qstack.network.refinement import refined
@@ -198,6 +207,50 @@ def test_words_of_rounds_on_a_hop_without_any_are_the_peers_mistake() -> None:
     lab.finish()
     assert isinstance(ended(lab, "n0", request), RequestDone)
     audit(lab)
+
+
+def busy_between(lab: PurifyLab) -> tuple[Any, PairId, RequestId]:
+    """The circuit at n1 when a half of its upper link waits there for another; whose it is."""
+    lab.create("n0", "n2", 40, fidelity_min=0.955)
+    while True:
+        lab.run(1)
+        for member in lab.nodes["n1"].demand.circuits.members:
+            still = member.stills.get(Side.UP)
+            for pair in () if still is None else still._inside:
+                requests = [r for p, r in lab.links["n0-n1"].recent if p == pair]
+                if requests:
+                    return member, pair, requests[0]
+
+
+def test_of_the_two_nodes_of_a_hop_the_lower_one_leads() -> None:
+    lab = PurifyLab(row(2), 3, on_links=True, comm=4)
+    busy_between(lab)
+    (upper,), (lower,) = (lab.nodes[name].demand.circuits.members for name in ("n0", "n2"))
+    (between,) = lab.nodes["n1"].demand.circuits.members
+    ages = DistilAges(0, 5)
+    pairs = [PairId("n0-n1", 77, number) for number in (900, 901)]
+    first, second = (DistilInput(p, 0, werner(0.9), TurnAxis.X, ages) for p in pairs)
+    for name, peer, member in (("n1", "n0", between), ("n2", "n1", lower)):
+        link = member.place.link(Side.UP)
+        said = DistilRound(member.place.id, 1, first, second, 0, 5, link)
+        lab.step(name, FromPeer(peer, said))
+    assert [node for node, _ in lab.errors] == ["n1", "n2"]
+    assert all("leads, not" in why for _, why in lab.errors)
+    assert upper.stills.keys() == {Side.DOWN}
+    lab.finish()
+
+
+def test_a_track_for_a_pair_that_expired_in_rounds_on_its_link_turns_back() -> None:
+    lab = PurifyLab(row(2), 3, on_links=True, comm=4)
+    member, pair, request = busy_between(lab)
+    lab.step("n1", OnLink("n0-n1", LinkExpired(request, pair, "the station missed it")))
+    assert pair not in member.stills[Side.UP]._inside
+    lab.wires["n1", "n0"].clear()
+    track = CircuitTrack(member.place.id, pair, pair, 0, werner(0.9), 0.0, 5, None)
+    lab.step("n1", FromPeer("n0", track))
+    (answer,) = lab.wires["n1", "n0"]
+    assert isinstance(answer, CircuitExpire)
+    assert answer.at == pair
 
 
 @pytest.mark.parametrize(("comm", "storage"), [(5, 0), (7, 0), (1, 6)])
