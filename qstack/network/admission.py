@@ -190,9 +190,7 @@ class Reservations:
         rest = self._rest(place, side)
         if rest is None:
             return 0
-        both, needed = both_of(place), qubits_of(place, side)
-        if both > 1 and place.has(side.other):
-            return needed  # more of this side could keep rounds of the other from their halves
+        needed = qubits_of(place, side)
         return max(needed, rest * needed // max(needed, self._taken(place, side)))
 
     def reserve(self, place: Place) -> None:

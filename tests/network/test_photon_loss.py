@@ -31,7 +31,8 @@ from tests.network.test_purification import simulated
 
 LOSS = Method.NESTED_LOSS
 READ: Ends = (Operations(1.0, 0.99), Operations(1.0, 0.97))
-GATES: Ends = (Operations(0.98, 0.99), Operations(0.95, 0.97))
+GATES: Ends = (Operations(0.98, 0.99, 1.0, 0.9), Operations(0.95, 0.97, 1.0, 0.9))
+"""Turns are bad: a round against loss has none."""
 FADING = Storage(0, 1_000_000, 1.0)
 
 

@@ -26,7 +26,7 @@ from qstack.network.budget import Operations, chain, meeting_rate
 from qstack.network.course import Course, Promise, choose
 from qstack.network.machine import FromPeer, OnLink
 from qstack.network.places import Place, Side
-from qstack.network.purification import plans
+from qstack.network.purification import memories_of, plans
 from qstack.network.refinement import refined
 from qstack.network.rounds import parity_round
 from qstack.network.topology import UNPURIFIED, Graph, graph_of
@@ -121,6 +121,8 @@ def test_the_places_of_rounds_are_the_best_of_all_combinations(
         return
     assert isinstance(found, Course)
     assert found.fidelity >= fidelity_min
+    at_ends = 1 if found.plan is None else found.plan.memories
+    assert all(memories_of(*hop.way) + at_ends - 1 <= memories for hop in found.route.hops)
     assert 0.9 * best <= found.rate_hz <= best * (1 + 1e-9)
 
 
@@ -258,7 +260,7 @@ def test_a_track_for_a_pair_that_expired_in_rounds_on_its_link_turns_back() -> N
 def test_rounds_on_both_sides_in_the_same_qubits_end_in_the_passing_of_no_time(
     comm: int, storage: int, seed: int
 ) -> None:
-    """Each side keeps to what it needs, so that neither takes the other's last qubit."""
+    """Each side leaves the other what that needs for its rounds."""
     lab = PurifyLab(
         row(2), seed, on_links=True, comm=comm, storage=storage, shared=True, chances=CALM
     )
