@@ -6,8 +6,8 @@ which links, and how much of it, pays; rounds at the ends then work on what the 
 link's nodes can hold at once they need for its rounds; where a node between has the same qubits
 for both its sides, each side is reckoned to have half of them, less the one that is kept free.
 
-Of the plans of a working point a few are choices: the cheapest of those that are better than all
-cheaper ones in some way, and the one of the largest fidelity.
+Of the plans of a working point a few are choices: the cheapest of those that are better in some
+way than each cheaper one, and the one of the largest fidelity.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import attrs
 from qstack.bell import BellWeights
 from qstack.machine import record
 from qstack.messages.circuits import Method
-from qstack.network.budget import correlators
+from qstack.network.budget import Correlators, correlators
 from qstack.network.purification import ENOUGH, Pace, Plan, memories_of, plans
 from qstack.network.rounds import Ends
 from qstack.network.topology import Choice, Graph
@@ -102,22 +102,26 @@ class _Point:
 
 @lru_cache(_MOST_KEPT)
 def _worth(point: _Point, methods: tuple[Method, ...]) -> tuple[Plan, ...]:
-    """The plans that are better in some correlator than all that take fewer, cheapest first.
+    """The plans than which none that takes fewer is as good in all correlators, cheapest first.
 
     A round that gains no fidelity can still turn errors into such as the next ones find.
     """
     found: list[Plan] = []
-    best = correlators(point.weights)
+    cheaper = [correlators(point.weights)]
     room = point.ends, point.memories, methods
     made = plans(point.weights, *room, pace=point.pace, tilt=point.tilt)
     for each in sorted(made, key=lambda plan: (plan.pairs, plan.rounds)):
         new = correlators(each.weights)
-        if each.rounds and any(n > b + ENOUGH for n, b in zip(new, best, strict=True)):
+        if each.rounds and all(_gains(new, old) for old in cheaper):
             found.append(each)
-            best = max(best[0], new[0]), max(best[1], new[1]), max(best[2], new[2])
+            cheaper.append(new)
     purest = max(found, key=lambda plan: plan.fidelity, default=None)
     few = found[: MOST_POINTS - 1]
     return (*few, *([purest] if purest is not None and purest not in few else []))
+
+
+def _gains(new: Correlators, old: Correlators) -> bool:
+    return any(one > other + ENOUGH for one, other in zip(new, old, strict=True))
 
 
 def held_back(choice: Choice) -> int:

@@ -97,7 +97,7 @@ def test_a_node_between_has_half_of_the_qubits_that_its_sides_share_for_each() -
     assert refined(shared, ("a", "c"), METHODS) is shared
 
 
-@pytest.mark.parametrize("fidelity_min", [0.79, 0.83, 0.87, 0.9, 0.92])
+@pytest.mark.parametrize("fidelity_min", [0.79, 0.83, 0.87, 0.9, 0.92, 0.93, 0.94])
 @pytest.mark.parametrize("pure", [(0.9, 0.9), (0.85, 0.95)])
 def test_the_places_of_rounds_are_the_best_of_all_combinations(
     fidelity_min: float, pure: tuple[float, float]
