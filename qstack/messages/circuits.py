@@ -108,7 +108,8 @@ class CircuitInstalled:
 class CircuitRefused:
     """Upstream: `node` does not admit it. Nothing of it is left at the sender or after it.
 
-    `link`: the link of that node which is the cause; empty if it is the node itself.
+    `link`: the link of that node which is the cause; empty if it is the node itself. `left`: with
+    so many qubits on each side of it a circuit that asked for more could be admitted, 0 for none.
     """
 
     circuit: CircuitId
@@ -116,6 +117,7 @@ class CircuitRefused:
     code: ErrorCode
     reason: str
     link: LinkName = ""
+    left: int = 0
 
 
 @message(0x45, Layer.NETWORK, Delivery.RELIABLE)

@@ -24,12 +24,16 @@ ROUNDING = 1e-9
 
 @record
 class Verdict:
-    """Why a circuit is not admitted, or is over; what other ways must avoid, if that is known."""
+    """Why a circuit is not admitted, or is over; what other ways must avoid, if that is known.
+
+    `left`: so many qubits it could have on each side of the link, where it asked for more.
+    """
 
     code: ErrorCode
     reason: str
     link: LinkName = ""
     node: NodeName = ""
+    left: int = 0
 
 
 def qubits_of(place: Place, side: Side) -> int:
@@ -140,7 +144,8 @@ class Reservations:
         if taken + needed > room:
             reason = f"{here} has room for {room} halves, of which circuits need {taken}"
             more = f"; {needed} more are asked for" if needed > 1 else ""
-            return Verdict(ErrorCode.NO_RESOURCES, reason + more, leg.link)
+            left = max(0, room - taken) // (2 if needed > qubits_of(place, side) else 1)
+            return Verdict(ErrorCode.NO_RESOURCES, reason + more, leg.link, left=left)
         return None
 
     def _rest(self, place: Place, side: Side) -> int | None:

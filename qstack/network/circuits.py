@@ -232,10 +232,8 @@ class Circuits:
             or self._reservations.consider(place, swaps=self._desk.swaps)
         )
         if verdict is not None:
-            node, link = self._desk.node, verdict.link
-            self._desk.send(
-                peer, CircuitRefused(place.id, node, verdict.code, verdict.reason, link)
-            )
+            cause = verdict.code, verdict.reason, verdict.link, verdict.left
+            self._desk.send(peer, CircuitRefused(place.id, self._desk.node, *cause))
             return
         member = self._admit(place)
         if place.is_tail:
@@ -279,7 +277,8 @@ class Circuits:
         if place.is_head:
             node = "" if message.link else message.node
             reason = f"{message.node}: {message.reason}"
-            self._settled(place, Verdict(message.code, reason, message.link, node), ())
+            cause = message.code, reason, message.link, node, message.left
+            self._settled(place, Verdict(*cause), ())
 
     # --- the end of a circuit ------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from qstack.errors import ErrorCode
@@ -13,7 +13,7 @@ from qstack.messages.link import LinkRequest
 from qstack.messages.network import LinkMetric, LinkOffer, RouteUpdate
 from qstack.network.admission import Verdict
 from qstack.network.purification import Pace, Plan, cheapest, plans
-from qstack.network.refinement import held_back, refined
+from qstack.network.refinement import corridor, held_back, refined
 from qstack.network.routing import Hop, Query, Route, best_fidelity, front, rate_at_once, route
 from qstack.network.topology import UNPURIFIED, Choice, Graph, stores
 from qstack.units import SECOND, Duration, NodeName
@@ -30,6 +30,13 @@ discarded too early, their pairs would take whole chains with them.
 
 MARGIN = 1e-3
 """A link is asked for this much less than it offers, so that it gives what was reckoned with."""
+
+
+GAIN = 2.0
+"""So many times the rate rounds must give where a way without them keeps the promise too.
+
+They hold qubits, and wait for words, that their rates do not count.
+"""
 
 
 class Promise(NamedTuple):
@@ -91,15 +98,21 @@ def choose(
 ) -> Course | Verdict:
     """Return the fastest course that keeps the promise, or why there is none.
 
-    Without purification if that is possible, unless the promise wants it; `methods` are those
-    that may be used. `need_hz`: pairs per second of lab time that must be had; 0 for what there is.
+    Without purification if that is possible, unless the promise wants it, or names no rate and
+    rounds would give much more. `methods` are those that may be used. `need_hz`: pairs per second
+    of lab time that must be had; 0 for what there is.
     """
     best, limit, better = None, 0.0, graph
     if not promise.purified:
         best = _plain(graph, source, promise)
     if best is None:
-        better = refined(graph, (source, promise.target), methods)
-        best, limit = purified(better, source, promise, methods)
+        best, limit, better = with_rounds(graph, source, promise, methods)
+    elif not promise.reserved and methods:
+        fastest = route(graph, Query(source, promise.target)) or best.route
+        ways = [fastest, best.route]
+        other, _, found = with_rounds(graph, source, promise, methods, ways)
+        if other is not None and other.rate_hz > GAIN * best.rate_hz:
+            best, better = other, found
     if best is None:
         return _hopeless(graph, source, promise, limit)
     made = best.plan
@@ -134,6 +147,30 @@ def _plain(graph: Graph, source: NodeName, promise: Promise) -> Course | None:
     return best
 
 
+def with_rounds(
+    graph: Graph,
+    source: NodeName,
+    promise: Promise,
+    methods: tuple[Method, ...],
+    ways: Iterable[Route] | None = None,
+) -> tuple[Course | None, float, Graph]:
+    """Return the fastest course with rounds, the limit, and the graph that both are of.
+
+    Rounds are tried on `ways`, or on all routes of which each has more fidelity than those that are
+    faster: to try them on all links of a large network would take seconds.
+    """
+    able = any(choice.joined[0] > 1 for choices in graph.choices.values() for choice in choices)
+    if not methods or not able:
+        return None, 0.0, graph
+    if ways is None:
+        ways = front(graph, Query(source, promise.target))
+    links = {hop.link for way in ways for hop in way.hops}
+    if not links:
+        return None, 0.0, graph
+    better = refined(corridor(graph, links), (source, promise.target), methods)
+    return (*purified(better, source, promise, methods), better)
+
+
 def purified(
     graph: Graph, source: NodeName, promise: Promise, methods: tuple[Method, ...]
 ) -> tuple[Course | None, float]:
@@ -146,9 +183,7 @@ def purified(
     """
     best: Course | None = None
     limit = 0.0
-    choices = (choice for found in graph.choices.values() for choice in found)
-    able = methods and any(choice.joined[0] > 1 for choice in choices)
-    for cutoff in _cutoffs(graph) if able else []:
+    for cutoff in _cutoffs(graph):
         for found in front(graph, Query(source, promise.target, cutoff_ns=cutoff)):
             made, most = _plan(graph, found, promise.fidelity_min, methods)
             limit = max(limit, most)

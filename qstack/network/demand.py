@@ -19,19 +19,19 @@ from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
 from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
-from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
+from qstack.network.course import Course, Promise, choose, legs_of, nonsense, with_rounds
 from qstack.network.desk import Desk
 from qstack.network.head_end import Head
 from qstack.network.linkstate import LinkState
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
-from qstack.network.refinement import refined
+from qstack.network.refinement import confined
 from qstack.network.routing import Query, route
 from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph, graph_of
-from qstack.units import SECOND, Instant, NodeName
+from qstack.units import SECOND, Instant, LinkName, NodeName
 
 TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""
@@ -40,11 +40,13 @@ TRIES = 3
 @attrs.define(eq=False)
 class _Plan:
     """A circuit of this node's. `waiting` for it to be installed; `avoid` links and nodes
-    that refused, `last` with these words. `dry`: what is only looked at."""
+    that refused, `last` with these words; `left`: links that have but so many qubits for its
+    rounds. `dry`: what is only looked at."""
 
     promise: Promise
     waiting: list[Order] = attrs.field(factory=list)
     avoid: frozenset[str] = frozenset()
+    left: dict[LinkName, int] = attrs.field(factory=dict)
     tries: int = 1
     last: Verdict | None = None
     dry: LinkRequest | None = None
@@ -131,7 +133,7 @@ class Demand:
             return False
         promise = Promise(remote, request.fidelity_min, False, True)
         methods = self._desk.parameters.methods
-        _, limit = purified(refined(graph, (here, remote), methods), here, promise, methods)
+        _, limit, _ = with_rounds(graph, here, promise, methods)
         if limit > 0:
             self.create(remote, request, purify=True)
         return limit > 0
@@ -216,16 +218,20 @@ class Demand:
         self._decline_all(plan, plan.last or verdict)
 
     def _refused(self, plan: _Plan, verdict: Verdict) -> None:
-        """Some node refused: other ways avoid what it named."""
+        """Some node refused: other ways avoid what it named, or hold less there at once."""
         plan.last = verdict
-        plan.avoid |= {verdict.link or verdict.node or self._desk.node}
         plan.tries += 1
+        if verdict.left > 0:
+            plan.left[verdict.link] = verdict.left
+        else:
+            plan.avoid |= {verdict.link or verdict.node or self._desk.node}
 
     def _course(self, plan: _Plan) -> Course | Verdict:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
         need = wanted.number * SECOND / wanted.remaining_ns if plan.promise.reserved else 0.0
         methods = self._desk.parameters.methods
-        return choose(self._without(plan.avoid), self._desk.node, plan.promise, need, methods)
+        graph = confined(self._without(plan.avoid), plan.left)
+        return choose(graph, self._desk.node, plan.promise, need, methods)
 
     def _without(self, avoided: frozenset[str]) -> Graph:
         graph = self.graph

@@ -12,7 +12,7 @@ way than each cheaper one, and the one of the largest fidelity.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from functools import lru_cache
 
 import attrs
@@ -51,6 +51,36 @@ def refined(graph: Graph, ends: tuple[NodeName, NodeName], methods: tuple[Method
         added = added or bool(more)
         choices[name] = (*found, *more)
     return Graph(graph.sites, choices) if added else graph
+
+
+def corridor(graph: Graph, links: Set[LinkName]) -> Graph:
+    """Return the graph of these links and their nodes alone."""
+    choices = {
+        name: tuple(each for each in some if each.link in links)
+        for name, some in graph.choices.items()
+    }
+    used = {name for name, some in choices.items() if some}
+    sites = {name: site for name, site in graph.sites.items() if name in used}
+    return Graph(sites, {name: choices[name] for name in sites})
+
+
+def confined(graph: Graph, left: Mapping[LinkName, int]) -> Graph:
+    """Return the graph with no more qubits for rounds on these links than are left there."""
+    if not left:
+        return graph
+    choices = {
+        name: tuple(_confined(each, left.get(each.link)) for each in some)
+        for name, some in graph.choices.items()
+    }
+    return Graph(graph.sites, choices)
+
+
+def _confined(choice: Choice, most: int | None) -> Choice:
+    if most is None:
+        return choice
+    here, there = choice.joined
+    joined = min(here, most), min(there, most)
+    return attrs.evolve(choice, joined=joined)  # type: ignore[misc]  # see _better
 
 
 def _room(graph: Graph, name: NodeName, ends: tuple[NodeName, NodeName]) -> dict[LinkName, int]:

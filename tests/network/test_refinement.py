@@ -15,6 +15,7 @@ from qstack.messages.circuits import (
     CircuitExpire,
     CircuitId,
     CircuitInstall,
+    CircuitRefused,
     CircuitTrack,
     Leg,
     Method,
@@ -131,6 +132,49 @@ def test_what_no_places_reach_is_refused_with_the_limits_with_rounds_and_without
     assert not isinstance(found, Course)
     plain = chain([(0.9, 0.1 / 3, 0.1 / 3, 0.1 / 3)] * 2, [NODE])[0]
     assert f"purified; {plain:.4f} without" in found.reason
+
+
+def two_settings(memories: int = 8) -> Graph:
+    """A row a, b, c whose links are fast and bad, or slow and good."""
+    links = [
+        (*ends, offer(rate, pure, name))
+        for ends in pairwise("abc")
+        for rate, pure, name in ((5000.0, 0.85, "fast"), (50.0, 0.95, "fine"))
+    ]
+    flaws = {"keep": NODE.keep, "readout": NODE.readout, "memories": (memories, 0)}
+    known = database(*links, **dict.fromkeys("abc", flaws))
+    for name, update in known.items():
+        joined = tuple(evolve(each, joined=(4, 0)) for each in update.links)
+        known[name] = evolve(update, links=joined)
+    return graph_of(known)
+
+
+def test_a_worse_faster_way_with_rounds_is_taken_where_it_gives_much_more() -> None:
+    """At 0.86 fine links would do; fast ones with rounds give several times as much."""
+    whole = two_settings()
+    plain = choose(whole, "a", Promise("c", 0.86, False), 0.0, ())
+    found = choose(whole, "a", Promise("c", 0.86, False), 0.0, METHODS)
+    assert isinstance(plain, Course)
+    assert isinstance(found, Course)
+    assert {hop.setting for hop in plain.route.hops} == {"fine"}
+    assert "fast" in {hop.setting for hop in found.route.hops}
+    assert found.fidelity >= 0.86
+    assert found.rate_hz > 2 * plain.rate_hz
+
+
+def test_a_promised_rate_is_made_without_rounds_where_it_can_be() -> None:
+    """What rounds cost besides pairs is not reckoned with, so no time is reserved by it."""
+    found = choose(two_settings(), "a", Promise("c", 0.86, True), 1.0, METHODS)
+    assert isinstance(found, Course)
+    assert {hop.setting for hop in found.route.hops} == {"fine"}
+
+
+def test_rounds_that_gain_little_are_left_out() -> None:
+    """Where no link is faster than others nothing is gained by them."""
+    found = choose(graph(0.9, 0.9), "a", Promise("c", 0.7, False), 0.0, METHODS)
+    assert isinstance(found, Course)
+    assert {hop.way for hop in found.route.hops} == {UNPURIFIED}
+    assert found.plan is None
 
 
 # --- what nodes admit -----------------------------------------------------------------------------
@@ -253,6 +297,53 @@ def test_a_track_for_a_pair_that_expired_in_rounds_on_its_link_turns_back() -> N
     (answer,) = lab.wires["n1", "n0"]
     assert isinstance(answer, CircuitExpire)
     assert answer.at == pair
+
+
+def installs(lab: PurifyLab) -> list[tuple[Any, ...]]:
+    """Which rounds n0's circuits have, on each link and at the ends."""
+    return [
+        (*((leg.method, leg.rounds) for leg in install.legs), (install.method, install.rounds))
+        for member in lab.nodes["n0"].demand.circuits.members
+        for install in (member.place.install,)
+    ]
+
+
+def test_rounds_are_planned_with_the_qubits_that_other_circuits_leave() -> None:
+    """Of five qubits two nested rounds hold three; pumping four times with two gives as much."""
+    lab = PurifyLab(row(1), 3, comm=5)
+    lab.create("n0", "n1", 50, fidelity_min=0.9893)
+    lab.run(200)
+    second = lab.create("n0", "n1", 3, fidelity_min=0.9894)
+    lab.run(60)
+    assert installs(lab) == [
+        (UNPURIFIED, (Method.NESTED_DEJMPS, 2)),
+        (UNPURIFIED, (Method.PUMPED_DEJMPS, 4)),
+    ]
+    lab.finish()
+    assert isinstance(ended(lab, "n0", second), RequestDone)
+    audit(lab)
+
+
+def test_a_node_that_refuses_rounds_says_how_many_qubits_are_left_for_others() -> None:
+    """n1 has three of five qubits in rounds with n2 already, so the next gets two of them there."""
+    lab = PurifyLab(row(2), 3, on_links=True, comm=5)
+    lab.create("n1", "n2", 50, fidelity_min=0.9893)
+    lab.run(100)
+    request = lab.create("n0", "n2", 3, fidelity_min=0.98)
+    while not lab.sent.get("CircuitRefused"):
+        before = installs(lab)
+        lab.run(1)
+    ((_, second, _),) = before
+    assert memories_of(*second) == 3
+    (refused,) = [each for each in lab.wires["n1", "n0"] if isinstance(each, CircuitRefused)]
+    assert (refused.link, refused.left) == ("n1-n2", 2)
+    while lab.nodes["n2"].demand.circuits.members[-1].place.id.origin != "n0":
+        lab.run(1)
+    ((_, second, _),) = installs(lab)
+    assert memories_of(*second) == 2
+    lab.finish()
+    assert isinstance(ended(lab, "n0", request), RequestDone)
+    audit(lab)
 
 
 @pytest.mark.parametrize(("comm", "storage"), [(5, 0), (7, 0), (1, 6)])
