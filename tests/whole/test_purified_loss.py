@@ -52,13 +52,13 @@ def test_a_heralded_pair_of_bright_ends_is_psi_and_both_bright() -> None:
 
 
 def test_one_round_against_loss_gives_what_no_rounds_of_dejmps_reach() -> None:
-    """300 pairs at 0.95 of pairs of 0.71: kept with 0.24."""
+    """150 pairs at 0.95 of pairs of 0.71: kept with 0.24."""
     odds, weights = one_round()
     assert weights[0] > 0.95
     refusal = Chain(lab(methods=DEJMPS), seed=31).refusal(0.95)
     assert refusal.code is ErrorCode.UNSUPPORTED
     chain = Chain(lab(), seed=31)
-    pairs = chain.ask(300, 0.95)
+    pairs = chain.ask(150, 0.95)
     circuit = of_purification(chain)
     assert (circuit["method"], circuit["rounds"]) == ("nested_loss", 1)
     count = circuit["purified"]
