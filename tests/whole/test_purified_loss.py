@@ -18,6 +18,7 @@ from qstack.messages.circuits import Method
 from qstack.network.budget import Operations
 from qstack.testing.chain_runs import Chain
 from qstack.testing.chains import ONE_PHOTON, ChainLab, Segment
+from qstack.units import MILLISECOND
 from tests.network.test_photon_loss import Click
 from tests.network.test_purification import simulated
 from tests.whole.test_purified import KEEP, READOUT, WIRE_NS, assert_at_rest, of_purification
@@ -59,12 +60,16 @@ def test_one_round_against_loss_gives_what_no_rounds_of_dejmps_reach() -> None:
     assert refusal.code is ErrorCode.UNSUPPORTED
     chain = Chain(lab(), seed=31)
     pairs = chain.ask(150, 0.95)
+    chain.settle(100 * MILLISECOND)
     circuit = of_purification(chain)
     assert (circuit["method"], circuit["rounds"]) == ("nested_loss", 1)
     count = circuit["purified"]
-    sigma = math.sqrt(odds * (1 - odds) / count["rounds"])
-    assert abs(count["kept"] / count["rounds"] - odds) < 4 * sigma
-    assert of_purification(chain, "bob")["purified"] == count
+    told = count["kept"] + count["unlike"]
+    sigma = math.sqrt(odds * (1 - odds) / told)
+    assert abs(count["kept"] / told - odds) < 4 * sigma
+    theirs = of_purification(chain, "bob")["purified"]
+    for what in ("kept", "unlike", "purified"):
+        assert theirs[what] == count[what]
     for pair in pairs:
         assert pair.claimed == pytest.approx((weights[0], weights[0]), abs=1e-9)
     true = np.array([pair.fidelity for pair in pairs])
