@@ -36,7 +36,11 @@ def test_a_node_is_told_what_its_operator_decided() -> None:
     assert told.methods == (Method.PUMPED_BBPSSW,)
     told = node_host(network, "alice", 1).network.desk.parameters
     assert told.trust == 0
-    assert told.methods == (Method.NESTED_DEJMPS, Method.PUMPED_DEJMPS)
+    assert told.methods == (
+        Method.NESTED_DEJMPS,
+        Method.PUMPED_DEJMPS,
+        Method.NESTED_LOSS,
+    )
 
 
 def test_all_others_hear_how_far_a_node_is_trusted() -> None:

@@ -14,7 +14,7 @@ from qstack.machine import record
 from qstack.messages.wire import MAX_DATAGRAM
 from qstack.units import MILLISECOND, SECOND, Duration, LinkName, NodeName, Picoseconds
 
-PURIFY = ("nested-dejmps", "pumped-dejmps")
+PURIFY = ("nested-dejmps", "pumped-dejmps", "nested-loss")
 """Methods of purification that a node takes part in if its file names none."""
 
 S = TypeVar("S")

@@ -197,6 +197,7 @@ def predict(optics: Optics, point: Point) -> tuple[PatternPrior, ...]:
             share,
             permute(spins.weights(table[mask]), bell ^ table[mask]),
             point.spread,
+            spins.tilt if bell & 2 else 0.0,
         )
         for mask, bell in optics.station.patterns
     )

@@ -92,6 +92,11 @@ class SpinState:
         return self.ud + self.du + self.uu + self.dd
 
     @property
+    def tilt(self) -> float:
+        """Weight of both dark less that of both bright: of |00> less |11>."""
+        return (self.dd - self.uu) / self.success if self.success > 0 else 0.0
+
+    @property
     def fidelity(self) -> float:
         """The fidelity to the Bell state that the pattern heralds; 1/4 where none ever does."""
         return self.weights(PSI_PLUS)[PSI_PLUS]

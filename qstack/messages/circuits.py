@@ -18,6 +18,20 @@ from qstack.messages.wire import Delivery, Layer, message, payload
 from qstack.units import BootId, Duration, LinkName, NodeName
 
 
+class Method(IntEnum):
+    """How the rounds of purification on a hop, or at the ends of a circuit, follow each other."""
+
+    NONE = 0
+    NESTED_DEJMPS = 1
+    """Two equal pairs, each already purified, in each round."""
+    PUMPED_DEJMPS = 2
+    """One pair, again and again with a fresh elementary one."""
+    NESTED_BBPSSW = 3
+    PUMPED_BBPSSW = 4
+    NESTED_LOSS = 5
+    """The first round against photon loss, for pairs of one click; nested DEJMPS from then on."""
+
+
 @payload
 class CircuitId:
     """A circuit, network-wide: its head-end, in which life, the how-manieth."""
@@ -40,7 +54,9 @@ class Leg:
     `fidelity_min`: what the link is asked for. `share`: part of the link's time, in [0, 1], that
     the circuit reserves, 0 for what is left over. `cutoff_ns`: so long `node` holds a pair
     that waits for its partner, 0 for ever; of no meaning at the tail-end. `store`: halves move to
-    storage.
+    storage. The two nodes of the hop purify its pairs by `method`, in so many `rounds`, before they
+    are swapped; 0 for none. `latency_ns`: of their messages to each other, one way, as the
+    head-end knows it.
     """
 
     link: LinkName
@@ -49,18 +65,9 @@ class Leg:
     share: float
     cutoff_ns: Duration
     store: bool
-
-
-class Method(IntEnum):
-    """How the rounds of purification at the ends of a circuit follow each other."""
-
-    NONE = 0
-    NESTED_DEJMPS = 1
-    """Two equal pairs, each already purified, in each round."""
-    PUMPED_DEJMPS = 2
-    """One pair, again and again with a fresh elementary one."""
-    NESTED_BBPSSW = 3
-    PUMPED_BBPSSW = 4
+    method: Method = Method.NONE
+    rounds: int = 0
+    latency_ns: Duration = 0
 
 
 @message(0x42, Layer.NETWORK, Delivery.RELIABLE)
@@ -101,7 +108,8 @@ class CircuitInstalled:
 class CircuitRefused:
     """Upstream: `node` does not admit it. Nothing of it is left at the sender or after it.
 
-    `link`: the link of that node which is the cause; empty if it is the node itself.
+    `link`: the link of that node which is the cause; empty if it is the node itself. `left`: with
+    so many qubits on each side of it a circuit that asked for more could be admitted, 0 for none.
     """
 
     circuit: CircuitId
@@ -109,6 +117,7 @@ class CircuitRefused:
     code: ErrorCode
     reason: str
     link: LinkName = ""
+    left: int = 0
 
 
 @message(0x45, Layer.NETWORK, Delivery.RELIABLE)

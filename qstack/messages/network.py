@@ -19,7 +19,8 @@ class LinkOffer:
     took no time. `weights`:
     probabilities of the errors I, Z, X, Y relative to the announced Bell state, the mean over
     click patterns, at delivery by the link. `fidelity_low`: lower bound of ``weights[0]``.
-    `slot_ns`: attempts end at such intervals; 0 if that is not known.
+    `slot_ns`: attempts end at such intervals; 0 if that is not known. `tilt`: weight of |00> less
+    that of |11>.
     """
 
     setting: str
@@ -27,6 +28,7 @@ class LinkOffer:
     weights: tuple[float, float, float, float]
     fidelity_low: float
     slot_ns: Duration = 0
+    tilt: float = 0.0
 
 
 @payload
@@ -124,12 +126,14 @@ class RouteDigest:
     entries: tuple[RouteEntry, ...]
 
 
-# --- purification: the two ends of a circuit, hop by hop along it ----------------------
+# --- purification: the two ends of a circuit, hop by hop along it, or of one hop --------
 
 
 class TurnAxis(IntEnum):
     """About which axis both halves are turned by a quarter before a round, opposite at the ends."""
 
+    NONE = 0
+    """Not at all, and the pair is kept only where both ends read 1: against photon loss."""
     X = 1
     """Z and Y errors change places, and so do Phi- and Psi-: the turn of DEJMPS."""
     Y = 2
@@ -155,7 +159,8 @@ class DistilInput:
 
     `bell`: the announced Bell index. `weights`: probabilities of the errors I, Z, X, Y relative
     to it, with each half as old as its end states, or the receiver's `far_ns` old if that is
-    given: the track of a half tells the other end of another age than that of its delivery.
+    given: the track of a half tells the other end of another age than that of its delivery. `tilt`:
+    weight of |00> less that of |11>, for the same ages.
     """
 
     pair: PairId
@@ -164,6 +169,7 @@ class DistilInput:
     turn: TurnAxis
     ages: DistilAges
     far_ns: Duration | None = None
+    tilt: float = 0.0
 
 
 @message(0x50, Layer.NETWORK, Delivery.RELIABLE)
@@ -173,7 +179,8 @@ class DistilRound:
 
     Rounds count from 1 in the life of a circuit. `kept` is the control of the
     CNOT, `spent` its target, which was read. `sent_ns`: age of the leader's kept half now.
-    Answered by DistilOutcome, or by a DistilVoid that names both pairs.
+    Answered by DistilOutcome, or by a DistilVoid that names both pairs. `link`, in this and the
+    other words of rounds: that of the hop whose nodes purify; empty: it is between the ends.
     """
 
     circuit: CircuitId
@@ -182,6 +189,7 @@ class DistilRound:
     spent: DistilInput
     outcome: int
     sent_ns: Duration
+    link: LinkName = ""
 
 
 @message(0x51, Layer.NETWORK, Delivery.RELIABLE)
@@ -198,6 +206,7 @@ class DistilOutcome:
     kept: DistilAges
     spent: DistilAges
     sent_ns: Duration
+    link: LinkName = ""
 
 
 @message(0x52, Layer.NETWORK, Delivery.RELIABLE)
@@ -208,6 +217,7 @@ class DistilVoid:
     circuit: CircuitId
     pairs: tuple[PairId, ...]
     reason: str
+    link: LinkName = ""
 
 
 @message(0x53, Layer.NETWORK, Delivery.RELIABLE)
@@ -218,3 +228,4 @@ class DistilEnd:
     circuit: CircuitId
     pairs: tuple[PairId, ...]
     reason: str
+    link: LinkName = ""

@@ -8,10 +8,12 @@ which floods over the adjacencies (`linkstate`), so that all nodes have the same
 and partitions heal. `topology` makes it a graph of links that both ends advertise as up, `routing`
 finds the way of the largest rate at the fidelity and the trust asked for, with what `budget` says
 of swaps, waits and cutoffs; `course` chooses the cutoff and what is asked of each link.
-`purification` knows what rounds of purification give and cost, `distillation` carries them out.
-Where no way gives the fidelity asked for, a `course` adds rounds at the two ends, and a neighbour
-whose link alone cannot give it is reached by a circuit of one hop. `trust` says who is in the way
-where a request asks that nodes between the ends be trusted.
+`rounds` knows what a round of purification does to two pairs, `purification` what plans of them
+give and cost, `distillation` carries them out.
+Where no way gives the fidelity asked for, a `course` adds rounds at the two ends, or on links
+before they are swapped (`refinement`), or both; a neighbour whose link alone cannot give it is
+reached by a circuit of one hop. `trust` says who is in the way where a request asks that nodes
+between the ends be trusted.
 
 **Bins** (`division`, `schedule`). Where a controller divides links in time, a head-end whose
 request has a maximum time first asks it for bins on all links of the course, and the masters of
@@ -47,8 +49,10 @@ come, and turns back as an expiry where a pair was cut off. An end delivers a ha
 end's track for it has come. Identities are those of link pairs: (link, boot id of its station,
 sequence); the head-end's names the end-to-end pair. No message names a memory slot.
 
-**Purified pairs** (`purifying`). On a circuit with rounds, halves that both ends confirmed go into
-the ends' distilleries before they belong to a request. What comes out the head-end gives away.
+**Purified pairs** (`purifying`, `stills`). On a circuit with rounds, halves that both ends
+confirmed go into the ends' distilleries before they belong to a request. What comes out the
+head-end gives away. On a hop with rounds, what its link brings goes into the distilleries of its
+two nodes first; what comes out is swapped and tracked like any pair of that link.
 
 **Truth of promises.** Fidelity is a promise for states and no scalar can carry it: two Z errors
 swap to another fidelity than a Z and an X error. Everything therefore keeps four weights, relative

@@ -11,7 +11,7 @@ before it carries another request: who uses a link goes before who has used it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
 from qstack.errors import ErrorCode, LocalProtocolError
 from qstack.machine import record
@@ -28,23 +28,38 @@ ROUNDING = 1e-9
 
 @record
 class Verdict:
-    """Why a circuit is not admitted, or is over; what other ways must avoid, if that is known."""
+    """Why a circuit is not admitted, or is over; what other ways must avoid, if that is known.
+
+    `left`: so many qubits it could have on each side of the link, where it asked for more.
+    """
 
     code: ErrorCode
     reason: str
     link: LinkName = ""
     node: NodeName = ""
+    left: int = 0
 
 
-def qubits_of(place: Place) -> int:
-    """Return how many qubits a circuit must be able to have here on each side.
+def qubits_of(place: Place, side: Side) -> int:
+    """Return how many qubits a circuit must be able to have here on a side.
 
-    Ends that purify hold halves of several pairs until the last of them has come.
+    Who purifies holds halves of several pairs until the last of them has come: those of a hop, and
+    at an end, besides the one that these become, those that wait for it.
     """
-    install = place.install
+    leg, install = place.leg(side), place.install
+    found = memories_of(leg.method, leg.rounds)
     if place.is_head or place.is_tail:
-        return memories_of(install.method, install.rounds)
-    return 1
+        found += memories_of(install.method, install.rounds) - 1
+    return found
+
+
+def both_of(place: Place) -> int:
+    """Return how many qubits a circuit must be able to have where its sides share them.
+
+    Unmatched halves are all of one side, but those in rounds are not.
+    """
+    needed = [qubits_of(place, side) for side in Side if place.has(side)]
+    return sum(needed) if any(each > 1 for each in needed) else 1
 
 
 class Reservations:
@@ -55,7 +70,7 @@ class Reservations:
         self._links = {link.name: link for link in links}
         self._shares: dict[LinkName, dict[CircuitId, float]] = {name: {} for name in self._links}
         self._users: dict[LinkName, dict[RequestId, float]] = {name: {} for name in self._links}
-        self._qubits: dict[CircuitId, int] = {}
+        self._places: dict[CircuitId, Place] = {}
         self.usable: dict[LinkName, bool] = dict.fromkeys(self._links, False)
         self.draining = False
         self.drained: set[LinkName] = set()
@@ -148,23 +163,26 @@ class Reservations:
             free = max(0.0, 1 - reserved)
             reason = f"{here} has {free:.1%} of its time left; {leg.share:.1%} is asked for"
             return Verdict(ErrorCode.NO_TIME, reason, leg.link)
-        needed = qubits_of(place)
+        needed = qubits_of(place, side)
         joined = joined_at(link.end(self._node))[leg.store]
         if needed > 1 and joined < needed:
             reason = f"{here} can join {joined} qubits for rounds; {needed} must meet"
             return Verdict(ErrorCode.UNSUPPORTED, reason, leg.link)
         room = self._rest(place, side)
-        taken = self._taken(held if room is None else self._sharing(place, side))
         if room is None:
+            taken = sum(qubits_of(each, each.side_on(leg.link)) for each in self._on(held))
             end = link.end(self._node)
             room = len(end.communication) + (len(end.storage) if leg.store else 0)
         elif not room:
             reason = f"{here}: no qubit could hold a half while the other side brings one"
             return Verdict(ErrorCode.NO_RESOURCES, reason, leg.link)
+        else:
+            needed, taken = both_of(place), self._taken(place, side)
         if taken + needed > room:
             reason = f"{here} has room for {room} halves, of which circuits need {taken}"
             more = f"; {needed} more are asked for" if needed > 1 else ""
-            return Verdict(ErrorCode.NO_RESOURCES, reason + more, leg.link)
+            left = max(0, room - taken) // (2 if needed > qubits_of(place, side) else 1)
+            return Verdict(ErrorCode.NO_RESOURCES, reason + more, leg.link, left=left)
         return None
 
     def _rest(self, place: Place, side: Side) -> int | None:
@@ -186,9 +204,12 @@ class Reservations:
             return None
         return len(mine.communication) - 1
 
-    def _taken(self, circuits: Iterable[CircuitId]) -> int:
-        """How many halves these circuits must be able to have here."""
-        return sum(self._qubits[circuit] for circuit in circuits)
+    def _on(self, circuits: Iterable[CircuitId]) -> Iterator[Place]:
+        return (self._places[circuit] for circuit in circuits)
+
+    def _taken(self, place: Place, side: Side) -> int:
+        """How many halves the circuits must be able to have that share the places of a side."""
+        return sum(both_of(each) for each in self._on(self._sharing(place, side)))
 
     def _sharing(self, place: Place, side: Side) -> set[CircuitId]:
         """The circuits whose halves rest in the same places as those of a side."""
@@ -213,8 +234,8 @@ class Reservations:
         rest = self._rest(place, side)
         if rest is None:
             return self._portion(place, side, running)
-        needed, taken = qubits_of(place), self._taken(self._sharing(place, side))
-        return max(needed, rest * needed // max(needed, taken))
+        needed = qubits_of(place, side)
+        return max(needed, rest * needed // max(needed, self._taken(place, side)))
 
     def _portion(self, place: Place, side: Side, running: Collection[CircuitId]) -> int:
         if len(running) < 2:
@@ -222,9 +243,12 @@ class Reservations:
         others = (self._sharing(place, side) & set(running)) - {place.id}
         if not others:
             return 0
-        needed = qubits_of(place)
+        needed = qubits_of(place, side)
+        taken = sum(
+            max(qubits_of(each, at) for at in Side if each.has(at)) for each in self._on(others)
+        )
         room = len(self._links[place.link(side)].end(self._node).communication)
-        return max(needed, room * needed // (needed + self._taken(others)))
+        return max(needed, room * needed // (needed + taken))
 
     def reserve(self, place: Place) -> None:
         """Hold what the circuit needs on both sides."""
@@ -232,11 +256,11 @@ class Reservations:
             if place.has(side):
                 leg = place.leg(side)
                 self._shares[leg.link][place.id] = leg.share
-        self._qubits[place.id] = qubits_of(place)
+        self._places[place.id] = place
 
     def release(self, place: Place) -> None:
         """Give it back: the circuit is over, or rests."""
         for side in Side:
             if place.has(side):
                 self._shares[place.link(side)].pop(place.id, None)
-        self._qubits.pop(place.id, None)
+        self._places.pop(place.id, None)

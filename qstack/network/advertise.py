@@ -47,9 +47,9 @@ def offers(parameters: LinkParameters, turn_ns: Duration = 0) -> tuple[LinkOffer
             weights = _at_delivery(parameters, setting, turn_ns)
             doubt = PRIOR_SIGMAS * max(p.spread for p in setting.patterns)
             low = max(0.0, weights[0] - doubt)
-            slot_ns = slot_of(parameters)
+            slot_ns, tilt = slot_of(parameters), _tilt(parameters, setting)
             rate_hz = share * _qubits(parameters) * SECOND / slot_ns
-            found.append(LinkOffer(setting.id, rate_hz, weights, low, slot_ns))
+            found.append(LinkOffer(setting.id, rate_hz, weights, low, slot_ns, tilt))
     return tuple(found)
 
 
@@ -81,6 +81,15 @@ def _at_delivery(parameters: LinkParameters, setting: Setting, turn_ns: Duration
     # A rounding error below zero, or above one, would be no probability.
     i, z, x, y = (min(1.0, max(0.0, each)) for each in (i, z, x, y))
     return i, z, x, y
+
+
+def _tilt(parameters: LinkParameters, setting: Setting) -> float:
+    """What is left at delivery of the mean over patterns; 0 where some herald Phi."""
+    if not all(pattern.bell & 2 for pattern in setting.patterns):
+        return 0.0
+    share, age = setting.success_probability, 2 * max(end.delay_ns for end in parameters.ends)
+    mean = sum(pattern.tilt * pattern.share / share for pattern in setting.patterns)
+    return mean * sum(fading(storage_of(end.model), age)[2] for end in parameters.ends) / 2
 
 
 def storage_of(model: MemoryModel) -> Storage:

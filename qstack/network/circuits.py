@@ -14,6 +14,7 @@ begin anew on another circuit.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.link.service import LinkListen
@@ -28,11 +29,12 @@ from qstack.messages.circuits import (
     CircuitRefused,
     CircuitRelease,
 )
+from qstack.messages.common import PairId
 from qstack.messages.link import LinkRequest
 from qstack.messages.schedule import BinsAnswer
 from qstack.network.admission import Reservations, Verdict
 from qstack.network.crowding import Crowding
-from qstack.network.desk import Desk
+from qstack.network.desk import Desk, Half
 from qstack.network.division.asking import Circuit, Work
 from qstack.network.division.machine import Division
 from qstack.network.forwarding import Between
@@ -44,10 +46,12 @@ from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, pla
 from qstack.network.purifying import check_way, consent
 from qstack.network.room import Room
 from qstack.network.service import FIRST_LABEL
+from qstack.network.stills import HopStill, refines
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
 from qstack.units import BootId, Instant, LinkName, NodeName
 
+_ENDED = "its request ended"
 MOST_CIRCUITS = 512
 """So many circuits a node takes part in."""
 
@@ -188,7 +192,39 @@ class Circuits:
             return
         member.supply.stop()
         if not part.orders:
-            part.stop()
+            self.stop(member)
+
+    # --- pairs -------------------------------------------------------------------------------
+
+    def bring(self, member: Member, side: Side, half: Half) -> None:
+        """Take a half of a hop, as its link or its rounds made it."""
+        part = member.part
+        if type(part) is Between:
+            if not member.passing.wanted:
+                part.refuse(side, half, _ENDED)
+            else:
+                part.pair(side, half)
+        elif part is None:
+            self._desk.free(half.qubit)
+        elif not isinstance(part, Between):
+            part.pair(half)
+            self.steer(member)
+
+    def void(self, member: Member, side: Side, pair: PairId, reason: str) -> None:
+        """What a pair of a hop leads to is void."""
+        part = member.part
+        if type(part) is Between:
+            part.expired(side, pair, reason)
+        elif part is not None and not isinstance(part, Between):
+            part.expired(pair, reason)
+            self.steer(member)
+
+    def stop(self, member: Member) -> None:
+        """No request runs on the circuit any more: what waits here is given back."""
+        if member.part is not None:
+            member.part.stop()
+        for still in member.stills.values():
+            still.empty(_ENDED)
 
     # --- bins of links that are divided in time ------------------------------------------------
 
@@ -276,10 +312,8 @@ class Circuits:
             or self._reservations.consider(place, swaps=self._desk.swaps)
         )
         if verdict is not None:
-            node, link = self._desk.node, verdict.link
-            self._desk.send(
-                peer, CircuitRefused(place.id, node, verdict.code, verdict.reason, link)
-            )
+            cause = verdict.code, verdict.reason, verdict.link, verdict.left
+            self._desk.send(peer, CircuitRefused(place.id, self._desk.node, *cause))
             return
         member = self._admit(place)
         if place.is_tail:
@@ -302,11 +336,20 @@ class Circuits:
             self._labels[place.label] = place.id
             self._desk.down(place.link(Side.UP), LinkListen(place.label, True))
         self.division.changed(place)
+        if not place.install.dry:
+            self._build(member)
         if place.is_head:
             self._settled(place, None, ())
         else:
             self._desk.send(place.neighbour(Side.UP), CircuitInstalled(place.id, place.label))
             self._balance(member)
+
+    def _build(self, member: Member) -> None:
+        """Set up the distilleries of the hops here whose pairs are purified."""
+        for side in Side:
+            if refines(member.place, side):
+                outlets = partial(self.bring, member, side), partial(self.void, member, side)
+                member.stills[side] = HopStill(self._desk, member.place, side, *outlets)
 
     def refused(self, member: Member, message: CircuitRefused) -> None:
         """A node after this one does not admit it: nothing of it stays here."""
@@ -315,7 +358,8 @@ class Circuits:
         if place.is_head:
             node = "" if message.link else message.node
             reason = f"{message.node}: {message.reason}"
-            self._settled(place, Verdict(message.code, reason, message.link, node), ())
+            cause = message.code, reason, message.link, node, message.left
+            self._settled(place, Verdict(*cause), ())
 
     # --- the end of a circuit ------------------------------------------------------------------
 
@@ -330,6 +374,8 @@ class Circuits:
             member.part.end()
         elif member.part is not None:
             member.part.end(ended, reason)
+        for still in member.stills.values():
+            still.gone(reason)
         if member.supply is not None:
             member.supply.stop()
         self.forget(member)

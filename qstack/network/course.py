@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import NamedTuple
 
@@ -16,8 +16,18 @@ from qstack.network.admission import Verdict
 from qstack.network.budget import correlators, fading, together, weights_of, worse
 from qstack.network.meeting import FEW_SLOTS
 from qstack.network.purification import Pace, Plan, cheapest, plans
-from qstack.network.routing import Query, Route, best_fidelity, front, hop_of, rate_at_once, route
-from qstack.network.topology import Graph, graph_of, stores
+from qstack.network.refinement import corridor, held_back, refined
+from qstack.network.routing import (
+    Hop,
+    Query,
+    Route,
+    best_fidelity,
+    front,
+    hop_of,
+    rate_at_once,
+    route,
+)
+from qstack.network.topology import UNPURIFIED, Graph, graph_of, stores
 from qstack.units import SECOND, Duration, NodeName
 
 CUTOFFS = (2, 5, 10, 20, 50, 100)
@@ -37,6 +47,13 @@ _HALVINGS = 20
 
 MARGIN = 1e-3
 """A link is asked for this much less than it offers, so that it gives what was reckoned with."""
+
+
+GAIN = 2.0
+"""So many times the rate rounds must give where a way without them keeps the promise too.
+
+They hold qubits, and wait for words, that their rates do not count.
+"""
 
 
 class Promise(NamedTuple):
@@ -99,22 +116,33 @@ def choose(
 ) -> Course | Verdict:
     """Return the fastest course that keeps the promise, or why there is none.
 
-    Without purification if that is possible, unless the promise wants it; `methods` are those
-    that may be used. `need_hz`: pairs per second of lab time that must be had; 0 for what there is.
+    Without purification if that is possible, unless the promise wants it, or names no rate and
+    rounds would give much more. `methods` are those that may be used. `need_hz`: pairs per second
+    of lab time that must be had; 0 for what there is.
     """
-    best, limit = (None, 0.0) if promise.purified else (_plain(graph, source, promise), 0.0)
+    best, limit, better = None, 0.0, graph
+    if not promise.purified:
+        best = _plain(graph, source, promise)
     if best is None:
-        best, limit = purified(graph, source, promise, methods)
+        best, limit, better = with_rounds(graph, source, promise, methods)
+    elif not promise.reserved and methods:
+        fastest = route(graph, Query(source, promise.target)) or best.route
+        ways = [fastest, best.route]
+        other, _, found = with_rounds(graph, source, promise, methods, ways)
+        if other is not None and other.rate_hz > GAIN * best.rate_hz:
+            best, better = other, found
     if best is None:
         return _hopeless(graph, source, promise, limit)
     made = best.plan
-    rate_hz = best.route.rate_hz if best.cutoff_ns else rate_at_once(graph, best.route)
+    rate_hz = best.route.rate_hz if best.cutoff_ns else rate_at_once(better, best.route)
     rate_hz /= 1.0 if made is None else made.pairs
     if need_hz > rate_hz:
         reason = f"{need_hz:.3g} pairs/s are needed, the best route has {rate_hz:.3g}"
         return Verdict(ErrorCode.NO_TIME, f"{reason} left")
     share = need_hz / rate_hz
-    spare = 0.0 if made else max(0.0, best.route.fidelity - promise.fidelity_min)
+    spare = (
+        0.0 if made or refines(best.route) else max(0.0, best.route.fidelity - promise.fidelity_min)
+    )
     return Course(best.route, best.cutoff_ns, share, spare, made)
 
 
@@ -150,25 +178,50 @@ def _plain(graph: Graph, source: NodeName, promise: Promise) -> Course | None:
     return best
 
 
+def with_rounds(
+    graph: Graph,
+    source: NodeName,
+    promise: Promise,
+    methods: tuple[Method, ...],
+    ways: Iterable[Route] | None = None,
+) -> tuple[Course | None, float, Graph]:
+    """Return the fastest course with rounds, the limit, and the graph that both are of.
+
+    Rounds are tried on `ways`, or on all routes of which each has more fidelity than those that are
+    faster: to try them on all links of a large network would take seconds.
+    """
+    able = any(choice.joined[0] > 1 for choices in graph.choices.values() for choice in choices)
+    if not methods or not able:
+        return None, 0.0, graph
+    if ways is None:
+        ways = front(graph, Query(source, promise.target))
+    links = {hop.link for way in ways for hop in way.hops}
+    if not links:
+        return None, 0.0, graph
+    better = refined(corridor(graph, links), (source, promise.target), methods)
+    return (*purified(better, source, promise, methods), better)
+
+
 def purified(
     graph: Graph, source: NodeName, promise: Promise, methods: tuple[Method, ...]
 ) -> tuple[Course | None, float]:
-    """Return the fastest course whose ends purify, None if none keeps the promise, and the limit.
+    """Return the fastest course with rounds, None if none keeps the promise, and the limit.
 
-    The limit is the largest fidelity that rounds at the ends reach on any route; 0 where the ends
-    cannot purify. The ends hold as many pairs at once as both can join; every pair waits for
-    its partner, and after each round for the other end's word.
+    `graph` has the choices that rounds on links add (:func:`~qstack.network.refinement.refined`).
+    The limit is the largest fidelity that rounds reach on any route, 0 where there are none. The
+    ends hold as many pairs at once as both can join; every pair waits for its partner, and after
+    each round for the other end's word.
     """
     best: Course | None = None
     limit = 0.0
-    able = methods and any(choice.joined[0] > 1 for choice in graph.choices[source])
-    for cutoff in _cutoffs(graph) if able else []:
+    for cutoff in _cutoffs(graph):
         query = Query(source, promise.target, 0.0, promise.trust_min, cutoff)
         for found in front(graph, query):
             made, most = _plan(graph, found, promise.fidelity_min, methods)
             limit = max(limit, most)
             if made is None:
                 continue
+            made = made if made.rounds else None
             course = Course(found, cutoff, 0.0, 0.0, made)
             if best is None or course.rate_hz > best.rate_hz:
                 best = course
@@ -178,17 +231,26 @@ def purified(
 def _plan(
     graph: Graph, found: Route, fidelity_min: float, methods: tuple[Method, ...]
 ) -> tuple[Plan | None, float]:
+    """The cheapest plan of the ends for a route, that without rounds where there are some on it."""
     last = found.hops[-1]
     head, tail = graph.sites[found.source], graph.sites[last.node]
-    memories = min(hop_of(graph, found, 0).joined[0], hop_of(graph, found, -1).joined[1])
-    if memories < 2:
+    ones, others = hop_of(graph, found, 0), hop_of(graph, found, -1)
+    memories = min(ones.joined[0] - held_back(ones), others.joined[1] - held_back(others))
+    least = 0 if refines(found) else 1
+    if memories < 2 and least:
         return None, 0.0
     pace = Pace(found.rate_hz, found.latency_ns, (head.storage, tail.storage))
     # Over several hops the route knows that both halves wait for the tracks.
     weights = pace.answered(found.weights) if len(found.hops) == 1 else found.weights
     ends = head.operations, tail.operations
-    made = plans(weights, ends, memories, methods, pace=pace)
-    return cheapest((each for each in made if each.rounds), fidelity_min)
+    tilt = ones.tilt if len(found.hops) == 1 else 0.0
+    made = plans(weights, ends, memories, methods, pace=pace, tilt=tilt)
+    return cheapest((each for each in made if each.rounds >= least), fidelity_min)
+
+
+def refines(found: Route) -> bool:
+    """Return whether pairs of some link of a route are purified before they are swapped."""
+    return any(hop.way != UNPURIFIED for hop in found.hops)
 
 
 def _hopeless(graph: Graph, source: NodeName, promise: Promise, limit: float) -> Verdict:
@@ -241,7 +303,7 @@ def legs_of(
     to spare is divided among its links.
     """
     spare = course.spare / (2 * len(course.route.hops))
-    found: list[tuple[str, NodeName, NodeName, list[LinkMetric], list[LinkOffer]]] = []
+    found: list[tuple[Hop, NodeName, list[LinkMetric], list[LinkOffer]]] = []
     before = source
     for hop in course.route.hops:
         metrics = [
@@ -251,15 +313,17 @@ def legs_of(
             if metric.link == hop.link
         ]
         offers = [o for metric in metrics for o in metric.offers if o.setting == hop.setting]
-        found.append((hop.link, before, hop.node, metrics, offers))
+        found.append((hop, before, metrics, offers))
         before = hop.node
     way = {name: database[name] for name in course.route.nodes}
     cutoff = course.cutoff_ns or patience(graph_of(way), course)
     legs = []
-    for link, one, other, metrics, offers in found:
+    for hop, one, metrics, offers in found:
         free = 1 - max(metric.reserved for metric in metrics)
         low = min(offer.fidelity_low for offer in offers)
-        store = stores(database[one].node) and stores(database[other].node)
+        store = stores(database[one].node) and stores(database[hop.node].node)
         share = min(free, course.share * free)
-        legs.append(Leg(link, other, max(0.0, low - MARGIN - spare), share, cutoff, store))
+        asked = max(0.0, low - MARGIN - spare)
+        latency = max(metric.latency_ns for metric in metrics) if hop.way[1] else 0
+        legs.append(Leg(hop.link, hop.node, asked, share, cutoff, store, *hop.way, latency))
     return tuple(legs)

@@ -17,7 +17,7 @@ from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
 from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
-from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
+from qstack.network.course import Course, Promise, choose, legs_of, nonsense, with_rounds
 from qstack.network.desk import Desk
 from qstack.network.division.asking import Work, work_of
 from qstack.network.draining import explained
@@ -30,6 +30,7 @@ from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
 from qstack.network.plans import CircuitPlan as _Plan
 from qstack.network.plans import promise_of
+from qstack.network.refinement import confined
 from qstack.network.routing import Query, route
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph, graph_of
@@ -118,7 +119,7 @@ class Demand:
         if request.atomic or request.consecutive or not {here, remote} <= graph.sites.keys():
             return False
         promise = Promise(remote, request.fidelity_min, False, True, trust_min)
-        _, limit = purified(graph, here, promise, self._desk.parameters.methods)
+        _, limit, _ = with_rounds(graph, here, promise, self._desk.parameters.methods)
         if limit > 0:
             self.create(remote, request, trust_min, purify=True)
         return limit > 0
@@ -248,16 +249,23 @@ class Demand:
         self._decline_all(plan, plan.last or verdict)
 
     def _refused(self, plan: _Plan, verdict: Verdict, *, lost: bool = False) -> None:
-        """Some node refused: other ways avoid what it named. `lost`: or routes tell what is."""
+        """Some node refused: other ways avoid what it named, or hold less there at once.
+
+        `lost`: or routes tell what it is.
+        """
         plan.last = verdict
-        named = verdict.link or verdict.node or ("" if lost else self._desk.node)
-        plan.avoid |= {named} if named else set()
         plan.tries += 1
+        if verdict.left > 0:
+            plan.fewer[verdict.link] = verdict.left
+        else:
+            named = verdict.link or verdict.node or ("" if lost else self._desk.node)
+            plan.avoid |= {named} if named else set()
 
     def _course(self, plan: _Plan) -> Course | Verdict:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
         asked = plan.promise, need_hz(wanted), self._desk.parameters.methods
-        graph, here = self._without(plan.avoid), self._desk.node
+        graph = confined(self._without(plan.avoid), plan.fewer)
+        here = self._desk.node
         found = choose(graph, here, *asked)
         if isinstance(found, Verdict):
             found = mistrusted(graph, here, *asked) or explained(found, self._flood.database)

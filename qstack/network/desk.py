@@ -66,7 +66,8 @@ class Half:
     """A half that a link delivered for a circuit, and what is believed of its pair.
 
     `weights`: of the errors I, Z, X, Y relative to `bell`, when the link delivered it, `age_ns`
-    after the emission, at `ready_at`. `doubt`: by how much the fidelity may be lower.
+    after the emission, at `ready_at`. `doubt`: by how much the fidelity may be lower. `tilt`:
+    weight of |00> less that of |11>, as far as it is known.
     """
 
     pair: PairId
@@ -76,9 +77,11 @@ class Half:
     doubt: float
     age_ns: Duration
     ready_at: Instant
+    tilt: float = 0.0
 
 
 Answer: TypeAlias = Callable[[Any], None]
+_Division: TypeAlias = tuple[float, float, float, float]
 
 
 class Desk:
@@ -121,7 +124,7 @@ class Desk:
         """How many communication qubits another node has, as it advertises."""
         self._answers: dict[int, Answer] = {}
         self._actions: list[Action] = []
-        self._errors: dict[tuple[LinkName, str, int, Duration], tuple[float, float, float]] = {}
+        self._errors: dict[tuple[LinkName, str, int, Duration], _Division] = {}
         models = [link.end(node).model for link in parameters.links]
         self.model = models[0] if models else None
         """The node's memory as the stack believes it to be; all its links have the same."""
@@ -218,13 +221,14 @@ class Desk:
     def half(self, link: LinkName, info: PairInfo, qubit: Qubit) -> Half:
         """Return what is believed of a half that this link delivered now."""
         rest = 1 - info.goodness
-        z, x, y = self._errors_of(link, info)
+        z, x, y, tilt = self._errors_of(link, info)
         weights = (info.goodness, z * rest, x * rest, y * rest)
         doubt = max(0.0, info.goodness - info.goodness_low)
-        return Half(info.pair, qubit, info.bell, weights, doubt, info.age_ns, self.now)
+        tilt *= rest
+        return Half(info.pair, qubit, info.bell, weights, doubt, info.age_ns, self.now, tilt)
 
-    def _errors_of(self, link: LinkName, info: PairInfo) -> tuple[float, float, float]:
-        """How the errors Z, X, Y of such a pair are divided, of sum 1: from its setting."""
+    def _errors_of(self, link: LinkName, info: PairInfo) -> _Division:
+        """How the errors Z, X, Y of such a pair are divided, of sum 1, and its tilt to them."""
         key = (link, info.setting, info.clicks, info.age_ns)
         found = self._errors.get(key)
         if found is None:
@@ -308,7 +312,7 @@ def faded(storage: Storage, before_ns: Duration, after_ns: Duration) -> Correlat
     return x, y, z
 
 
-def _division(link: LinkParameters, info: PairInfo) -> tuple[float, float, float]:
+def _division(link: LinkParameters, info: PairInfo) -> _Division:
     patterns = [
         pattern
         for setting in link.settings
@@ -317,14 +321,16 @@ def _division(link: LinkParameters, info: PairInfo) -> tuple[float, float, float
         if pattern.clicks == info.clicks
     ]
     if not patterns:
-        return 1 / 3, 1 / 3, 1 / 3
+        return 1 / 3, 1 / 3, 1 / 3, 0.0
+    tilt = 0.0
     x, y, z = correlators(relative(patterns[0].weights, patterns[0].bell))
     for end in link.ends:
         phase, _, level = fading(storage_of(end.model), info.age_ns)
         x, y, z = x * phase, y * phase, z * level
+        tilt += patterns[0].tilt * level / 2
     _, *errors = weights_of((x, y, z))
     total = sum(errors)
     if total <= 0:
-        return 1 / 3, 1 / 3, 1 / 3
+        return 1 / 3, 1 / 3, 1 / 3, 0.0
     first, second, third = (max(0.0, error) / total for error in errors)
-    return first, second, third
+    return first, second, third, tilt / total

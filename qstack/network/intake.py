@@ -9,7 +9,6 @@ from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.circuits import Circuits
 from qstack.network.desk import Desk
-from qstack.network.forwarding import Between
 from qstack.network.places import Side
 from qstack.units import LinkName
 
@@ -49,14 +48,13 @@ class Intake:
             member.room.arrived(request)
         elif member.supply is not None:
             member.supply.arrived(request)
-        if type(part) is Between:
-            if not member.passing.wanted:
-                part.refuse(side, half, "its request ended")
-            else:
-                part.pair(side, half)
-        elif not isinstance(part, Between):
-            part.pair(half)
-            self._circuits.steer(member)
+        still = member.stills.get(side)
+        if still is None:
+            self._circuits.bring(member, side, half)
+        elif member.running:
+            still.take(half)
+        else:
+            still.refuse(half, "its request ended")
 
     def ended(self, request: RequestId, failed: LinkFailed | None) -> None:
         """A link request of a circuit ended; if it failed though it is wanted, so has all of it.
@@ -86,8 +84,7 @@ class Intake:
         part = None if member is None else member.part
         if member is None or part is None:
             return
-        if type(part) is Between:
-            part.expired(side, pair, reason)
-        elif not isinstance(part, Between):
-            part.expired(pair, reason)
-            self._circuits.steer(member)
+        if side in member.stills:
+            member.stills[side].expire(pair, reason)
+        else:
+            self._circuits.void(member, side, pair, reason)

@@ -23,7 +23,7 @@ from qstack.network.budget import (
     worse,
 )
 from qstack.network.meeting import meeting_rate, waiting
-from qstack.network.topology import Choice, Graph, slowed
+from qstack.network.topology import UNPURIFIED, Choice, Graph, Way, slowed
 from qstack.units import Duration, LinkName, NodeName
 
 
@@ -41,11 +41,12 @@ class Query:
 
 @record
 class Hop:
-    """One link of a route at a working point, and the node that it leads to."""
+    """One link of a route at a working point, the node that it leads to, and rounds on it."""
 
     link: LinkName
     setting: str
     node: NodeName
+    way: Way = UNPURIFIED
 
 
 @record
@@ -128,7 +129,8 @@ class Label:
         found = []
         label: Label | None = self
         while label is not None:
-            found.append(Hop(label.choice.link, label.choice.setting, label.choice.to))
+            choice = label.choice
+            found.append(Hop(choice.link, choice.setting, choice.to, choice.way))
             label = label.before
         return tuple(reversed(found))
 

@@ -9,6 +9,7 @@ from qstack.network.head_end import Head
 from qstack.network.passing import Passing
 from qstack.network.places import Place, Side
 from qstack.network.room import Room
+from qstack.network.stills import HopStill
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
 from qstack.units import BootId
@@ -20,7 +21,8 @@ class Member:
 
     `passing`: requests at nodes between; ends have orders. `room` for halves from upstream.
     `life`: of the head-end, as routes told of it when the circuit came. `used`: it has carried a
-    request. `rests`: none is on it now.
+    request. `rests`: none is on it now. `stills`: of the hops whose pairs are purified before they
+    are swapped.
     """
 
     place: Place
@@ -31,6 +33,7 @@ class Member:
     life: BootId | None = None
     used: bool = False
     rests: bool = False
+    stills: dict[Side, HopStill] = attrs.field(factory=dict)
 
     @property
     def quiet(self) -> bool:
@@ -50,4 +53,6 @@ class Member:
         """How many halves of one side are here."""
         if self.part is None:
             return 0
-        return self.part.held_on(side) if isinstance(self.part, Between) else self.part.held
+        inside = self.stills[side].held if side in self.stills else 0
+        part = self.part
+        return inside + (part.held_on(side) if isinstance(part, Between) else part.held)

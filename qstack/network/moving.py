@@ -27,7 +27,7 @@ from qstack.network.budget import correlators, fading, together, weights_of, wor
 from qstack.network.course import Course, Promise
 from qstack.network.labels import made_ahead
 from qstack.network.places import Place
-from qstack.network.topology import graph_of
+from qstack.network.topology import UNPURIFIED, graph_of
 from qstack.units import Instant, LinkName, NodeName
 
 SLACK = 0.01
@@ -65,7 +65,8 @@ def stands_for(database: Mapping[NodeName, RouteUpdate], course: Course) -> floa
     turn, at the ends twice the way, and both for each two halves of what is made ahead.
     """
     way = course.route
-    if course.plan is not None or not set(way.nodes) <= database.keys():
+    refined = any(hop.way != UNPURIFIED for hop in way.hops)
+    if course.plan is not None or refined or not set(way.nodes) <= database.keys():
         return course.fidelity
     graph = graph_of({name: database[name] for name in way.nodes})
     here = [

@@ -126,6 +126,10 @@ class Place:
                 return side
         return None
 
+    def side_on(self, link: LinkName) -> Side:
+        """On which side the circuit goes by this link, which it does."""
+        return Side.UP if self.has(Side.UP) and self.link(Side.UP) == link else Side.DOWN
+
     def handle(self, event: PlaceEvent) -> None:
         """Take one event; LocalProtocolError is for callers that do not look at `state` first."""
         allowed = TABLE[self.state].get(type(event), frozenset())

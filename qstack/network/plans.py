@@ -8,14 +8,15 @@ from qstack.messages.link import LinkRequest
 from qstack.network.admission import Verdict
 from qstack.network.course import Course, Promise
 from qstack.network.orders import Order
-from qstack.units import Instant, NodeName
+from qstack.units import Instant, LinkName, NodeName
 
 
 @attrs.define(eq=False)
 class CircuitPlan:
     """A circuit of this node's. `waiting` for it to be installed; `avoid` links and nodes
     that refused, `last` with these words. `dry`: what is only looked at. `left`: a node on it gave
-    its room to others, so that no more requests are put on it."""
+    its room to others, so that no more requests are put on it. `fewer`: links that have but so many
+    qubits for its rounds."""
 
     promise: Promise
     waiting: list[Order] = attrs.field(factory=list)
@@ -27,6 +28,7 @@ class CircuitPlan:
     refresh_at: Instant | None = None
     idle_until: Instant | None = None
     left: bool = False
+    fewer: dict[LinkName, int] = attrs.field(factory=dict)
 
 
 def promise_of(

@@ -12,31 +12,28 @@ another.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from qstack.bell import BellWeights
 from qstack.errors import ErrorCode, RemoteProtocolError
-from qstack.machine import Device, Send, Up
 from qstack.messages.circuits import CircuitInstall, CircuitTrack, Method
 from qstack.messages.common import PairId
 from qstack.network.admission import Verdict
 from qstack.network.budget import correlators, together, weights_of
 from qstack.network.desk import ROOM, Desk, Half, faded
-from qstack.network.distillation.machine import Distillery
 from qstack.network.distillation.service import (
     Deliver,
     Discarded,
     DistilleryParameters,
     Expire,
-    PeerGone,
     Purified,
-    PurifiedExpired,
 )
 from qstack.network.finishing import Local
 from qstack.network.places import Place, Side
-from qstack.network.purification import MOST_NESTED, MOST_PUMPED, doubt_after
+from qstack.network.purification import doubt_after, most_rounds
+from qstack.network.stills import Still
+from qstack.units import Duration
 
 MOST_NAMES = 4_096
 """So many pairs that went in are remembered, for expiries that come later."""
@@ -48,11 +45,11 @@ class _Input(NamedTuple):
     doubt: float
 
 
-class Purifier:
+class Purifier(Still):
     """The distillery of a circuit at one of its ends.
 
     `ready(local)` takes a half that went through all rounds; `void(pair, reason)` hears that one
-    which it took is void, by this end's own pair. Counters are those of the distillery.
+    which it took is void, by this end's own pair.
     """
 
     def __init__(
@@ -62,20 +59,16 @@ class Purifier:
         ready: Callable[[Local], None],
         void: Callable[[PairId, str], None],
     ) -> None:
-        self._desk, self._place = desk, place
         self._ready, self._void = ready, void
-        self._side = Side.DOWN if place.is_head else Side.UP
         self._inside: dict[PairId, _Input] = {}
         self._names: dict[PairId, PairId] = {}
         self._own: dict[PairId, PairId] = {}
-        self._queue: deque[Any] = deque()
-        self._working = self._over = False
-        chance = desk.chance.fork(f"purify/{place.id}")
-        self._distillery = Distillery(self._parameters(), desk.slots, desk.commands, chance)
+        side = Side.DOWN if place.is_head else Side.UP
+        super().__init__(desk, place, side, self._parameters(desk, place, side))
 
-    def _parameters(self) -> DistilleryParameters:
-        desk, place, install = self._desk, self._place, self._place.install
-        far, link = place.end(self._side), place.link(self._side)
+    @staticmethod
+    def _parameters(desk: Desk, place: Place, side: Side) -> DistilleryParameters:
+        install, far, link = place.install, place.end(side), place.link(side)
         # A word of the other end's can be under way for as long as the circuit lives without one.
         horizon = max(each.horizon_ns for each in desk.links.values()) + install.lease_ns
         return DistilleryParameters(
@@ -93,16 +86,6 @@ class Purifier:
             horizon_ns=horizon,
             leads=place.is_tail,
         )
-
-    @property
-    def held(self) -> int:
-        """How many halves are in rounds or wait for them."""
-        return len(self._distillery.held)
-
-    @property
-    def counters(self) -> dict[str, int]:
-        """Rounds begun, kept, with unlike outcomes, void; pairs handed over."""
-        return self._distillery.counters
 
     def knows(self, pair: PairId) -> bool:
         """Whether this pair of this end's link went into rounds, lately."""
@@ -125,7 +108,17 @@ class Purifier:
         weights = weights_of(together(correlators(track.weights), waited))
         self._inside[name] = _Input(local, weights, track.doubt)
         age = half.age_ns + desk.now - half.ready_at
-        self._handle(Deliver(name, half.qubit, track.bell, weights, age, track.age_ns))
+        tilt = self._tilt(half, track.age_ns)
+        self._handle(Deliver(name, half.qubit, track.bell, weights, age, track.age_ns, tilt))
+
+    def _tilt(self, half: Half, far_ns: Duration) -> float:
+        """What is left of a half's: swaps leave nothing, both waits their share."""
+        desk, place = self._desk, self._place
+        if not half.tilt or len(place.install.legs) > 1:
+            return 0.0
+        near = desk.waited(place.link(self._side), half)
+        far = faded(desk.storage_at(place.end(self._side)), half.age_ns, far_ns)
+        return half.tilt * (near[2] + far[2]) / 2
 
     def expire(self, pair: PairId, reason: str) -> None:
         """A pair that went in is void, by this end's pair; all that was made with it is too."""
@@ -137,57 +130,26 @@ class Purifier:
             if name in self._inside:
                 self._handle(Expire(name, reason))
 
-    def told(self, message: Any) -> None:
-        """Take a word of the other end's; RemoteProtocolError where it makes no sense."""
-        self._handle(message)
-
-    def gone(self, reason: str) -> None:
-        """The circuit is over: what is here is given back, and nobody is told of anything."""
-        self._over = True
-        self._handle(PeerGone(reason))
-
-    # --- the distillery ------------------------------------------------------------------------
-
-    def _handle(self, event: Any) -> None:
-        """Let it take an event; one that comes of its own indications is next."""
-        self._queue.append(event)
-        if self._working:
-            return
-        self._working = True
-        try:
-            while self._queue:
-                for action in self._distillery.handle(self._queue.popleft(), self._desk.now):
-                    self._act(action)
-        finally:
-            self._working = False
-
-    def _act(self, action: Any) -> None:
-        match action:
-            case Send(_, message):
-                if not self._over:
-                    self._desk.send(self._place.neighbour(self._side), message)
-            case Device(_, command):
-                self._desk.device(command, self._handle)
-            case Up(Purified() as done):
-                self._purified(done)
-            case Up(PurifiedExpired(_, name, reason)):
-                if not self._over and name in self._own:
-                    self._void(self._own[name], reason)
-            case Up(Discarded(_, names)):
-                for name in names:
-                    self._inside.pop(name, None)
-
     def _purified(self, done: Purified) -> None:
         desk, install = self._desk, self._place.install
         kept = self._inside.pop(done.pair)
         others = [self._inside.pop(name) for name in done.consumed]
         doubt = max(each.doubt for each in (kept, *others))
         ends = desk.operations, desk.operations_at(self._place.end(self._side))
-        doubt = doubt_after((install.method, install.rounds), kept.weights, doubt, ends)
+        way, tilt = (install.method, install.rounds), kept.local.half.tilt
+        doubt = doubt_after(way, kept.weights, doubt, ends, tilt)
         track, pair = kept.local.track, kept.local.half.pair
         half = Half(pair, done.qubit, done.bell, done.weights, doubt, done.age_ns, desk.now)
         local = Local(half, track=None if track is None else _turned(track, done), polished=True)
         self._ready(local)
+
+    def _expired(self, name: PairId, reason: str) -> None:
+        if name in self._own:
+            self._void(self._own[name], reason)
+
+    def _discarded(self, lost: Discarded) -> None:
+        for name in lost.pairs:
+            self._inside.pop(name, None)
 
 
 def _turned(track: CircuitTrack, done: Purified) -> CircuitTrack:
@@ -204,23 +166,28 @@ def _turned(track: CircuitTrack, done: Purified) -> CircuitTrack:
 
 
 def consent(desk: Desk, place: Place) -> Verdict | None:
-    """Return why this end does not purify as a circuit wants it to, None if it does."""
-    method = place.install.method
-    if method is Method.NONE or not (place.is_head or place.is_tail):
-        return None
-    if method in desk.parameters.methods:
-        return None
-    return Verdict(ErrorCode.UNSUPPORTED, f"{desk.node} does not purify by {method.name}")
+    """Return why this node does not purify as a circuit wants it to, None if it does."""
+    ways = [place.leg(side).method for side in Side if place.has(side)]
+    if place.is_head or place.is_tail:
+        ways.append(place.install.method)
+    for method in ways:
+        if method is not Method.NONE and method not in desk.parameters.methods:
+            reason = f"{desk.node} does not purify by {method.name}"
+            return Verdict(ErrorCode.UNSUPPORTED, reason)
+    return None
 
 
 def check_way(install: CircuitInstall) -> None:
     """Raise RemoteProtocolError for rounds that no distillery makes."""
-    nested = install.method in (Method.NESTED_DEJMPS, Method.NESTED_BBPSSW)
-    most = 0 if install.method is Method.NONE else MOST_NESTED if nested else MOST_PUMPED
-    least = 0 if install.method is Method.NONE else 1
-    if not least <= install.rounds <= most:
-        what = f"{install.rounds} rounds of {install.method.name}"
-        raise RemoteProtocolError(f"circuit {install.circuit} asks for {what}")
+    ways = [(leg.method, leg.rounds) for leg in install.legs]
+    for method, rounds in ((install.method, install.rounds), *ways):
+        if not (method is not Method.NONE) <= rounds <= most_rounds(method):
+            what = f"{rounds} rounds of {method.name}"
+            raise RemoteProtocolError(f"circuit {install.circuit} asks for {what}")
+    if install.method is Method.NESTED_LOSS and len(install.legs) > 1:
+        raise RemoteProtocolError(
+            f"circuit {install.circuit} has swaps before {install.method.name}"
+        )
 
 
 def waited_on(desk: Desk, place: Place, half: Half) -> BellWeights:

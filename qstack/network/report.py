@@ -78,6 +78,14 @@ def report_circuits(circuits: Circuits, now: Instant) -> list[dict[str, Any]]:
                 "method": place.install.method.name.lower(),
                 "rounds": place.install.rounds,
                 "purified": purified,
+                "hops": {
+                    place.link(side): {
+                        "method": place.leg(side).method.name.lower(),
+                        "rounds": place.leg(side).rounds,
+                        **still.counters,
+                    }
+                    for side, still in member.stills.items()
+                },
             }
         )
     return found

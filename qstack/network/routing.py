@@ -145,11 +145,13 @@ def rate_at_once(graph: Graph, found: Route) -> float:
 
 
 def hop_of(graph: Graph, found: Route, place: int) -> Choice:
-    """Return the choice of a hop of a route, by its place."""
+    """Return the choice of a hop of a route, by its place.
+
+    Of a graph without rounds on links that of the link itself.
+    """
     hop, node = found.hops[place], found.nodes[:-1][place]
-    return next(
-        each for each in graph.choices[node] if (each.link, each.setting) == (hop.link, hop.setting)
-    )
+    same = [each for each in graph.choices[node] if each.leads_as(hop.link, hop.setting)]
+    return next((each for each in same if each.way == hop.way), same[0])
 
 
 def front(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> list[Route]:

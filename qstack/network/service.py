@@ -22,7 +22,7 @@ from qstack.messages.common import RequestId
 from qstack.messages.link import FIRST_FLOW, LinkRequest
 from qstack.units import BootId, Duration, LinkName, NodeName
 
-METHODS = (Method.NESTED_DEJMPS, Method.PUMPED_DEJMPS)
+METHODS = (Method.NESTED_DEJMPS, Method.PUMPED_DEJMPS, Method.NESTED_LOSS)
 """With these a node purifies if nobody says otherwise: BBPSSW never does better."""
 
 

@@ -112,9 +112,15 @@ class Talk:
             self._desk.send(place.neighbour(side.other), message)
 
     def _distil(self, member: Member, side: Side, message: Any) -> None:
-        """The word of one end's distillery for the other's."""
+        """The word of one distillery for the other: between the ends, or the nodes of a hop."""
         place, part = member.place, member.part
-        if isinstance(part, Head | Tail):
+        if message.link:
+            still = member.stills.get(side)
+            if still is None or message.link != place.link(side):
+                raise RemoteProtocolError(f"no rounds on {message.link} of circuit {place.id}")
+            still.told(message)
+            self._circuits.steer(member)
+        elif isinstance(part, Head | Tail):
             part.distil(message)
             self._circuits.steer(member)
         elif part is None:
@@ -205,6 +211,8 @@ class Talk:
             self._desk.send(place.neighbour(Side.DOWN), message)
         elif type(part) is Tail:
             self._at_tail(part, place, message)
+            if type(message) is CircuitComplete and not part.orders:
+                self._circuits.stop(member)
 
     def _forwarded(self, member: Member, request: LinkRequest) -> bool:
         """Look at a request that goes downstream; return whether it goes on."""
@@ -240,7 +248,7 @@ class Talk:
             member.supply.start(passing.priority)
             return
         member.supply.stop()
-        part.stop()
+        self._circuits.stop(member)
 
     # --- the tail-end ------------------------------------------------------------------------
 
@@ -250,8 +258,6 @@ class Talk:
                 self._asked(part, place, message.request)
             case CircuitComplete():
                 part.completed(message)
-                if not part.orders:
-                    part.stop()
             case CircuitOutcome():
                 part.outcome(message)
             case CircuitGive():

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 from qstack.bell import BellWeights
 from qstack.machine import record
+from qstack.messages.circuits import Method
 from qstack.messages.network import LinkMetric, LinkOffer, NodeMetric, RouteUpdate
 from qstack.network.budget import (
     IDEAL,
@@ -17,12 +19,18 @@ from qstack.network.budget import (
 )
 from qstack.units import SECOND, Duration, LinkName, NodeName
 
+Way: TypeAlias = tuple[Method, int]
+"""A method of purification and its number of rounds."""
+
+UNPURIFIED: Way = (Method.NONE, 0)
+
 
 @record
 class Site:
     """A node as routes see it. `swapping` is the factor of its swap on a pair's correlators.
 
     `stores`: halves move to storage there. `operations`: what its gates do in a swap or a round.
+    `qubits`: in so many halves may rest, those of all links together.
     """
 
     name: NodeName
@@ -34,6 +42,7 @@ class Site:
     success: float
     stores: bool = False
     operations: Operations = IDEAL
+    qubits: int = 0
 
 
 @record
@@ -42,7 +51,9 @@ class Choice:
 
     `joined`: with so many qubits, all joined to all, pairs of this link can be purified (here,
     there). `halves`: so many pairs of it there can be at once. `slot_ns`: attempts end at such
-    intervals, 0 for at any time. `turn_ns`: a qubit that became free gives no pair so long.
+    intervals, 0 for at any time. `turn_ns`: a qubit that became free gives no pair so long. `tilt`
+    of the pairs as in :class:`~qstack.messages.network.LinkOffer`. `way`: method and rounds by
+    which its nodes purify them before they are swapped.
     """
 
     to: NodeName
@@ -56,11 +67,17 @@ class Choice:
     halves: int = 1
     slot_ns: Duration = 0
     turn_ns: Duration = 0
+    tilt: float = 0.0
+    way: Way = UNPURIFIED
 
     @property
     def alone_hz(self) -> float:
         """The rate of the link alone, with what its messages take."""
         return slowed(self.rate_hz, self.turn_ns, self.halves)
+
+    def leads_as(self, link: LinkName, setting: str) -> bool:
+        """Whether it is this working point of this link."""
+        return (self.link, self.setting) == (link, setting)
 
 
 def slowed(rate_hz: float, more_ns: Duration, parallel: float) -> float:
@@ -112,6 +129,7 @@ def _site(name: NodeName, metric: NodeMetric) -> Site:
         success=metric.success,
         stores=stores(metric),
         operations=operations,
+        qubits=metric.memories[stores(metric)],
     )
 
 
@@ -135,15 +153,16 @@ def _choices(
         rate = 0.0 if twin is None else free * min(offer.rate_hz, twin.rate_hz)
         if twin is None or rate <= 0:
             continue
-        weights = _worse(offer, twin)
+        worse = _worse(offer, twin)
+        weights = worse.weights
         latency = max(mine.latency_ns, theirs.latency_ns)
         # Where errors are likelier than not, more of them would help: no pair worth having.
         factors = correlators(weights)
         if min(factors) > 0:
             point = mine.link, offer.setting, rate, weights, factors, latency, joined, halves
             times = max(offer.slot_ns, twin.slot_ns), max(mine.turn_ns, theirs.turn_ns)
-            yield Choice(mine.peer, *point, *times)
+            yield Choice(mine.peer, *point, *times, worse.tilt)
 
 
-def _worse(one: LinkOffer, other: LinkOffer) -> BellWeights:
-    return min(one.weights, other.weights, key=lambda weights: (weights[0], weights))
+def _worse(one: LinkOffer, other: LinkOffer) -> LinkOffer:
+    return min(one, other, key=lambda offer: (offer.weights[0], offer.weights))

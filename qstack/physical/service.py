@@ -65,6 +65,7 @@ class PatternPrior:
 
     `share` is its probability per attempt; `weights` the Bell weights (by absolute index) at
     emission; `bell` the index that it heralds; `spread` the uncertainty of ``weights[bell]``.
+    `tilt`: weight of |00> less that of |11>, 0 where nothing is known of it.
     """
 
     clicks: int
@@ -72,6 +73,7 @@ class PatternPrior:
     share: float
     weights: BellWeights
     spread: float
+    tilt: float = 0.0
 
 
 @record

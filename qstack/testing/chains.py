@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import attrs
@@ -85,6 +85,11 @@ class Segment:
         wrong = both / (one + both)
         return 1 - wrong, 0.0, wrong / 2, wrong / 2
 
+    @property
+    def tilt(self) -> float:
+        """Weight of |00> less that of |11>; a turn by X makes odd states of both."""
+        return -2 * self.weights[2] if self.kind == ONE_PHOTON and not self.turn & 2 else 0.0
+
     def _two_photon(self) -> tuple[float, float, float]:
         """Heralds of both photons; of both in one detector and a dark count; of fewer photons.
 
@@ -117,8 +122,9 @@ class ChainLab:
 
     Each node has a qubit for each of its links, or with `single` one to attempt with and one
     more per link to store a half in. With `qubits` more than one it has so many for each link,
-    all joined to all. Times in ns, 0 where nothing fades. T1 relaxes to equal populations. `keep`:
-    a gate of two qubits does what it should; `readout`: of either outcome. `methods`: to purify
+    all joined to all; with `swaps_only` repeaters join only those of different links. Times in ns,
+    0 where nothing fades. T1 relaxes to equal populations. `keep`: a gate of two qubits does what
+    it should; `readout`: of either outcome. `methods`: to purify
     with.
     """
 
@@ -137,6 +143,7 @@ class ChainLab:
     spread: float = 0.0
     qubits: int = 1
     methods: tuple[Method, ...] = METHODS
+    swaps_only: bool = False
 
     @property
     def nodes(self) -> tuple[NodeName, ...]:
@@ -170,7 +177,7 @@ class ChainLab:
                     storage,
                     True,
                     segment.delay_ns,
-                    self._model(),
+                    self._model(index),
                 )
             )
         ends.sort(key=lambda end: end.node)
@@ -195,14 +202,22 @@ class ChainLab:
         heralding = segment.patterns()
         share = segment.success / len(heralding)
         patterns = tuple(
-            PatternPrior(clicks, bell, share, permute(segment.weights, bell), self.spread)
+            PatternPrior(
+                clicks, bell, share, permute(segment.weights, bell), self.spread, segment.tilt
+            )
             for clicks, bell in heralding
         )
         alpha = (("alpha", segment.alpha),) if segment.kind == ONE_PHOTON else ()
         values = tuple((node, alpha) for node in sorted(ends))
         return Setting("only", values, (), WINDOW_PS, patterns, "design")
 
-    def _model(self) -> MemoryModel:
+    def _coupled(self, index: int) -> tuple[tuple[int, int], ...]:
+        """Which qubits of node `index` are joined."""
+        if self.swaps_only and 0 < index < len(self.segments):
+            return tuple(product(range(self.qubits), range(self.qubits, 2 * self.qubits)))
+        return tuple(combinations(range(3 if self.single else 2 * self.qubits), 2))
+
+    def _model(self, index: int) -> MemoryModel:
         return MemoryModel(
             t1_ns=self.t1_ns,
             t2_ns=self.t2_ns,
@@ -214,12 +229,15 @@ class ChainLab:
             readout=(self.readout, self.readout),
             bell_measurement=True,
             two_qubit_fidelity=self.keep + (1 - self.keep) / 4,
-            coupled=tuple(combinations(range(3 if self.single else 2 * self.qubits), 2)),
+            coupled=self._coupled(index),
         )
 
     def world(self) -> WorldParameters:
         """What is true."""
-        devices = [(f"{node}.memory", WorldDevice(node, self._memory())) for node in self.nodes]
+        devices = [
+            (f"{node}.memory", WorldDevice(node, self._memory(index)))
+            for index, node in enumerate(self.nodes)
+        ]
         links = []
         for place, segment in enumerate(self.segments):
             one, other = self.nodes[place : place + 2]
@@ -242,8 +260,8 @@ class ChainLab:
             links.append(WorldLink(name, "midpoint-bsm", both, f"{station}.analyser", self.qubits))
         return WorldParameters(tuple(devices), tuple(links))
 
-    def _memory(self) -> MemoryParameters:
-        model = self._model()
+    def _memory(self, index: int) -> MemoryParameters:
+        model = self._model(index)
         return MemoryParameters(
             1 if self.single else 2 * self.qubits,
             2 if self.single else 0,

@@ -172,7 +172,7 @@ class Parity:
 
 
 class RouteOutcomes(Outcomes):
-    """Outcomes over several links are what a memory read, and fit to each other.
+    """Outcomes over circuits are what a memory read, and fit to each other.
 
     `parities` are those along one axis. One run is refuted by itself where the wrong ones are so
     many that chance would make them so with less than one in :data:`ALARM`.
@@ -184,6 +184,12 @@ class RouteOutcomes(Outcomes):
         self._ledger = ledger
         self._read: Counter[tuple[NodeName, Basis, int]] = Counter()
         self._first: dict[PairId, tuple[NodeName, OutcomeReady]] = {}
+        self._settings: set[str] = set()
+
+    def begin(self, net: VirtualNetwork) -> None:
+        """Note by which names the pairs of links are told, rather than those of circuits."""
+        super().begin(net)
+        self._settings = {setting.id for link in net.links for setting in link.settings}
 
     def world(self, event: Any, now: Instant, actions: list[Any]) -> None:
         """Note what memories read."""
@@ -195,7 +201,7 @@ class RouteOutcomes(Outcomes):
 
     def told(self, node: NodeName, message: Any, now: Instant) -> None:
         """Look an outcome up, and compare it with the other end's."""
-        if type(message) is not OutcomeReady or message.info.hops < 2:
+        if type(message) is not OutcomeReady or message.info.setting in self._settings:
             super().told(node, message, now)
             return
         read = (node, message.basis, message.outcome)

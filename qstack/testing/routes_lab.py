@@ -68,7 +68,8 @@ class RouteLab:
     """What a test may change of a network of many nodes. `qubits`: of each end of each link.
 
     `hub`: one station serves all links. `gates`: average fidelity of two-qubit gates; below 1 the
-    state of single pairs cannot be foretold. `work_ns` is the time of a gate.
+    state of single pairs cannot be foretold. `work_ns` is the time of a gate. `joined`: gates also
+    join the qubits of one link, so that its pairs can be purified.
     """
 
     edges: Edges
@@ -84,6 +85,7 @@ class RouteLab:
     horizon_ns: Duration = 30_000_000
     work_ns: Duration = 0
     gates: float = 1.0
+    joined: bool = False
 
     @property
     def nodes(self) -> tuple[NodeName, ...]:
@@ -118,12 +120,12 @@ class RouteLab:
         return tuple(range(first, first + self.qubits))
 
     def _coupled(self, node: NodeName) -> tuple[tuple[int, int], ...]:
-        """Every two slots of different links."""
+        """Every two slots of different links, or every two."""
         slots = range(len(self.neighbours(node)) * self.qubits)
         return tuple(
             (one, other)
             for one, other in combinations(slots, 2)
-            if one // self.qubits != other // self.qubits
+            if self.joined or one // self.qubits != other // self.qubits
         )
 
     # --- what the stacks believe --------------------------------------------------------------

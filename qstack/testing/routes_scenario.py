@@ -33,6 +33,9 @@ SHARED_PURPOSE = 0
 RARE_PURPOSE = 1
 """Only every other node listens on it; who asks the others is refused."""
 
+FIDELITIES = {False: (0.7, 0.9, 0.94), True: (0.93, 0.95, 0.965)}
+"""What requests ask for that name a fidelity; where pairs can be purified, higher ones."""
+
 REQUESTS = {"grid9": 20}
 FEW_REQUESTS = 8
 """So many requests a run has; on the grid twenty."""
@@ -85,7 +88,7 @@ class RouteScenario:
 FEATURES = (
     *("measure", "prepare", "final", "cancel", "deadline", "fidelity", "purposes", "burst"),
     *("weighted-fair", "eager", "clumsy", "measuring", "decay", "bytes", "far", "long-hold"),
-    *("few-qubits", "no-herald-line", "slow-work", "noisy-gates", "hub", "neighbours"),
+    *("few-qubits", "no-herald-line", "slow-work", "noisy-gates", "hub", "neighbours", "purify"),
     *("users-here",),
 )
 MISHAPS = ("isolate", "crash-user")
@@ -140,6 +143,7 @@ def _lab(on: frozenset[str], shape: str, chance: Chance) -> RouteLab:
         hub="hub" in on,
         work_ns=100 * MICROSECOND if "slow-work" in on else 0,
         gates=0.98 if "noisy-gates" in on else 1.0,
+        joined="purify" in on,
     )
 
 
@@ -165,6 +169,7 @@ def _call(on: frozenset[str], lab: RouteLab, chance: Chance) -> Call:
     cancelled = "cancel" in on and chance.uniform() < 0.4
     timed = "deadline" in on and chance.uniform() < 0.4
     bound = "fidelity" in on and chance.uniform() < 0.5
+    high = "purify" in on and chance.uniform() < 0.7
     ask = Ask(
         at=0 if "burst" in on else chance.below(10 * MILLISECOND),
         node=node,
@@ -179,7 +184,7 @@ def _call(on: frozenset[str], lab: RouteLab, chance: Chance) -> Call:
         weight=1.0,
         atomic=False,
         consecutive=False,
-        fidelity_min=_pick(chance, (0.7, 0.9, 0.94)) if bound else 0.0,
+        fidelity_min=_pick(chance, FIDELITIES[high]) if bound or high else 0.0,
         cancel_ns=1 + chance.below(2 * MILLISECOND) if cancelled else 0,
         canceller=_pick(chance, (node, remote)),
     )

@@ -230,7 +230,10 @@ class Lab:
         assert not user.ends or user.accepted > len(user.ends), f"{pair} after the end at {name}"
         mine = user.pairs[pair] = Delivery(event, place)
         twin = self._twin(name, event.request)
-        if twin is None or pair not in twin.pairs or twin.pairs[pair].expired:
+        if twin is None or pair not in twin.pairs:
+            return
+        if twin.pairs[pair].expired:
+            self._free(mine)  # the circuit broke in between, see the audit
             return
         other = twin.pairs[pair]
         for one, far in ((mine, other), (other, mine)):

@@ -32,7 +32,7 @@ from qstack.network.distillation.service import (
     Purified,
     PurifiedExpired,
 )
-from qstack.network.purification import Ends
+from qstack.network.rounds import Ends
 from qstack.physical.slots import Owner, Slots
 from qstack.units import Chance
 

@@ -12,11 +12,12 @@ from typing import Any
 
 from qstack.errors import ErrorCode
 from qstack.link.service import LinkCreate
+from qstack.messages.circuits import Method
 from qstack.messages.common import PLAIN_Z, Basis, BasisPlan
 from qstack.messages.devices import Completed, Faulted, Gate, MemoryGate
 from qstack.units import Chance, NodeName
 from tests.network.circuit_lab import Edge, Lab
-from tests.network.circuit_links import FakeLink
+from tests.network.circuit_links import FakeLink, evolve
 from tests.network.circuit_truth import Half, Place, Truth
 
 AXES = {Gate.RX: (0, 3, 2, 1), Gate.RY: (0, 2, 1, 3), Gate.RZ: (0, 1, 3, 2)}
@@ -41,6 +42,14 @@ class Frames(Truth):
     def draw(self) -> None:
         """The next pair is as announced, or not."""
         self.error = 1 + self.chance.below(3) if self.chance.uniform() < self._wrong else 0
+
+    def move(self, old: Place, new: Place) -> None:
+        state = self.states.pop(old)
+        self.states[new] = state
+        if isinstance(state, Half):
+            theirs = self.own(state.partner)
+            if theirs is not None:
+                self.states[state.partner] = Half(new, theirs.bell)
 
     def own(self, place: Place) -> Half | None:
         return super().half(place)
@@ -109,19 +118,59 @@ class StrictLink(FakeLink):
 
 
 class PurifyLab(Lab):
-    """A lab whose requests may ask for more than its links give."""
+    """A lab whose requests may ask for more than its links give.
 
-    def __init__(self, edges: list[Edge], seed: int, wrong: float = 0.0, **options: Any) -> None:
+    `on_links`: nodes with two links can join the qubits of one side, and not only swap. `clicks`:
+    links herald with one click, Psi alone, and their errors are of bright ends.
+    """
+
+    def __init__(
+        self,
+        edges: list[Edge],
+        seed: int,
+        wrong: float = 0.0,
+        on_links: bool = False,
+        clicks: bool = False,
+        **options: Any,
+    ) -> None:
         self.wrong = wrong
+        self.clicks = clicks
+        if clicks:
+            options["methods"] = (Method.NESTED_LOSS,)
+        self.on_links = on_links
         super().__init__(edges, seed, **options)
 
     def _layout(self, comm: int, storage: int, shared: bool) -> None:
         self.truth = Frames(self.truth.chance, self.wrong)
         super()._layout(comm, storage, shared)
         self.links = {
-            name: StrictLink(link.parameters, self.slots, self.truth)
+            name: StrictLink(self._swapping(link.parameters), self.slots, self.truth)
             for name, link in self.links.items()
         }
+
+    def _swapping(self, link: Any) -> Any:
+        """The link's parameters, of nodes that can only swap where they stand between."""
+        if self.clicks:
+            (setting,) = link.settings
+            pattern = evolve(setting.patterns[0], tilt=-2 * setting.patterns[0].weights[0])
+            link = evolve(link, settings=(evolve(setting, patterns=(pattern,)),))
+        if self.on_links:
+            return link
+        sides = [each.parameters for each in self.links.values()]
+        ends = []
+        for end in link.ends:
+            sets = [set(one.end(end.node).communication) for one in sides if end.node in names(one)]
+            apart = [
+                (a, b) for a, b in end.model.coupled if not any({a, b} <= each for each in sets)
+            ]
+            ends.append(evolve(end, model=evolve(end.model, coupled=tuple(apart))))
+        between = [sum(end.node in names(one) for one in sides) > 1 for end in link.ends]
+        chosen = (new if b else old for new, old, b in zip(ends, link.ends, between, strict=True))
+        return evolve(link, ends=tuple(chosen))
+
+    def _emit(self, link: FakeLink, wanted: Any) -> None:
+        bell = self.random.randrange(4)
+        link.emit(wanted, bell | 2 if self.clicks else bell, self.now)
 
     def _delivered(self, name: NodeName, event: Any, place: Place | None) -> None:
         super()._delivered(name, event, place)
@@ -156,3 +205,7 @@ class PurifyLab(Lab):
         else:
             truth.quarter(places[0], command.gate)
         self.step(name, Completed(command.device, command.command))
+
+
+def names(link: Any) -> set[NodeName]:
+    return {end.node for end in link.ends}

@@ -17,18 +17,11 @@ from qstack.messages.network import DistilAges, DistilInput, DistilOutcome, Dist
 from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.distillation import algebra
 from qstack.network.distillation.service import Cause, Discarded, Purified
-from qstack.network.purification import (
-    METHODS,
-    Ends,
-    bbpssw,
-    dejmps,
-    nested,
-    parity_round,
-    plan,
-    pumped,
-)
+from qstack.network.purification import METHODS, nested, plan, pumped
+from qstack.network.rounds import Ends, bbpssw, dejmps, parity_round
 from qstack.units import Chance
 from tests.network import registers
+from tests.network.circuit_links import evolve
 from tests.network.distil_lab import CIRCUIT, NODES, End, Frames, Timed, noisy, pair_id, parameters
 
 LATENCY, READOUT = 1_000, 700
@@ -114,11 +107,18 @@ class Case:
         self.operations, self.storage = operations, storage
         self.delivered = [(0, 0), (10, 10)]
         self.ages = [(0, 0), (0, 0)]
+        self.tilts = [0.0, 0.0]
+
+    def state(self) -> registers.Matrix:
+        """Both pairs as they are at first."""
+        both: registers.Matrix = np.kron(
+            *(registers.pair(permute(w, bell)) for bell, w in self.pairs)
+        )
+        return both
 
     def run(self, forced: dict[str, int]) -> tuple[dict[str, End], Matrix]:
         """Play it with these outcomes; the truth at the instants of the hand-overs is left."""
-        state = np.kron(*(registers.pair(permute(w, bell)) for bell, w in self.pairs))
-        world = Matrix(state, forced, self.operations, self.storage)
+        world = Matrix(self.state(), forced, self.operations, self.storage)
         ends = {}
         for place, node in enumerate(NODES):
             models, noise = (
@@ -133,6 +133,7 @@ class Case:
             for place, node in enumerate(NODES):
                 age, at = self.ages[number][place], self.delivered[number][place]
                 qubit, event = ends[node].delivered(pair_id(number), bell, weights, age)
+                event = evolve(event, tilt=self.tilts[number])
                 world.put(node, qubit.slot, 2 * number + place, age, at)
                 rig.at(at, node, event)
         rig.run()
@@ -169,7 +170,7 @@ class Case:
 ROUGH: Ends = (Operations(0.98, 0.99), Operations(0.95, 0.97))
 FIRST: BellWeights = (0.70, 0.12, 0.08, 0.10)
 SECOND: BellWeights = (0.75, 0.05, 0.13, 0.07)
-TURNS = list(product(TurnAxis, repeat=2))
+TURNS = list(product((TurnAxis.X, TurnAxis.Y, TurnAxis.Z), repeat=2))
 SEED_OF = {
     tuple(TurnAxis(1 + chance.below(3)) for _ in range(2)): seed
     for seed in range(99, -1, -1)

@@ -14,18 +14,8 @@ from hypothesis import strategies as st
 from qstack.bell import BellWeights, werner
 from qstack.messages.circuits import Method
 from qstack.network.budget import Operations
-from qstack.network.purification import (
-    Ends,
-    Round,
-    bbpssw,
-    dejmps,
-    extreme_photon_loss,
-    nested,
-    parity_round,
-    plan,
-    plans,
-    pumped,
-)
+from qstack.network.purification import nested, plan, plans, pumped
+from qstack.network.rounds import Ends, Round, bbpssw, dejmps, extreme_photon_loss, parity_round
 from tests.network import registers
 from tests.network.test_budget import operations, weights
 
@@ -136,8 +126,6 @@ def test_distillation_of_photon_loss_is_what_density_matrices_say(
     dark: tuple[float, float],
     nodes: Ends,
 ) -> None:
-    # Gates that fail leave bits which the other end's may still tell something of: ideal here.
-    nodes = (Operations(1.0, nodes[0].readout), Operations(1.0, nodes[1].readout))
     given_dark = tuple((1 - o) * d for o, d in zip(odd, dark, strict=True))
     pairs = [one_click_pair(o, e, d) for o, e, d in zip(odd, errors, given_dark, strict=True)]
     total = simulated(np.kron(*pairs), nodes, False, (3,))

@@ -12,14 +12,8 @@ from qstack.messages.network import DistilEnd
 from qstack.network.advertise import joined_at
 from qstack.network.budget import Operations, Storage
 from qstack.network.machine import FromPeer
-from qstack.network.purification import (
-    Pace,
-    cheapest,
-    dejmps,
-    doubt_after,
-    memories_of,
-    plans,
-)
+from qstack.network.purification import Pace, cheapest, doubt_after, memories_of, plans
+from qstack.network.rounds import dejmps
 from qstack.units import MILLISECOND, SECOND
 from tests.network.circuit_audit import audit, ended
 from tests.network.circuit_lab import chain

@@ -405,7 +405,7 @@ def test_a_site_is_made_of_what_its_node_advertises() -> None:
     graph = graph_of(database(("a", "b", offer(1, 0.9)), a={**changes, "t1_ns": 9, "t2_ns": 8}))
     operations = Operations(0.98, 0.99, 0.5)
     swapping = swap_factor(operations)
-    site = Site("a", True, 4, True, Storage(9, 8, 1.0), swapping, 0.5, True, operations)
+    site = Site("a", True, 4, True, Storage(9, 8, 1.0), swapping, 0.5, True, operations, 2)
     assert graph.sites["a"] == site
 
 

@@ -46,7 +46,9 @@ def segment(fidelity: float, turn: int = 0) -> Segment:
 
 
 def lab(*fidelities: float, **changes: Any) -> ChainLab:
+    """Chains whose ends alone can purify: repeaters do nothing but swap."""
     values: dict[str, Any] = {"keep": KEEP, "readout": READOUT, "qubits": 4, "wire_ns": WIRE_NS}
+    values["swaps_only"] = True
     return ChainLab([segment(each) for each in fidelities], **(values | changes))
 
 

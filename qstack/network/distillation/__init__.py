@@ -1,9 +1,11 @@
 """Purification carried out: pairs between two nodes become fewer and better ones.
 
 **What it is for.** :mod:`qstack.network.purification` says which rounds pay; here they are made.
-There is one `Distillery` at each end of each circuit whose pairs are to be purified. It takes over
-the halves as they are delivered and hands up the pair that went through all rounds of the plan, in
-the same Bell state and made of the same pairs at both ends, with the weights that are true for it.
+There is one `Distillery` at each end of each circuit whose pairs are to be purified, and one at
+each node of a hop whose pairs are before they are swapped: the ends are its two nodes then. It
+takes over the halves as they are delivered and hands up the pair that went through all rounds of
+the plan, in the same Bell state and made of the same pairs at both ends, with the weights that are
+true for it.
 A round: a quarter turn of each half, a CNOT from the kept onto the spent half, a readout of the
 spent one; the pair is kept exactly if the outcomes differ as the announced Bell indices say,
 ``m_A ^ m_B == x_kept ^ x_spent``, and then ``z_kept ^= z_spent``, with the indices as they are
@@ -45,7 +47,11 @@ pairs that is the twirl, exactly, with one gate. The draw is announced with the 
 ends know it, so that no pair is claimed to be a Werner state: its weights are those of the turns
 that were made, and only the mean over many pairs is that of the closed form. The result is not
 twirled once more, which would cost gates and change no fidelity. Coherences between Bell states,
-which relaxation makes, are not averaged away.
+which relaxation makes, are not averaged away. The first round of a plan against photon loss has
+no turns: pairs that one click heralded are Psi, or both ends were bright, and two pairs of which
+one is even cannot give 1 at both ends. It counts how many of the even ones are dark at both ends,
+so pairs are told with their *tilt*, the weight of these less that of the bright; a round leaves
+none.
 
 **Weights.** They are relative to the announced state and hold for a stated age of each half. Each
 end adds what its own half lost until a round's gates began, and says its ages; both compute the

@@ -20,10 +20,11 @@ from qstack.network.budget import (
     together,
     weights_of,
 )
-from qstack.network.purification import Ends, parity_round, worn
+from qstack.network.rounds import Ends, against_loss, parity_round, worn
 from qstack.units import Duration
 
 TURNED = {
+    TurnAxis.NONE: (0, 1, 2, 3),
     TurnAxis.X: (0, 3, 2, 1),
     TurnAxis.Y: (0, 2, 1, 3),
     TurnAxis.Z: (0, 1, 3, 2),
@@ -69,15 +70,21 @@ def result(
     first: DistilRound, second: DistilOutcome, storage: tuple[Storage, Storage], ends: Ends
 ) -> Result:
     """Return what a round gives; `storage` and `ends` with the leading end first."""
-    pairs = []
+    pairs, tilts = [], []
     for given, ages in ((first.kept, second.kept), (first.spent, second.spent)):
         stated = ages.stated_ns if given.far_ns is None else given.far_ns
         losses = (
             fading_between(storage[0], given.ages.stated_ns, given.ages.begun_ns),
             fading_between(storage[1], stated, max(stated, ages.begun_ns)),
         )
-        pairs.append(worn(turn(fade(given.weights, *losses), given.turn), ends))
+        faded = fade(given.weights, *losses)
+        pairs.append(faded if given.turn is TurnAxis.NONE else worn(turn(faded, given.turn), ends))
+        tilts.append(given.tilt * (losses[0][2] + losses[1][2]) / 2)
     kept, spent = (TURNED[each.turn][each.bell] for each in (first.kept, first.spent))
+    if first.kept.turn is TurnAxis.NONE:
+        both = first.outcome & second.outcome == 1
+        found = against_loss(tilts[0], tilts[1])(pairs[0], pairs[1], ends)
+        return Result(both, kept ^ (spent & 1), found.weights)
     alike = first.outcome ^ second.outcome == (kept ^ spent) >> 1
     return Result(alike, kept ^ (spent & 1), parity_round(pairs[0], pairs[1], ends).weights)
 
@@ -94,9 +101,15 @@ def check_round(message: DistilRound) -> None:
     """Raise RemoteProtocolError for a round that cannot be."""
     if message.kept.pair == message.spent.pair:
         raise RemoteProtocolError(f"round {message.number} spends {message.kept.pair} on itself")
+    if (message.kept.turn is TurnAxis.NONE) != (message.spent.turn is TurnAxis.NONE):
+        raise RemoteProtocolError(f"round {message.number} turns one of its pairs alone")
     for each in (message.kept, message.spent):
         if not 0 <= each.bell <= 3 or not possible(each.weights):
             raise RemoteProtocolError(f"{each.pair} cannot be in state {each.bell} {each.weights}")
+        if each.turn is TurnAxis.NONE and not each.bell & 2:
+            raise RemoteProtocolError(f"{each.pair} in Phi does not show photon loss")
+        if not -1 <= each.tilt <= 1:
+            raise RemoteProtocolError(f"{each.pair} cannot be tilted by {each.tilt}")
         if each.far_ns is not None and each.far_ns < 0:
             raise RemoteProtocolError(f"no half is {each.far_ns} ns old")
     _check(message.outcome, message.kept.ages, message.spent.ages, message.sent_ns)

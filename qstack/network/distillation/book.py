@@ -70,7 +70,8 @@ class Book:
         told = set(known)
         news = tuple(dict.fromkeys(pair for pair in pairs if pair not in told))
         if news:
-            self.send(DistilVoid(self._parameters.circuit, news, reason[:MOST_REASON]))
+            circuit, link = self._parameters.circuit, self._parameters.link
+            self.send(DistilVoid(circuit, news, reason[:MOST_REASON], link))
 
     def discarded(self, pairs: tuple[PairId, ...], cause: Cause, reason: str) -> None:
         """Indicate that these pairs are no more."""

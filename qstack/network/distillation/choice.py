@@ -15,11 +15,13 @@ from collections.abc import Iterable
 
 from qstack.bell import BellWeights
 from qstack.machine import record
+from qstack.messages.circuits import Method
 from qstack.messages.network import TurnAxis
 from qstack.network.distillation import algebra
 from qstack.network.distillation.halves import Half, HalfState
 from qstack.network.distillation.service import DRAWN, DistilleryParameters
-from qstack.network.purification import ENOUGH, parity_round
+from qstack.network.purification import ENOUGH
+from qstack.network.rounds import parity_round
 from qstack.units import Chance, Instant
 
 
@@ -38,21 +40,21 @@ class Choice:
     def __init__(self, parameters: DistilleryParameters, chance: Chance) -> None:
         self._parameters = parameters
         self._chance = chance
-        self._drawn = parameters.method in DRAWN
 
     def next(self, halves: Iterable[Half], now: Instant) -> Meeting | None:
         """Return who meets now, None where nobody can."""
         two = next_two(halves, nested=self._parameters.nested)
         if two is None:
             return None
-        turns = (self._turn(), self._turn())
+        turns = (self._turn(two[0]), self._turn(two[1]))
         if self._keeps_first(two, turns, now):
             return Meeting(*two, turns)
         return Meeting(two[1], two[0], (turns[1], turns[0]))
 
-    def _turn(self) -> TurnAxis:
+    def _turn(self, half: Half) -> TurnAxis:
         """Draw the axis of a turn where the method twirls; each error goes equally to all then."""
-        return TurnAxis(1 + self._chance.below(3)) if self._drawn else TurnAxis.X
+        axes = axes_of(self._parameters.method, half.level)
+        return axes[self._chance.below(len(axes))] if len(axes) > 1 else axes[0]
 
     def _keeps_first(
         self, two: tuple[Half, Half], turns: tuple[TurnAxis, TurnAxis], now: Instant
@@ -76,6 +78,13 @@ class Choice:
             for model in self._parameters.storage
         )
         return algebra.turn(algebra.fade(half.weights, *losses), axis)
+
+
+def axes_of(method: Method, level: int) -> tuple[TurnAxis, ...]:
+    """Return about which axes a pair may be turned for its next round, after `level` of them."""
+    if method in DRAWN:
+        return TurnAxis.X, TurnAxis.Y, TurnAxis.Z
+    return (TurnAxis.NONE,) if method is Method.NESTED_LOSS and not level else (TurnAxis.X,)
 
 
 def next_two(halves: Iterable[Half], *, nested: bool) -> tuple[Half, Half] | None:

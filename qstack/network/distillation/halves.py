@@ -75,7 +75,7 @@ class Half:
     """One half: what it is, how often it was purified, and what was spent on it.
 
     `weights` hold for the age `stated_ns` of this half, and for the age `far_ns` of the other, None
-    where that one's end says so. `level`: rounds that it went through.
+    where that one's end says so, as does `tilt`. `level`: rounds that it went through.
     """
 
     def __init__(self, given: Deliver, order: int, now: Instant) -> None:
@@ -85,7 +85,7 @@ class Half:
         self.bell = given.bell
         self.weights = given.weights
         self.stated_ns = given.age_ns
-        self.far_ns = given.far_ns
+        self.far_ns, self.tilt = given.far_ns, given.tilt
         self.consumed: tuple[PairId, ...] = ()
         self.level = 0
         self.order = order
@@ -114,7 +114,8 @@ class Half:
             )
         if isinstance(event, Merged):
             self.bell, self.weights, self.stated_ns = event.bell, event.weights, event.stated_ns
-            self.consumed, self.level, self.far_ns = event.consumed, event.level, None
+            self.consumed, self.level = event.consumed, event.level
+            self.far_ns, self.tilt = None, 0.0  # a round leaves no state of two preferred
         self.state = following
 
     def _follow(self, event: HalfEvent) -> HalfState:

@@ -15,11 +15,10 @@ from qstack.messages.network import (
     DistilOutcome,
     DistilRound,
     DistilVoid,
-    TurnAxis,
 )
 from qstack.network.distillation import algebra
 from qstack.network.distillation.book import MOST_REASON, Book
-from qstack.network.distillation.choice import Choice
+from qstack.network.distillation.choice import Choice, axes_of
 from qstack.network.distillation.halves import (
     Half,
     HalfState,
@@ -36,7 +35,6 @@ from qstack.network.distillation.rounds import (
     Stepped,
 )
 from qstack.network.distillation.service import (
-    DRAWN,
     Cause,
     Deliver,
     DistilleryEnded,
@@ -196,8 +194,10 @@ class Distillery:
         """Give the first command, if all is here and the ends agree about it."""
         if round_.missing:
             return
-        if round_.disputed:
+        if round_.disputed or round_.misfits:
             reason = "the ends announce different Bell states"
+            if round_.misfits:
+                reason = "a round against photon loss needs pairs in Psi"
             self._book.tell_void(self._book.void_round(round_, Cause.FAULT, reason), reason)
             return
         self._book.counters["rounds"] += 1
@@ -242,15 +242,17 @@ class Distillery:
         circuit, number, ages = parameters.circuit, round_.number, round_.ages
         if parameters.leads:
             first, second = (
-                DistilInput(half.pair, half.bell, half.weights, axis, its, half.far_ns)
+                DistilInput(half.pair, half.bell, half.weights, axis, its, half.far_ns, half.tilt)
                 for half, axis, its in zip((kept, spent), round_.turns, ages, strict=True)
             )
-            said = DistilRound(circuit, number, first, second, outcome, kept.age(now))
+            sent_ns, link = kept.age(now), parameters.link
+            said = DistilRound(circuit, number, first, second, outcome, sent_ns, link)
             round_.announce(said, now + parameters.patience_ns if parameters.patience_ns else None)
             round_.handle(Announced())
             self._book.send(said)
         else:
-            answer = DistilOutcome(circuit, number, outcome, *ages, kept.age(now))
+            sent_ns, link = kept.age(now), parameters.link
+            answer = DistilOutcome(circuit, number, outcome, *ages, sent_ns, link)
             self._book.send(answer)
             self._compare(round_, answer, now)
 
@@ -345,9 +347,11 @@ class Distillery:
         algebra.check_round(message)
         levels = set()
         for each in (message.kept, message.spent):
-            if parameters.method not in DRAWN and each.turn is not TurnAxis.X:
-                raise RemoteProtocolError(f"{parameters.method.name} never turns about {each.turn}")
             half = book.halves.get(each.pair)
+            # Of one that is void nobody knows the level.
+            known = (0, 1) if half is None else (half.level,)
+            if not any(each.turn in axes_of(parameters.method, level) for level in known):
+                raise RemoteProtocolError(f"{parameters.method.name} never turns about {each.turn}")
             idle = half is None or (half.state is HalfState.IDLE and half.pair == each.pair)
             if not idle or each.pair in book.awaited or each.pair in book.reports:
                 raise RemoteProtocolError(f"{each.pair} is not there to meet another")
@@ -375,7 +379,8 @@ class Distillery:
     def _stop(self, reason: str) -> None:
         if self._reason is None:
             lost = tuple(self._end(reason))
-            self._book.send(DistilEnd(self.parameters.circuit, lost, reason[:MOST_REASON]))
+            circuit, link = self.parameters.circuit, self.parameters.link
+            self._book.send(DistilEnd(circuit, lost, reason[:MOST_REASON], link))
 
     def _end(self, reason: str) -> list[PairId]:
         if self._reason is not None:

@@ -121,6 +121,11 @@ class Round:
         return said is not None and here != (said.kept.bell, said.spent.bell)
 
     @property
+    def misfits(self) -> bool:
+        """Whether it is against photon loss, which pairs announced in Phi do not show."""
+        return TurnAxis.NONE in self.turns and not self.kept.bell & self.spent.bell & 2
+
+    @property
     def missing(self) -> bool:
         """Whether a half has not been delivered here."""
         return None in self.halves
@@ -182,6 +187,8 @@ class Round:
             DistilAges(spent.stated_ns, spent.age(now)),
         )
         for half, axis in ((kept, self.turns[0]), (spent, self.turns[1])):
+            if axis is TurnAxis.NONE:
+                continue
             angle = math.pi / 2 * (1 if axis is TurnAxis.Y else sign)
             self._work.append(MemoryGate(memory, 0, GATE_OF[axis], half.qubit.slot, None, angle))
         slots = kept.qubit.slot, spent.qubit.slot

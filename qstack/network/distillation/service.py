@@ -10,10 +10,11 @@ from qstack.machine import record
 from qstack.messages.circuits import CircuitId, Method
 from qstack.messages.common import PairId, Qubit
 from qstack.network.budget import Storage
-from qstack.network.purification import MOST_NESTED, MOST_PUMPED, Ends
-from qstack.units import Duration, NodeName
+from qstack.network.purification import MOST_NESTED, MOST_PUMPED
+from qstack.network.rounds import Ends
+from qstack.units import Duration, LinkName, NodeName
 
-NESTED = frozenset({Method.NESTED_DEJMPS, Method.NESTED_BBPSSW})
+NESTED = frozenset({Method.NESTED_DEJMPS, Method.NESTED_BBPSSW, Method.NESTED_LOSS})
 DRAWN = frozenset({Method.NESTED_BBPSSW, Method.PUMPED_BBPSSW})
 """Methods that twirl: the axis of each turn is drawn."""
 
@@ -29,7 +30,8 @@ class DistilleryParameters:
     ends, one way. `patience_ns`: after this long without a word on a round the leading end gives it
     up, 0 never. `horizon_ns`: so long after its hand-over a purified pair may still expire; at
     least as long as the layer below says of its pairs, and longer than it takes to see
-    that the peer is lost.
+    that the peer is lost. `link`: that of the hop whose pairs these are, before they are swapped;
+    empty where they are those of the circuit's ends.
     """
 
     node: NodeName
@@ -45,6 +47,7 @@ class DistilleryParameters:
     patience_ns: Duration
     horizon_ns: Duration
     leads: bool
+    link: LinkName = ""
 
     @property
     def nested(self) -> bool:
@@ -70,6 +73,7 @@ class Deliver:
     `weights`: probabilities of the errors I, Z, X, Y relative to `bell`, each half as old as it is
     when its own end delivers it; `age_ns` is the age of this one, since its initialisation.
     `far_ns`, where the leading end knows it: for that age of the other half the weights hold.
+    `tilt`: weight of |00> less that of |11>, 0 where nothing is known of it.
     """
 
     pair: PairId
@@ -78,6 +82,7 @@ class Deliver:
     weights: BellWeights
     age_ns: Duration
     far_ns: Duration | None = None
+    tilt: float = 0.0
 
 
 @record
