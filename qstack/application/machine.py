@@ -19,6 +19,9 @@ from qstack.messages.application import (
     CreateMeasure,
     CreatePrepare,
     FreeQubit,
+    HalfConfirmed,
+    HalfDiscarded,
+    HalfReady,
     Listen,
     Measured,
     MeasureQubit,
@@ -125,7 +128,8 @@ class Application:
         self._user_of: dict[RequestId, NodeName] = {}
         self._ended: dict[RequestId, NodeName] = {}
         self._work: dict[int, _Work] = {}
-        self.counters = {"requests": 0, "pairs": 0, "outcomes": 0, "expired": 0, "unclaimed": 0}
+        counted = ("requests", "pairs", "early", "outcomes", "expired", "unclaimed")
+        self.counters = dict.fromkeys(counted, 0)
 
     @property
     def deadline(self) -> Instant | None:
@@ -136,7 +140,16 @@ class Application:
         """Take an event from a user, from the network layer, or from the memory."""
         match event:
             case PairReady():
-                return self._pair(event)
+                self.counters["pairs"] += 1
+                return self._half(event)
+            case HalfReady():
+                self.counters["early"] += 1
+                return self._half(event)
+            case HalfConfirmed():
+                self.counters["pairs"] += 1
+                return self._tell(event.request, event)
+            case HalfDiscarded():
+                return self._tell(event.request, event)
             case OutcomeReady():
                 self.counters["outcomes"] += 1
                 return self._tell(event.request, event)
@@ -201,6 +214,7 @@ class Application:
         self._users[user].requests.add(request)
         self._user_of[request] = user
         store = False if isinstance(message, CreateMeasure) else message.store
+        early = isinstance(message, CreateKeep) and message.early
         wanted = LinkRequest(
             request,
             kind,
@@ -214,6 +228,8 @@ class Application:
             terms.consecutive,
             store,
             *plans,
+            terms.within_ns,
+            early,
         )
         created = Send(user, Created(message.reference, request))
         if not 0 <= terms.purpose < FIRST_LABEL:
@@ -336,8 +352,8 @@ class Application:
 
     # --- deliveries ----------------------------------------------------------------------
 
-    def _pair(self, event: PairReady) -> list[Action]:
-        self.counters["pairs"] += 1
+    def _half(self, event: PairReady | HalfReady) -> list[Action]:
+        """A qubit is a user's, or nobody's."""
         user = self._user_of.get(event.request)
         if user is None:
             self.counters["unclaimed"] += 1

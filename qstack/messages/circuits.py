@@ -71,7 +71,7 @@ class CircuitInstall:
     `legs` is the whole recorded path. `latency_ns`: of control messages from end to end, as the
     head-end knows it. The circuit is forgotten `lease_ns` after the last Install or Refresh. A
     `dry` one is looked at as others are and leaves nothing behind. Its ends purify all its pairs
-    by `method`, in so many `rounds`; 0 for none.
+    by `method`, in so many `rounds`; 0 for none. They must be able to hold `halves` halves at once.
     """
 
     circuit: CircuitId
@@ -81,6 +81,7 @@ class CircuitInstall:
     dry: bool
     method: Method = Method.NONE
     rounds: int = 0
+    halves: int = 1
 
 
 @message(0x43, Layer.NETWORK, Delivery.RELIABLE)
@@ -198,7 +199,8 @@ class CircuitTrack:
     `weights` its errors I, Z, X, Y relative to it, but for the wait of the halves at the two ends.
     `doubt`: by how much the fidelity may be lower, from the intervals of the links. `age_ns`: how
     long the origin's half had waited since its link delivered it. `request`: whom the head-end
-    gives the pair to; None from the tail-end, and where pairs are purified first.
+    gives the pair to; None from the tail-end, and where pairs are purified first. `measured`: the
+    origin's half was, at that age: it fades no more.
     """
 
     circuit: CircuitId
@@ -209,6 +211,7 @@ class CircuitTrack:
     doubt: float
     age_ns: Duration
     request: RequestId | None
+    measured: bool = False
 
 
 @message(0x4D, Layer.NETWORK, Delivery.RELIABLE)
@@ -276,3 +279,17 @@ class CircuitRoom:
     circuit: CircuitId
     seen: int
     more: int
+
+
+@message(0x56, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitGather:
+    """Downstream: these pairs, by the head-end's id, are the set that a request asked for.
+
+    The head-end has handed over its halves of them, in this order. None of them had been there
+    for longer than the request's `within_ns`, as the head-end sees it.
+    """
+
+    circuit: CircuitId
+    request: RequestId
+    pairs: tuple[PairId, ...]

@@ -35,11 +35,12 @@ class Verdict:
 def qubits_of(place: Place) -> int:
     """Return how many qubits a circuit must be able to have here on each side.
 
-    Ends that purify hold halves of several pairs until the last of them has come.
+    Ends that purify hold halves of several pairs until the last of them has come; so do those
+    that hand over sets.
     """
     install = place.install
     if place.is_head or place.is_tail:
-        return memories_of(install.method, install.rounds)
+        return max(install.halves, memories_of(install.method, install.rounds))
     return 1
 
 
@@ -113,7 +114,8 @@ class Reservations:
             return Verdict(ErrorCode.NO_TIME, reason, leg.link)
         needed = qubits_of(place)
         joined = joined_at(link.end(self._node))[leg.store]
-        if needed > 1 and joined < needed:
+        rounds = place.install.rounds > 0 and (place.is_head or place.is_tail)
+        if rounds and needed > 1 and joined < needed:
             reason = f"{here} can join {joined} qubits for rounds; {needed} must meet"
             return Verdict(ErrorCode.UNSUPPORTED, reason, leg.link)
         room = self._rest(place, side)

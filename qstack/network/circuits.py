@@ -89,9 +89,9 @@ class Circuits:
 
     @property
     def work_deadline(self) -> Instant | None:
-        """The next end of a pair that waits."""
+        """The next end of a pair that waits, for a swap or for a set."""
         parts = (member.part for member in self._members.values())
-        return earliest(*(part.deadline for part in parts if type(part) is Between))
+        return earliest(*(part.deadline for part in parts if isinstance(part, Between | Head)))
 
     @staticmethod
     def _leased(place: Place) -> bool:
@@ -290,7 +290,7 @@ class Circuits:
                 if place.is_head:
                     reason = f"{place.neighbour(Side.DOWN)} did not answer for {place.tail}"
                 self.take_down(member, ErrorCode.TIMEOUT, reason, tell=tuple(Side))
-            elif type(member.part) is Between:
+            elif isinstance(member.part, Between | Head):
                 member.part.tick()
 
     def balance(self) -> None:

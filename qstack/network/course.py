@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from qstack.errors import ErrorCode
 from qstack.machine import record
 from qstack.messages.circuits import Leg, Method
-from qstack.messages.link import LinkRequest
 from qstack.messages.network import LinkMetric, LinkOffer, RouteUpdate
 from qstack.network.admission import Verdict
+from qstack.network.manner import PLAIN, Manner
 from qstack.network.purification import Pace, Plan, cheapest, plans
 from qstack.network.routing import Hop, Query, Route, best_fidelity, front, rate_at_once, route
 from qstack.network.topology import Choice, Graph, stores
@@ -38,6 +37,20 @@ class Promise(NamedTuple):
     fidelity_min: float
     reserved: bool
     purified: bool = False
+    manner: Manner = PLAIN
+
+    def query(self, source: NodeName, fidelity_min: float, cutoff_ns: Duration) -> Query:
+        """Return what is asked of a route for it; a set may rest for all of its time."""
+        manner = self.manner
+        return Query(
+            source,
+            self.target,
+            fidelity_min,
+            cutoff_ns=cutoff_ns,
+            measured=manner.plans is not None and not self.purified,
+            circuit=manner.beyond_links,
+            rest_ns=manner.within_ns,
+        )
 
 
 @record
@@ -65,22 +78,6 @@ class Course:
         return self.route.fidelity if self.plan is None else self.plan.fidelity
 
 
-def nonsense(request: LinkRequest) -> Verdict | None:
-    """Return why an end-to-end request makes no sense, or None."""
-    complaint = ""
-    if request.number < 1:
-        complaint = f"number is {request.number}; ask for one pair at least"
-    elif not 0.0 <= request.fidelity_min <= 1.0:
-        complaint = f"fidelity_min is {request.fidelity_min}; it lies between 0 and 1"
-    elif request.remaining_ns < 0:
-        complaint = f"the maximum time is {request.remaining_ns} ns; 0 means no limit"
-    elif not (math.isfinite(request.weight) and request.weight > 0):
-        complaint = f"weight is {request.weight}; it must be positive"
-    elif request.final_bell is not None and request.final_bell not in range(4):
-        complaint = f"final_bell is {request.final_bell}; Bell indices are 0 to 3"
-    return Verdict(ErrorCode.CREATE, complaint) if complaint else None
-
-
 def choose(
     graph: Graph,
     source: NodeName,
@@ -90,11 +87,12 @@ def choose(
 ) -> Course | Verdict:
     """Return the fastest course that keeps the promise, or why there is none.
 
-    Without purification if that is possible, unless the promise wants it; `methods` are those
-    that may be used. `need_hz`: pairs per second of lab time that must be had; 0 for what there is.
+    Without purification if that is possible, unless the promise wants it, and always where its
+    manner leaves no time for rounds; `methods` are those that may be used. `need_hz`: pairs per
+    second of lab time that must be had; 0 for what there is.
     """
     best, limit = (None, 0.0) if promise.purified else (_plain(graph, source, promise), 0.0)
-    if best is None:
+    if best is None and promise.manner.purified:
         best, limit = purified(graph, source, promise, methods)
     if best is None:
         return _hopeless(graph, source, promise, limit)
@@ -119,7 +117,7 @@ def _plain(graph: Graph, source: NodeName, promise: Promise) -> Course | None:
     """The fastest course without purification."""
     best: Course | None = None
     for cutoff in _cutoffs(graph):
-        query = Query(source, promise.target, promise.fidelity_min, cutoff_ns=cutoff)
+        query = promise.query(source, promise.fidelity_min, cutoff)
         found = route(graph, query)
         if found is not None and (best is None or found.rate_hz > best.route.rate_hz):
             best = Course(found, cutoff, 0.0)
@@ -179,8 +177,7 @@ def _choice(graph: Graph, node: NodeName, hop: Hop) -> Choice:
 
 def _hopeless(graph: Graph, source: NodeName, promise: Promise, limit: float) -> Verdict:
     best = max(
-        best_fidelity(graph, Query(source, promise.target, cutoff_ns=cutoff))
-        for cutoff in _cutoffs(graph)
+        best_fidelity(graph, promise.query(source, 0.0, cutoff)) for cutoff in _cutoffs(graph)
     )
     if best <= 0:
         reason = f"no way leads from {source} to {promise.target} now"

@@ -19,10 +19,11 @@ from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
 from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.circuits import Circuits
-from qstack.network.course import Course, Promise, choose, legs_of, nonsense, purified
+from qstack.network.course import Course, Promise, choose, legs_of, purified
 from qstack.network.desk import Desk
 from qstack.network.head_end import Head
 from qstack.network.linkstate import LinkState
+from qstack.network.manner import manner_of, nonsense, rate_for_set
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
@@ -30,7 +31,7 @@ from qstack.network.routing import Query, route
 from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph, graph_of
-from qstack.units import SECOND, Instant, NodeName
+from qstack.units import Instant, NodeName
 
 TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""
@@ -128,7 +129,7 @@ class Demand:
         graph, here = self.graph, self._desk.node
         if request.atomic or request.consecutive or not {here, remote} <= graph.sites.keys():
             return False
-        promise = Promise(remote, request.fidelity_min, False, True)
+        promise = _promise(remote, request, purify=True)
         _, limit = purified(graph, here, promise, self._desk.parameters.methods)
         if limit > 0:
             self.create(remote, request, purify=True)
@@ -143,7 +144,7 @@ class Demand:
         if verdict is not None:
             self._decline(order, verdict)
             return
-        promise = Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify)
+        promise = _promise(remote, request, purify=purify)
         shared = None if promise.reserved else self._shared(promise)
         if shared is not None:
             self._plans[shared].idle_until = None
@@ -156,7 +157,7 @@ class Demand:
 
     def look(self, remote: NodeName, request: LinkRequest) -> None:
         """Look whether a request would get a circuit, by one that is installed dry."""
-        plan = _Plan(Promise(remote, request.fidelity_min, request.remaining_ns > 0), dry=request)
+        plan = _Plan(_promise(remote, request), dry=request)
         verdict = nonsense(request) or self._unknown(remote)
         if verdict is None:
             self._begin(plan)
@@ -184,7 +185,8 @@ class Demand:
             member = self.circuits.member(circuit)
             if plan.dry is not None:
                 continue
-            full = len(plan.waiting) + len(self._orders(circuit)) >= MOST_REQUESTS
+            most = 1 if promise.manner.alone else MOST_REQUESTS
+            full = len(plan.waiting) + len(self._orders(circuit)) >= most
             if plan.promise == promise and member is not None and not full:
                 return circuit
         return None
@@ -203,7 +205,8 @@ class Demand:
             self._made += 1
             circuit = CircuitId(self._desk.node, self._desk.boot, self._made)
             plan.course = found
-            install = self._install(circuit, found, dry=plan.dry is not None)
+            halves = plan.promise.manner.halves
+            install = self._install(circuit, found, halves, dry=plan.dry is not None)
             self._plans[circuit] = plan
             refused = self.circuits.install(install)
             if refused is None:
@@ -221,7 +224,9 @@ class Demand:
 
     def _course(self, plan: _Plan) -> Course | Verdict:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
-        need = wanted.number * SECOND / wanted.remaining_ns if plan.promise.reserved else 0.0
+        need = 0.0
+        if plan.promise.reserved:
+            need = rate_for_set(wanted.number, wanted.within_ns, wanted.remaining_ns)
         methods = self._desk.parameters.methods
         return choose(self._without(plan.avoid), self._desk.node, plan.promise, need, methods)
 
@@ -235,12 +240,14 @@ class Demand:
         }
         return Graph(graph.sites, left)
 
-    def _install(self, circuit: CircuitId, course: Course, *, dry: bool) -> CircuitInstall:
+    def _install(
+        self, circuit: CircuitId, course: Course, halves: int, *, dry: bool
+    ) -> CircuitInstall:
         legs = legs_of(self._flood.database, self._desk.node, course)
         lease = self._desk.parameters.lease_ns
         made = course.plan
         way = (Method.NONE, 0) if made is None else (made.method, made.rounds)
-        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry, *way)
+        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry, *way, halves)
 
     # --- circuits ------------------------------------------------------------------------------
 
@@ -362,6 +369,11 @@ class Demand:
             if order.state is not OrderState.CLOSING:
                 member.part.halt(order, verdict.code, verdict.reason)
             self.circuits.steer(member)
+
+
+def _promise(remote: NodeName, request: LinkRequest, *, purify: bool = False) -> Promise:
+    reserved = request.remaining_ns > 0
+    return Promise(remote, request.fidelity_min, reserved, purify, manner_of(request))
 
 
 _WAITED_FOR = (OrderState.ASKED, OrderState.CLOSING)

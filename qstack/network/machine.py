@@ -44,6 +44,7 @@ from qstack.network.linkstate import (
     NeighbourUp,
     RoutesChanged,
 )
+from qstack.network.manner import manner_of
 from qstack.network.report import report_circuits, report_routes
 from qstack.network.service import (
     FIRST_LABEL,
@@ -227,7 +228,10 @@ class Network:
         link = self._by_remote.get(event.remote)
         drains = link is not None and self.reservations.drains(link)
         usable = link is not None and self._views[link].up and not drains
-        if link is None or drains or (not usable and self.demand.reaches(event.remote)):
+        # What no link does by itself a circuit does, also over one link: it means the same there.
+        beyond = manner_of(event.request).beyond_links
+        away = not usable and self.demand.reaches(event.remote)
+        if link is None or drains or beyond or away:
             self.demand.create(event.remote, event.request)
             return
         self._link_of[event.request.id] = link

@@ -10,7 +10,8 @@ Going on over a link at a working point, the node swaps:
   (:func:`~qstack.network.budget.meeting_rate`), times the swap's success. A node with a single
   communication qubit makes one after the other: the times add.
 - With a cutoff, a pair that waited so long is discarded and both are made anew.
-- Correlators multiply; latencies add. At the end both ends' halves age while TRACK travels.
+- Correlators multiply; latencies add. At the end both ends' halves age while TRACK travels, and as
+  long as they rest there. Halves that the ends measure at once age at neither end.
 
 All of this is monotone: a label that is no worse in rate, correlators and latency leads to no
 worse routes. Labels are settled in the order of falling rate, so the first that reaches the target
@@ -27,12 +28,15 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Iterator
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
+
+import attrs
 
 from qstack.bell import BellWeights
 from qstack.errors import LocalProtocolError
 from qstack.machine import record
 from qstack.network.budget import (
+    ETERNAL,
     Correlators,
     fading,
     mean_fading,
@@ -51,7 +55,12 @@ _ROUNDING = 1e-12
 
 @record
 class Query:
-    """What is asked for. `trust_min` holds for the nodes between the ends; `cutoff_ns` 0: none."""
+    """What is asked for. `trust_min` holds for the nodes between the ends; `cutoff_ns` 0: none.
+
+    `measured`: both ends measure their halves as soon as they come, so these never wait.
+    `circuit`: also over one link the ends wait for each other's word. `rest_ns`: so much longer
+    both halves wait at the ends before they are handed over.
+    """
 
     source: NodeName
     target: NodeName
@@ -59,6 +68,9 @@ class Query:
     trust_min: int = 0
     cutoff_ns: Duration = 0
     most_hops: int = 64
+    measured: bool = False
+    circuit: bool = False
+    rest_ns: Duration = 0
 
 
 @record
@@ -164,8 +176,8 @@ def front(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> 
 
 def best_fidelity(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> float:
     """Return the largest fidelity that any route gives, 0 where there is none: for a refusal."""
-    q = query
-    free = Query(q.source, q.target, 0.0, q.trust_min, q.cutoff_ns, q.most_hops)
+    # The type checker does not see that our records are attrs classes.
+    free = attrs.evolve(cast(Any, query), fidelity_min=0.0)
     found = search(graph, free, most_labels, purest=True)
     return max((each.fidelity for each in found), default=0.0)
 
@@ -218,6 +230,9 @@ def extend(graph: Graph, query: Query, label: Label, choice: Choice) -> Label:
         rate = meeting_rate(label.rate_hz, choice.rate_hz, query.cutoff_ns)
     slower = min(label.rate_hz, choice.rate_hz)
     start, there = graph.sites[query.source].storage, graph.sites[choice.to].storage
+    if query.measured:
+        start = ETERNAL
+        there = ETERNAL if choice.to == query.target else there
     near = mean_fading(here.storage, slower, query.cutoff_ns)
     one = mean_fading(start, slower, query.cutoff_ns)
     other = mean_fading(there, slower, query.cutoff_ns)
@@ -236,8 +251,9 @@ def extend(graph: Graph, query: Query, label: Label, choice: Choice) -> Label:
 
 
 def _end(graph: Graph, query: Query, label: Label) -> Route:
-    """The finished route: both ends age while the last word travels, where there was a swap."""
-    age = label.latency_ns if label.count > 1 else 0
+    """The finished route: both ends age while the last word travels, where there is one."""
+    waited = not query.measured and (label.count > 1 or query.circuit)
+    age = (label.latency_ns if waited else 0) + query.rest_ns
     ends = (fading(graph.sites[n].storage, age) for n in (query.source, query.target))
     weights = weights_of(together(label.factors, *ends))
     return Route(query.source, label.hops(), label.rate_hz, weights, label.latency_ns)
