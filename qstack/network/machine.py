@@ -44,7 +44,6 @@ from qstack.network.linkstate import (
     NeighbourUp,
     RoutesChanged,
 )
-from qstack.network.manner import manner_of
 from qstack.network.report import report_circuits, report_routes
 from qstack.network.service import (
     FIRST_LABEL,
@@ -229,7 +228,7 @@ class Network:
         drains = link is not None and self.reservations.drains(link)
         usable = link is not None and self._views[link].up and not drains
         # What no link does by itself a circuit does, also over one link: it means the same there.
-        beyond = manner_of(event.request).beyond_links
+        beyond = event.request.early or event.request.within_ns != 0
         away = not usable and self.demand.reaches(event.remote)
         if link is None or drains or beyond or away:
             self.demand.create(event.remote, event.request)
