@@ -52,6 +52,7 @@ class PairsArguments:
     per_request: int
     each: bool
     json: bool
+    within_s: float = 0.0
 
 
 def pairs(arguments: PairsArguments) -> int:
@@ -88,12 +89,19 @@ async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsRepor
     async with connect(network, *ends, timeout_s=CONNECT_S) as (a, b):
         await way_known(network, a, b)
         async with watched(network, a, b):
-            expected = expectation(network, *ends, arguments.fidelity_min)
+            kind, within_ns = KINDS[arguments.kind], round(arguments.within_s * SECOND)
+            expected = expectation(
+                network,
+                *(*ends, arguments.fidelity_min),
+                kind=kind,
+                number=arguments.per_request or arguments.count,
+                within_ns=within_ns,
+            )
             with watcher(arguments) as on_pair:
                 options = PairsOptions(
                     count=arguments.count,
                     now=a.now,
-                    kind=KINDS[arguments.kind],
+                    kind=kind,
                     fidelity_min=arguments.fidelity_min,
                     timeout_ns=round(arguments.timeout_s * SECOND),
                     per_request=arguments.per_request,
@@ -101,6 +109,7 @@ async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsRepor
                     promised_fidelity=expected.fidelity,
                     readouts=readouts(network, *ends),
                     on_pair=on_pair,
+                    within_ns=within_ns,
                 )
                 return await measure_pairs(a, b, options)
 

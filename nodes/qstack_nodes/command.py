@@ -117,6 +117,13 @@ def _pairs_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--per-request", type=positive, default=0, metavar="K", help="pairs in one request"
     )
+    verb.add_argument(
+        "--within",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="hand over the pairs of a request together, none there for longer (lab seconds)",
+    )
     verb.add_argument("--list", action="store_true", help="a table of the pairs, one by one")
     verb.add_argument("--json", action="store_true", help="one JSON object per pair, then summary")
 
@@ -250,6 +257,7 @@ def _wanted(given: argparse.Namespace, arguments: Callable[..., T], network: str
         per_request=given.per_request,
         each=given.list,
         json=given.json,
+        within_s=given.within,
     )
 
 

@@ -31,6 +31,7 @@ def sim_pairs(arguments: PairsArguments, seed: int | None) -> int:
         fidelity_min=arguments.fidelity_min,
         timeout_s=arguments.timeout_s,
         per_request=arguments.per_request,
+        within_s=arguments.within_s,
     )
     try:
         with watcher(arguments) as on_pair:

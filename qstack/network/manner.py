@@ -12,7 +12,7 @@ import math
 
 from qstack.errors import ErrorCode
 from qstack.machine import record
-from qstack.messages.common import BasisPlan, PairKind
+from qstack.messages.common import PLAIN_Z, BasisPlan, PairKind
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Verdict
 from qstack.units import SECOND, Duration
@@ -57,6 +57,16 @@ def manner_of(request: LinkRequest) -> Manner:
         return Manner((request.origin_plan, request.peer_plan))
     held = request.atomic or request.within_ns > 0
     return Manner(None, request.early, request.within_ns, request.number if held else 1)
+
+
+def manner_for(kind: PairKind, number: int, within_ns: Duration) -> Manner:
+    """Return the manner of a request for so many pairs of a kind, for predictions.
+
+    How halves are measured does not matter for these.
+    """
+    if kind is PairKind.MEASURE:
+        return Manner((PLAIN_Z, PLAIN_Z))
+    return Manner(within_ns=within_ns, halves=number) if within_ns else PLAIN
 
 
 def nonsense(request: LinkRequest) -> Verdict | None:
