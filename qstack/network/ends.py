@@ -269,7 +269,7 @@ class End(ABC):
                 del self._doubtful[next(iter(self._doubtful))]
         for local in list(self._local.values()):
             if local.wanted is not None and local.wanted.id == request and not local.busy:
-                self._drop(local, "its request ended", tell=self._tells)
+                self._drop(local, "its request ended", tell=self._tells(local))
         if order.code is None and order.delivered == order.wanted.number:
             self._desk.up(RequestDone(request, order.delivered, 0))
         else:
@@ -281,17 +281,17 @@ class End(ABC):
         """No request runs on the circuit any more: what waits is given back."""
         for local in list(self._local.values()):
             if not local.busy:
-                self._drop(local, "its request ended", tell=self._tells)
+                self._drop(local, "its request ended", tell=self._tells(local))
         if self.purifier is not None:
             self.purifier.empty("its request ended")
 
-    @property
-    def _tells(self) -> bool:
-        """Whether the other end must hear of each half that goes with its request.
+    def _tells(self, local: Local) -> bool:
+        """Whether the other end must hear of a half that goes with its request.
 
-        Where halves belong to no request before they are purified, it does not know by itself.
+        It might give a half of which it was told to the next request. Where halves belong to no
+        request before they are purified, it does not know by itself.
         """
-        return self.purifier is not None
+        return local.tracked or self.purifier is not None
 
     def end(self, code: ErrorCode, reason: str) -> None:
         """The circuit is over: so are its requests, and pairs that nobody confirmed are void."""

@@ -104,7 +104,7 @@ class Head(End):
             return
         local.wanted = None
         if not self.orders:
-            self._drop(local, "its request ended", tell=self._tells)
+            self._drop(local, "its request ended", tell=self._tells(local))
         if order is not None:
             order.outstanding.discard(local.half.pair)
             self._settle(order)

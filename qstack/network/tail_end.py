@@ -57,7 +57,7 @@ class Tail(End):
         if self.orders:
             self._arrived(local)
         else:
-            self._drop(local, "its request ended", tell=self._tells)
+            self._drop(local, "its request ended", tell=self._tells(local))
 
     def rests(self, local: Local) -> None:
         """The head-end says when a set is complete."""

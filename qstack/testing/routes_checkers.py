@@ -17,9 +17,9 @@ from qstack.bell import NAMES
 from qstack.codec import decode_body
 from qstack.hal.server import Reported
 from qstack.machine import Transmit, Up, record
-from qstack.messages.application import OutcomeReady, PairReady
+from qstack.messages.application import HalfReady, OutcomeReady, PairReady
 from qstack.messages.circuits import CircuitInstall, CircuitRelease
-from qstack.messages.common import Basis, PairId, RequestId
+from qstack.messages.common import Basis, PairId, PairInfo, Qubit, RequestId
 from qstack.messages.devices import MemoryResult
 from qstack.messages.wire import KIND_OF
 from qstack.sim.network import VirtualNetwork
@@ -49,7 +49,9 @@ class Paths(Checker):
 
     def told(self, node: NodeName, message: Any, now: Instant) -> None:
         """Note over which circuit a request is served; never over two."""
-        if (type(message) is PairReady or type(message) is OutcomeReady) and message.info.hops > 1:
+        if type(message) is not PairReady and type(message) is not OutcomeReady:
+            return
+        if message.info.hops > 1 or message.info.setting in self.nodes:
             circuit = self.of_request.setdefault(message.request, message.info.setting)
             if circuit != message.info.setting:
                 raise TruthError(f"{message.request} is served by {circuit} and by {message}")
@@ -176,11 +178,15 @@ class RouteStates(States):
         self._ledger = ledger
         self._exact = exact
         self._half: dict[PairId, tuple[NodeName, PairReady, Instant]] = {}
+        self._early: set[tuple[NodeName, Qubit]] = set()
         self._complaints: list[tuple[RequestId, PairId, str]] = []
 
     def told(self, node: NodeName, message: Any, now: Instant) -> None:
         """Look at what is told of kept and of prepared pairs."""
-        if type(message) is not PairReady or message.info.hops < 2:
+        if type(message) is HalfReady:
+            self._early.add((node, message.qubit))
+        early = type(message) is PairReady and (node, message.qubit) in self._early
+        if type(message) is not PairReady or (message.info.hops < 2 and not early):
             super().told(node, message, now)
         elif message.outcome is None:
             self._keep(node, message, now)
@@ -200,14 +206,17 @@ class RouteStates(States):
         place = (self._memory[node], ready.qubit.slot)
         if first is None:
             self._half[pair] = (node, ready, now)
-            self._joined(node, ready, place, now)
+            # A user who has its half early may have used it: then the other half stands alone.
+            if (node, ready.qubit) not in self._early:
+                self._joined(node, ready, place, now)
             return
         other, theirs, since = first
         if info.bell != theirs.info.bell or ready.request != theirs.request:
             raise TruthError(f"{pair}: the ends were told {ready} and {theirs}")
         if info.origin == theirs.info.origin or other != ready.remote:
             raise TruthError(f"{pair}: its two ends are {node} and {other}: {ready}, {theirs}")
-        if (other, theirs.qubit.slot, theirs.qubit.generation) in self._freed:
+        ends = ((other, theirs.qubit), (node, ready.qubit))
+        if any((name, qubit.slot, qubit.generation) in self._freed for name, qubit in ends):
             self.gone += 1
             return
         there = (self._memory[other], theirs.qubit.slot)
@@ -338,13 +347,21 @@ class RouteOutcomes(Outcomes):
     def _compare(self, one: OutcomeReady, other: OutcomeReady) -> None:
         if one.info.bell != other.info.bell:
             raise TruthError(f"the ends were told {one} and {other}")
-        x, z = one.info.bell >> 1, one.info.bell & 1
-        flips = {Basis.Z: x, Basis.X: z, Basis.Y: 1 ^ x ^ z}.get(one.basis)
-        if flips is None:
-            return
-        right = one.outcome ^ other.outcome == flips
-        chance = 1 - min(one.info.goodness, other.info.goodness)
-        self.parities.append(Parity(one.info.hops, right, chance))
+        goodness = min(one.info.goodness, other.info.goodness)
+        found = parity_of(one.info, one.basis, (one.outcome, other.outcome), goodness)
+        if found is not None:
+            self.parities.append(found)
+
+
+def parity_of(
+    info: PairInfo, basis: Basis, outcomes: tuple[int, int], goodness: float
+) -> Parity | None:
+    """Return whether two outcomes along one axis fit to a pair's Bell state."""
+    x, z = info.bell >> 1, info.bell & 1
+    flips = {Basis.Z: x, Basis.X: z, Basis.Y: 1 ^ x ^ z}.get(basis)
+    if flips is None:
+        return None
+    return Parity(info.hops, outcomes[0] ^ outcomes[1] == flips, 1 - goodness)
 
 
 class RouteLight(Light):

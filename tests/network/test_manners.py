@@ -394,3 +394,25 @@ def test_a_set_that_nobody_asked_for_is_the_head_ends_mistake() -> None:
     rig.tail.gathered(CircuitGather(CIRCUIT, rig.requests[1], (PAIRS[0],)))
     rig.collect()
     assert not rig.told, "one that is void here by now is not delivered"
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 1 << 32),
+    st.integers(2, 4),
+    st.lists(st.tuples(st.integers(1, 3), st.integers(0, 250)), min_size=3, max_size=6),
+    st.sampled_from([{}, MEASURED]),
+)
+def test_where_nothing_fails_no_pair_is_taken_back_however_requests_follow_each_other(
+    seed: int, hops: int, plan: list[tuple[int, int]], manner: dict[str, Any]
+) -> None:
+    """Halves that one request left over may serve the next, or none: both ends know which."""
+    lab = Lab(chain(hops), seed, comm=3, chances=Chances(hurry=0.0))
+    for number, pause in plan:
+        lab.create("n0", f"n{hops}", number, **manner)
+        lab.run(pause)
+    lab.finish()
+    audit(lab)
+    for (name, request), user in lab.users.items():
+        assert isinstance(ended(lab, name, request), RequestDone)
+        assert not any(delivery.expired for delivery in user.pairs.values())
