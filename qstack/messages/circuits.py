@@ -293,3 +293,18 @@ class CircuitGather:
     circuit: CircuitId
     request: RequestId
     pairs: tuple[PairId, ...]
+
+
+@message(0x57, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitShares:
+    """Downstream: reserve these parts of the legs' time, in [0, 1], from now on; `code` is None.
+
+    Answered upstream by the same with `code` None once all nodes hold it; where one cannot, by that
+    one with a code, and those before it go back to what they held.
+    """
+
+    circuit: CircuitId
+    shares: tuple[float, ...]
+    code: ErrorCode | None
+    reason: str

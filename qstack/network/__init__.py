@@ -21,9 +21,11 @@ undoes what was reserved, a release runs in order behind the install. State is s
 **Requests** (`demand`, `orders`, `manner`). Requests with the same promise to the same node share a
 circuit, and by turns its pairs. Their halves are treated alike when they come (`manner`): kept
 until there is a pair, measured, handed over early, or held for a set that must be there within a
-time. The head-end forwards a request, the tail-end takes or refuses it, and as the answer comes
-back each node begins to ask the link after it for pairs (`supply`), in small link requests, so that
-circuits take turns on a link. `intake` takes what links bring to the circuit that it is for.
+time. Those with a maximum time share what their circuit reserves, which grows and shrinks with them
+(`sharing`). The head-end forwards a request, the tail-end takes or refuses it, and as the answer
+comes back each node begins to ask the link after it for pairs (`supply`), in small link requests,
+so that circuits take turns on a link. `intake` takes what links bring to the circuit that it is
+for.
 
 Where both sides of a node live in the same qubits, halves of one side could keep the other out for
 ever: `room` keeps a qubit free for all circuits together, and tells the node before how many pairs

@@ -132,6 +132,27 @@ class Reservations:
             return Verdict(ErrorCode.NO_RESOURCES, reason + more, leg.link)
         return None
 
+    def reconsider(self, place: Place, shares: tuple[float, ...]) -> Verdict | None:
+        """Return why the circuit's legs cannot have these parts of their links' time here."""
+        if max(shares) > 1:
+            return Verdict(ErrorCode.NO_TIME, f"{max(shares):.1%} of a link's time are asked for")
+        for side in Side:
+            if not place.has(side):
+                continue
+            index = place.index - 1 if side is Side.UP else place.index
+            leg, share = place.leg(side), shares[index]
+            held = self._shares[leg.link]
+            others = sum(each for circuit, each in held.items() if circuit != place.id)
+            more = share > leg.share + ROUNDING
+            if more and self.drains(leg.link):
+                reason = f"link {leg.link} at {self._node} takes nothing new: it is draining"
+                return Verdict(ErrorCode.REJECTED, reason, leg.link)
+            if more and others + share > 1 + ROUNDING:
+                reason = f"link {leg.link} at {self._node} has {max(0.0, 1 - others):.1%} of its "
+                reason += f"time for it; {share:.1%} is asked for"
+                return Verdict(ErrorCode.NO_TIME, reason, leg.link)
+        return None
+
     def _rest(self, place: Place, side: Side) -> int | None:
         """How many halves of a side may rest here at once; None: as many as the link makes.
 

@@ -23,6 +23,7 @@ from qstack.messages.circuits import (
     CircuitRefresh,
     CircuitRefused,
     CircuitRelease,
+    CircuitShares,
 )
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
@@ -35,6 +36,7 @@ from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, pla
 from qstack.network.purifying import check_way, consent
 from qstack.network.room import Room
 from qstack.network.service import FIRST_LABEL
+from qstack.network.sharing import Sharing
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
 from qstack.units import BootId, Instant, NodeName
@@ -60,21 +62,27 @@ class Member:
 
 
 Settled = Callable[[Place, Verdict | None, tuple[Order, ...]], None]
+Reserved = Callable[[Place, Verdict | None], None]
 
 
 class Circuits:
     """All circuits of one node. `settled` hears at the head-end how an install or a life ended.
 
-    With the end of a life it gets the requests that may go another way.
+    With the end of a life it gets the requests that may go another way. `reserved` hears there
+    how an ask for another reservation ended.
     """
 
-    def __init__(self, desk: Desk, reservations: Reservations, settled: Settled) -> None:
+    def __init__(
+        self, desk: Desk, reservations: Reservations, settled: Settled, reserved: Reserved
+    ) -> None:
         self._desk = desk
         self._reservations = reservations
         self._settled = settled
+        self._reserved = reserved
         self._members: dict[CircuitId, Member] = {}
         self._labels: dict[int, CircuitId] = {}
         self._last_label = FIRST_LABEL
+        self.sharing = Sharing(desk, reservations)
         self.lives: Mapping[NodeName, BootId] = {}
         """The life of each node that routes tell of."""
         self.purposes: set[int] = set()
@@ -226,6 +234,14 @@ class Circuits:
             node = "" if message.link else message.node
             reason = f"{message.node}: {message.reason}"
             self._settled(place, Verdict(message.code, reason, message.link, node), ())
+
+    def shares_answered(self, member: Member, message: CircuitShares) -> None:
+        """Another reservation is settled; the head-end hears of it as of an install."""
+        self.sharing.answered(member.place, message)
+        if member.place.is_head:
+            code = message.code
+            refused = None if code is None else Verdict(code, message.reason)
+            self._reserved(member.place, refused)
 
     # --- the end of a circuit ------------------------------------------------------------------
 

@@ -8,8 +8,6 @@ time, nothing is reserved and it takes what is left over.
 
 from __future__ import annotations
 
-import attrs
-
 from qstack.errors import ErrorCode
 from qstack.machine import earliest
 from qstack.messages.application import RequestEnded
@@ -23,10 +21,11 @@ from qstack.network.course import Course, Promise, choose, legs_of, purified
 from qstack.network.desk import Desk
 from qstack.network.head_end import Head
 from qstack.network.linkstate import LinkState
-from qstack.network.manner import manner_of, nonsense, rate_for_set
+from qstack.network.manner import nonsense
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
+from qstack.network.plans import Plan, need_of, promise_of
 from qstack.network.routing import Query, route
 from qstack.network.service import TryAnswer
 from qstack.network.tail_end import Tail
@@ -37,22 +36,6 @@ TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""
 
 
-@attrs.define(eq=False)
-class _Plan:
-    """A circuit of this node's. `waiting` for it to be installed; `avoid` links and nodes
-    that refused, `last` with these words. `dry`: what is only looked at."""
-
-    promise: Promise
-    waiting: list[Order] = attrs.field(factory=list)
-    avoid: frozenset[str] = frozenset()
-    tries: int = 1
-    last: Verdict | None = None
-    dry: LinkRequest | None = None
-    course: Course | None = None
-    refresh_at: Instant | None = None
-    idle_until: Instant | None = None
-
-
 class Demand:
     """All end-to-end requests that begin at this node."""
 
@@ -61,9 +44,9 @@ class Demand:
         self._reservations = reservations
         self._flood = flood
         self._graph: Graph | None = None
-        self._plans: dict[CircuitId, _Plan] = {}
+        self._plans: dict[CircuitId, Plan] = {}
         self._made = 0
-        self.circuits = Circuits(desk, reservations, self._settled)
+        self.circuits = Circuits(desk, reservations, self._settled, self._reserved)
 
     # --- what is known -------------------------------------------------------------------------
 
@@ -129,7 +112,7 @@ class Demand:
         graph, here = self.graph, self._desk.node
         if request.atomic or request.consecutive or not {here, remote} <= graph.sites.keys():
             return False
-        promise = _promise(remote, request, purify=True)
+        promise = promise_of(remote, request, purify=True)
         _, limit = purified(graph, here, promise, self._desk.parameters.methods)
         if limit > 0:
             self.create(remote, request, purify=True)
@@ -144,20 +127,28 @@ class Demand:
         if verdict is not None:
             self._decline(order, verdict)
             return
-        promise = _promise(remote, request, purify=purify)
-        shared = None if promise.reserved else self._shared(promise)
-        if shared is not None:
+        promise = promise_of(remote, request, purify=purify)
+        order.need_hz = need_of(request)
+        shared = self._shared(promise)
+        if shared is not None and promise.reserved:
+            plan = self._plans[shared]
+            plan.waiting.append(order)
+            if self._reserve(shared, plan) is None:
+                plan.idle_until = None
+                return
+            plan.waiting.clear()
+        elif shared is not None:
             self._plans[shared].idle_until = None
             if self._is_ready(shared):
                 self._ask(shared, order)
             else:
                 self._plans[shared].waiting.append(order)
             return
-        self._begin(_Plan(promise, [order]))
+        self._begin(Plan(promise, [order]))
 
     def look(self, remote: NodeName, request: LinkRequest) -> None:
         """Look whether a request would get a circuit, by one that is installed dry."""
-        plan = _Plan(_promise(remote, request), dry=request)
+        plan = Plan(promise_of(remote, request), dry=request)
         verdict = nonsense(request) or self._unknown(remote)
         if verdict is None:
             self._begin(plan)
@@ -187,7 +178,8 @@ class Demand:
                 continue
             most = 1 if promise.manner.alone else MOST_REQUESTS
             full = len(plan.waiting) + len(self._orders(circuit)) >= most
-            if plan.promise == promise and member is not None and not full:
+            asking = promise.reserved and (plan.waiting or not self._is_ready(circuit))
+            if plan.promise == promise and member is not None and not full and not asking:
                 return circuit
         return None
 
@@ -195,7 +187,7 @@ class Demand:
         member = self.circuits.member(circuit)
         return member is not None and member.place.state is PlaceState.READY
 
-    def _begin(self, plan: _Plan) -> None:
+    def _begin(self, plan: Plan) -> None:
         """Look for a way, and begin to install it; decline the requests where there is none."""
         while plan.tries <= TRIES:
             found = self._course(plan)
@@ -216,17 +208,15 @@ class Demand:
         verdict = Verdict(ErrorCode.NO_RESOURCES, "no circuit was admitted")
         self._decline_all(plan, plan.last or verdict)
 
-    def _refused(self, plan: _Plan, verdict: Verdict) -> None:
+    def _refused(self, plan: Plan, verdict: Verdict) -> None:
         """Some node refused: other ways avoid what it named."""
         plan.last = verdict
         plan.avoid |= {verdict.link or verdict.node or self._desk.node}
         plan.tries += 1
 
-    def _course(self, plan: _Plan) -> Course | Verdict:
+    def _course(self, plan: Plan) -> Course | Verdict:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
-        need = 0.0
-        if plan.promise.reserved:
-            need = rate_for_set(wanted.number, wanted.within_ns, wanted.remaining_ns)
+        need = plan.need_hz = need_of(wanted)
         methods = self._desk.parameters.methods
         return choose(self._without(plan.avoid), self._desk.node, plan.promise, need, methods)
 
@@ -269,12 +259,38 @@ class Demand:
                 self._rest(place.id, plan)
             return
         del self._plans[place.id]
-        if rescued:
-            plan = _Plan(plan.promise, [*plan.waiting, *rescued], last=verdict)
+        if rescued or plan.former_hz:
+            plan = Plan(plan.promise, [*plan.waiting, *rescued], last=verdict)
         elif plan.waiting or plan.dry is not None:
             self._refused(plan, verdict)
         if plan.waiting or plan.dry is not None:
             self._begin(plan)
+
+    def _reserve(self, circuit: CircuitId, plan: Plan) -> Verdict | None:
+        """Ask for what all requests of a circuit need together; return why that cannot be."""
+        member = self.circuits.member(circuit)
+        need = sum(order.need_hz for order in (*plan.waiting, *self._orders(circuit)))
+        if member is None or member.place.former is not None:
+            return Verdict(ErrorCode.NO_TIME, "its reservation is being changed")
+        verdict = self.circuits.sharing.ask(member.place, plan.shares_for(member.place, need))
+        if verdict is None:
+            plan.former_hz, plan.need_hz = plan.need_hz, need
+        return verdict
+
+    def _reserved(self, place: Place, verdict: Verdict | None) -> None:
+        """Another reservation of a circuit is settled: who waited for it is served, or goes on."""
+        plan = self._plans.get(place.id)
+        if plan is None:
+            return
+        waiting, plan.waiting = plan.waiting, []
+        if verdict is not None:
+            plan.need_hz = plan.former_hz
+        plan.former_hz = 0.0
+        for order in waiting:
+            if verdict is None:
+                self._ask(place.id, order)
+            else:
+                self._begin(Plan(plan.promise, [order]))
 
     def _ask(self, circuit: CircuitId, order: Order) -> None:
         member = self.circuits.member(circuit)
@@ -285,21 +301,21 @@ class Demand:
         member.part.orders[order.wanted.id] = order
         self.circuits.forward(circuit, order.wanted)
 
-    def _rest(self, circuit: CircuitId, plan: _Plan) -> None:
+    def _rest(self, circuit: CircuitId, plan: Plan) -> None:
         plan.idle_until = self._desk.now + self._desk.parameters.idle_ns
 
     def _decline(self, order: Order, verdict: Verdict) -> None:
         order.handle(Declined(verdict.code, verdict.reason))
         self._desk.up(RequestEnded(order.wanted.id, verdict.code, verdict.reason, 0))
 
-    def _decline_all(self, plan: _Plan, verdict: Verdict) -> None:
+    def _decline_all(self, plan: Plan, verdict: Verdict) -> None:
         if plan.dry is not None:
             self._answer(plan, plan.dry, verdict)
         waiting, plan.waiting = plan.waiting, []
         for order in waiting:
             self._decline(order, verdict)
 
-    def _answer(self, plan: _Plan, request: LinkRequest, verdict: Verdict | None) -> None:
+    def _answer(self, plan: Plan, request: LinkRequest, verdict: Verdict | None) -> None:
         """Say what a dry run found."""
         if verdict is not None or plan.course is None:
             verdict = verdict or Verdict(ErrorCode.NO_RESOURCES, "no way was found")
@@ -314,8 +330,13 @@ class Demand:
         """After each step: circuits that have no request any more begin to rest."""
         for circuit, plan in self._plans.items():
             wanted = plan.waiting or plan.dry is not None or plan.idle_until is not None
-            if not wanted and self._is_ready(circuit) and not self._orders(circuit):
+            orders = self._orders(circuit)
+            if not wanted and self._is_ready(circuit) and not orders:
                 self._rest(circuit, plan)
+            elif orders and not plan.waiting and plan.promise.reserved:
+                need = sum(order.need_hz for order in orders)
+                if need < plan.need_hz * _LESS:
+                    self._reserve(circuit, plan)
 
     # --- time and users --------------------------------------------------------------------------
 
@@ -357,7 +378,7 @@ class Demand:
                 return True
         return False
 
-    def _end(self, circuit: CircuitId, plan: _Plan, order: Order, verdict: Verdict) -> None:
+    def _end(self, circuit: CircuitId, plan: Plan, order: Order, verdict: Verdict) -> None:
         if order in plan.waiting:
             plan.waiting.remove(order)
             order.handle(Halted(verdict.code, verdict.reason))
@@ -371,10 +392,6 @@ class Demand:
             self.circuits.steer(member)
 
 
-def _promise(remote: NodeName, request: LinkRequest, *, purify: bool = False) -> Promise:
-    reserved = request.remaining_ns > 0
-    return Promise(remote, request.fidelity_min, reserved, purify, manner_of(request))
-
-
+_LESS = 1 - 1e-9
 _WAITED_FOR = (OrderState.ASKED, OrderState.CLOSING)
 _TOO_LATE = "the maximum time passed before all pairs were delivered"

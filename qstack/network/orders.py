@@ -137,7 +137,8 @@ class Order:
     delivered them too. `code` and `reason`: why it ends; None: its number was reached.
     `peer_through`: the tail-end has said its last word. `reroutes`: circuits that it has lost.
     `patience`: so long the head-end waits for the tail-end's word, while it is ASKED or CLOSING.
-    `served`: up to which point of the circuit's turns it has had its pairs.
+    `served`: up to which point of the circuit's turns it has had its pairs. `need_hz`: at which
+    rate the circuit has to serve it, 0 if nothing is reserved for it.
     """
 
     wanted: LinkRequest
@@ -152,6 +153,7 @@ class Order:
     reroutes: int = 0
     patience: Instant = 0
     served: float = 0.0
+    need_hz: float = 0.0
 
     @property
     def wants(self) -> int:
@@ -164,7 +166,7 @@ class Order:
         """A pair is this request's now, and its turn is over."""
         self.outstanding.add(pair)
         begin = turns.now = turns.begin(self)
-        self.served = begin + 1 / self.wanted.weight
+        self.served = begin + 1 / (self.need_hz or self.wanted.weight)
 
     def legal(self, kind: type) -> bool:
         """Whether this kind of event is allowed now."""

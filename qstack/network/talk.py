@@ -21,6 +21,7 @@ from qstack.messages.circuits import (
     CircuitRefused,
     CircuitRelease,
     CircuitRoom,
+    CircuitShares,
     CircuitStop,
     CircuitTrack,
 )
@@ -133,6 +134,9 @@ class Talk:
             case CircuitRoom():
                 self._room(member, message)
                 return
+            case CircuitShares():
+                self._circuits.shares_answered(member, message)
+                return
             case _ if part is None:
                 raise RemoteProtocolError(f"circuit {place.id} is not ready")
             case CircuitAnswer():
@@ -179,6 +183,9 @@ class Talk:
                 place.lease_until = self._desk.now + place.install.lease_ns
             case _ if part is None:
                 raise RemoteProtocolError(f"circuit {place.id} is not ready")
+            case CircuitShares():
+                self._circuits.sharing.asked(place, message)
+                return
             case CircuitForward():
                 if not self._forwarded(member, message.request):
                     return

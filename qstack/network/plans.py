@@ -1,0 +1,52 @@
+"""What the head-end keeps of each of its circuits, and what a request needs of one."""
+
+from __future__ import annotations
+
+import attrs
+
+from qstack.messages.link import LinkRequest
+from qstack.network.admission import Verdict
+from qstack.network.course import Course, Promise
+from qstack.network.manner import manner_of, rate_for_set
+from qstack.network.orders import Order
+from qstack.network.places import Place
+from qstack.units import Instant, NodeName
+
+
+@attrs.define(eq=False)
+class Plan:
+    """A circuit of this node's. `waiting` for it to be installed, or for more to be reserved.
+
+    `avoid` links and nodes that refused, `last` with these words. `dry`: what is only looked at.
+    `need_hz`: what is reserved serves so many pairs per second of lab time, 0 for none; it served
+    `former_hz` before the ask that is on its way, 0 if none is.
+    """
+
+    promise: Promise
+    waiting: list[Order] = attrs.field(factory=list)
+    avoid: frozenset[str] = frozenset()
+    tries: int = 1
+    last: Verdict | None = None
+    dry: LinkRequest | None = None
+    course: Course | None = None
+    refresh_at: Instant | None = None
+    idle_until: Instant | None = None
+    need_hz: float = 0.0
+    former_hz: float = 0.0
+
+    def shares_for(self, place: Place, need_hz: float) -> tuple[float, ...]:
+        """Return the parts of the legs' time that serve so many pairs per second."""
+        return tuple(leg.share * need_hz / self.need_hz for leg in place.install.legs)
+
+
+def promise_of(remote: NodeName, request: LinkRequest, *, purify: bool = False) -> Promise:
+    """Return what a request must have in common with those that it shares a circuit with."""
+    reserved = request.remaining_ns > 0
+    return Promise(remote, request.fidelity_min, reserved, purify, manner_of(request))
+
+
+def need_of(request: LinkRequest) -> float:
+    """Return the pairs per second of lab time that serve a request in time; 0: it has any."""
+    if not request.remaining_ns:
+        return 0.0
+    return rate_for_set(request.number, request.within_ns, request.remaining_ns)
