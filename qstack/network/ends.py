@@ -54,13 +54,15 @@ class End(ABC):
         self._delivered: dict[PairId, tuple[RequestId, PairId]] = {}
         self._fresh: list[tuple[RequestId, PairId]] = []
         self._doubtful: dict[PairId, RequestId] = {}
-        self._over = False
+        self._over = self._reads = False
         self.orders: dict[RequestId, Order] = {}
 
     @property
     def held(self) -> int:
         """How many qubits are here of pairs that were not delivered."""
-        halves = sum(local.read is None for local in self._local.values())
+        halves = len(self._local)
+        if self._reads:
+            halves = sum(local.read is None for local in self._local.values())
         return halves + (self.purifier.held if self.purifier else 0)
 
     # --- what comes in -----------------------------------------------------------------------

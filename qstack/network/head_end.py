@@ -43,10 +43,13 @@ class Head(End):
     def __init__(self, desk: Desk, place: Place) -> None:
         super().__init__(desk, place)
         self._turns = Turns()
+        self._gathers = False
 
     @property
     def deadline(self) -> Instant | None:
         """When the oldest half of a set has been there for too long."""
+        if not self._gathers:
+            return None
         resting = (self._until(local) for local in self._local.values() if local.of_set)
         return earliest(*resting)
 
@@ -98,6 +101,7 @@ class Head(End):
 
     def measured(self, local: Local) -> None:
         """A half was read. If its request wants no more it is anybody's."""
+        self._reads = True
         order = None if local.wanted is None else self.orders.get(local.wanted.id)
         if order is not None and order.state is OrderState.RUNNING:
             self._offer(local, order)
@@ -125,7 +129,7 @@ class Head(End):
         if order is None or order.state is not OrderState.RUNNING or local.busy:
             return
         if order.wanted.within_ns and not local.of_set:
-            local.of_set = True
+            local.of_set = self._gathers = True
             if self._desk.now >= self._until(local):
                 self._too_old(local)
                 return

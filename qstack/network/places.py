@@ -151,6 +151,8 @@ def place_of(message: CircuitInstall, node: NodeName, peer: NodeName) -> Place:
         raise RemoteProtocolError(f"circuit {message.circuit} does not come from {peer} to {node}")
     if not 0 < message.lease_ns <= LONGEST_LEASE or message.latency_ns < 0:
         raise RemoteProtocolError(f"circuit {message.circuit} has times that mean nothing")
+    if message.halves < 1:
+        raise RemoteProtocolError(f"circuit {message.circuit} holds {message.halves} halves")
     for leg in message.legs:
         if not (0 <= leg.share <= 1 and 0 <= leg.fidelity_min <= 1 and leg.cutoff_ns >= 0):
             raise RemoteProtocolError(f"circuit {message.circuit} asks for {leg}")

@@ -54,6 +54,7 @@ class Tail(End):
 
     def measured(self, local: Local) -> None:
         """A half was read; its track may be here already."""
+        self._reads = True
         if self.orders:
             self._arrived(local)
         else:
