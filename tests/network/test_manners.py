@@ -306,8 +306,8 @@ def test_requests_come_and_go_on_a_circuit_and_each_pair_is_for_the_same_one_at_
         request = lab.create(head, tail, number, weight=lab.random.choice([0.5, 1.0]), **manner)
         if doomed is not None:
             pending.append((doomed, request))
-        lab.run(pause)
         most = max(most, len(lab.nodes[head].demand.circuits.members))
+        lab.run(pause)
     for turns, request in pending:
         lab.run(turns)
         lab.cancel(lab.random.choice([head, tail]), request)
