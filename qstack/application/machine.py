@@ -141,10 +141,10 @@ class Application:
         match event:
             case PairReady():
                 self.counters["pairs"] += 1
-                return self._half(event)
+                return self._pair(event)
             case HalfReady():
                 self.counters["early"] += 1
-                return self._half(event)
+                return self._pair(event)
             case HalfConfirmed():
                 self.counters["pairs"] += 1
                 return self._tell(event.request, event)
@@ -352,7 +352,7 @@ class Application:
 
     # --- deliveries ----------------------------------------------------------------------
 
-    def _half(self, event: PairReady | HalfReady) -> list[Action]:
+    def _pair(self, event: PairReady | HalfReady) -> list[Action]:
         """A qubit is a user's, or nobody's."""
         user = self._user_of.get(event.request)
         if user is None:

@@ -78,7 +78,7 @@ def messages(lab: Lab) -> st.SearchStrategy[Any]:
     weights = st.one_of(
         st.just((0.97, 0.01, 0.01, 0.01)), st.tuples(floats, floats, floats, floats)
     )
-    text = st.just("x")
+    text, parts = st.just("x"), st.lists(floats, max_size=5).map(tuple)
     return st.one_of(
         st.builds(CircuitInstall, circuit, legs, numbers, numbers, st.booleans(), halves=numbers),
         st.builds(words.CircuitInstalled, circuit, numbers),
@@ -102,13 +102,7 @@ def messages(lab: Lab) -> st.SearchStrategy[Any]:
             st.booleans(),
         ),
         st.builds(words.CircuitGather, circuit, requests, some),
-        st.builds(
-            words.CircuitShares,
-            circuit,
-            st.lists(floats, max_size=5).map(tuple),
-            st.none() | codes,
-            text,
-        ),
+        st.builds(words.CircuitShares, circuit, parts, st.none() | codes, text),
         st.builds(words.CircuitExpire, circuit, pairs, text),
         st.builds(words.CircuitDelivered, circuit, some),
         st.builds(words.CircuitOutcome, circuit, pairs, st.sampled_from(Basis), numbers),
