@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from qstack.config import expectation, load, readouts
+from qstack.messages.common import PairKind
 
 
 def test_neighbours_expect_what_their_link_heralds() -> None:
@@ -44,3 +47,26 @@ def test_what_no_route_can_give_is_not_expected() -> None:
 def test_readouts_of_distant_nodes_are_those_of_their_memories() -> None:
     assert readouts(load("chain5"), "alice", "bob") == ((0.99, 0.99), (0.99, 0.99))
     assert readouts(load("source_in_the_middle"), "alice", "bob") == ((1.0, 1.0), (1.0, 1.0))
+
+
+def test_measured_pairs_are_expected_to_be_better_and_sets_worse_and_fewer() -> None:
+    network = load("chain5")
+    kept, measured, sets = (
+        expectation(network, "alice", "bob", 0.0, **how)
+        for how in (
+            {},
+            {"kind": PairKind.MEASURE},
+            {"number": 2, "within_ns": 100_000},
+        )
+    )
+    assert measured.fidelity > kept.fidelity > sets.fidelity
+    # Two pairs of rate r within w: the second comes in time with probability 1 - exp(-r w).
+    gap = 1e9 / kept.rate_hz
+    expected = 2e9 / (gap + gap / -math.expm1(-100_000 / gap))
+    assert sets.rate_hz == pytest.approx(expected)
+
+
+def test_sets_of_neighbours_are_expected_by_their_circuit() -> None:
+    found = expectation(load("chain5"), "alice", "r1", 0.0, number=2, within_ns=100_000)
+    assert found.hops == 1
+    assert 0.5 < found.fidelity < 1, "one hop's, and a rest at both ends"

@@ -54,6 +54,7 @@ class PairsArguments:
     each: bool
     json: bool
     trust_min: int = 0
+    within_s: float = 0.0
 
 
 def options_of(arguments: PairsArguments, now: Callable[[], Instant], **more: Any) -> PairsOptions:
@@ -66,6 +67,7 @@ def options_of(arguments: PairsArguments, now: Callable[[], Instant], **more: An
         timeout_ns=round(arguments.timeout_s * SECOND),
         per_request=arguments.per_request,
         trust_min=arguments.trust_min,
+        within_ns=round(arguments.within_s * SECOND),
         **more,
     )
 
@@ -100,7 +102,14 @@ async def deliver(network: NetworkFile, arguments: PairsArguments) -> PairsRepor
     async with connect(network, *ends, timeout_s=CONNECT_S) as (a, b):
         await way_known(network, a, b)
         async with watched(network, a, b):
-            expected = expectation(network, *ends, arguments.fidelity_min, arguments.trust_min)
+            expected = expectation(
+                network,
+                *(*ends, arguments.fidelity_min),
+                trust_min=arguments.trust_min,
+                kind=KINDS[arguments.kind],
+                number=arguments.per_request or arguments.count,
+                within_ns=round(arguments.within_s * SECOND),
+            )
             with watcher(arguments) as on_pair:
                 options = options_of(
                     arguments,

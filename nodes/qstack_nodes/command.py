@@ -254,6 +254,7 @@ def _wanted(given: argparse.Namespace, arguments: Callable[..., T], network: str
         each=given.list,
         json=given.json,
         trust_min=given.trust,
+        within_s=given.within,
     )
 
 

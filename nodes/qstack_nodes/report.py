@@ -89,6 +89,7 @@ def pairs_summary(found: PairsReport) -> dict[str, Any]:
         "promised_fidelity": found.promised_fidelity,
         "hops": {str(hops): count for hops, count in found.hops},
         "age_ns": dict(zip(names, found.age_ns, strict=False)),
+        "oldest_ns": dict(zip(names, found.oldest_ns, strict=False)),
         "rate_hz": found.rate_hz,
         "predicted_rate_hz": found.predicted_rate_hz,
         "latency_ns": dict(zip(names, found.latency_ns, strict=False)),
@@ -148,6 +149,9 @@ def show_pairs(found: PairsReport, title: str) -> None:
     table.add_row(f"request to OK, ms: {quantiles}", _milliseconds(found.latency_ns), "")
     table.add_row(f"OK to OK, ms: {quantiles}", _milliseconds(found.interval_ns), "")
     table.add_row(f"age of a pair at its OK, ms: {quantiles}", _milliseconds(found.age_ns), "")
+    if found.oldest_ns:
+        oldest = _milliseconds(found.oldest_ns)
+        table.add_row(f"age of the oldest of a set, ms: {quantiles}", oldest, "")
     table.add_row("lab time, s", f"{found.elapsed_ns / 1e9:.3f}", "")
     Console(file=sys.stdout).print(table)
 

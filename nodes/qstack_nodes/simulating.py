@@ -51,4 +51,5 @@ def wanted_of(arguments: PairsArguments) -> Wanted:
         timeout_s=arguments.timeout_s,
         per_request=arguments.per_request,
         trust_min=arguments.trust_min,
+        within_s=arguments.within_s,
     )

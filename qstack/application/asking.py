@@ -13,7 +13,13 @@ Plans: TypeAlias = tuple[BasisPlan, BasisPlan, int | None]
 
 
 def wanted_of(
-    request: RequestId, terms: Terms, kind: PairKind, plans: Plans, *, store: bool
+    request: RequestId,
+    terms: Terms,
+    kind: PairKind,
+    plans: Plans,
+    *,
+    store: bool,
+    early: bool = False,
 ) -> LinkRequest:
     """Return a request as both ends will hold it; `plans`: origin, peer, final Bell state."""
     return LinkRequest(
@@ -29,6 +35,8 @@ def wanted_of(
         terms.consecutive,
         store,
         *plans,
+        terms.within_ns,
+        early,
     )
 
 

@@ -22,6 +22,9 @@ from qstack.messages.application import (
     CreatePrepare,
     Drain,
     FreeQubit,
+    HalfConfirmed,
+    HalfDiscarded,
+    HalfReady,
     Listen,
     Measured,
     MeasureQubit,
@@ -139,7 +142,8 @@ class Application:
         self._ended: dict[RequestId, NodeName] = {}
         self._work: dict[int, _Work] = {}
         self._tries: dict[RequestId, tuple[NodeName, int]] = {}
-        self.counters = {"requests": 0, "pairs": 0, "outcomes": 0, "expired": 0, "unclaimed": 0}
+        counted = ("requests", "pairs", "early", "outcomes", "expired", "unclaimed")
+        self.counters = dict.fromkeys(counted, 0)
 
     @property
     def deadline(self) -> Instant | None:
@@ -150,7 +154,16 @@ class Application:
         """Take an event from a user, from the network layer, or from the memory."""
         match event:
             case PairReady():
+                self.counters["pairs"] += 1
                 return self._pair(event)
+            case HalfReady():
+                self.counters["early"] += 1
+                return self._pair(event)
+            case HalfConfirmed():
+                self.counters["pairs"] += 1
+                return self._tell(event.request, event)
+            case HalfDiscarded():
+                return self._tell(event.request, event)
             case OutcomeReady():
                 self.counters["outcomes"] += 1
                 return self._tell(event.request, event)
@@ -233,7 +246,8 @@ class Application:
         self._users[user].requests.add(request)
         self._user_of[request] = user
         store = False if isinstance(message, CreateMeasure) else message.store
-        wanted = wanted_of(request, terms, kind, plans, store=store)
+        early = isinstance(message, CreateKeep) and message.early
+        wanted = wanted_of(request, terms, kind, plans, store=store, early=early)
         created = Send(user, Created(message.reference, request))
         if not 0 <= terms.purpose < FIRST_LABEL:
             reason = f"{self.node}: purpose {terms.purpose} is not between 0 and {FIRST_LABEL - 1}"
@@ -355,8 +369,8 @@ class Application:
 
     # --- deliveries ----------------------------------------------------------------------
 
-    def _pair(self, event: PairReady) -> list[Action]:
-        self.counters["pairs"] += 1
+    def _pair(self, event: PairReady | HalfReady) -> list[Action]:
+        """A qubit is a user's, or nobody's."""
         user = self._user_of.get(event.request)
         if user is None:
             self.counters["unclaimed"] += 1

@@ -11,6 +11,9 @@ from typing import Any, Protocol, TypeAlias
 
 from qstack.bell import BellIndex
 from qstack.messages.application import (
+    HalfConfirmed,
+    HalfDiscarded,
+    HalfReady,
     Measured,
     OutcomeReady,
     PairExpired,
@@ -22,7 +25,10 @@ from qstack.messages.common import BasisPlan, Qubit, RequestId
 from qstack.messages.devices import Gate
 from qstack.units import LinkName
 
-Delivery: TypeAlias = PairReady | OutcomeReady | PairExpired
+Early: TypeAlias = HalfReady | HalfConfirmed | HalfDiscarded
+"""Of a half that is handed over early: first the qubit, then one notice, both with its name."""
+
+Delivery: TypeAlias = PairReady | OutcomeReady | PairExpired | Early
 """What a request or a purpose delivers, in order."""
 
 
@@ -61,9 +67,21 @@ class Node(Protocol):
         """The node's name in the network."""
 
     async def create_keep(
-        self, terms: Terms, *, store: bool = False, final_bell: BellIndex | None = None
+        self,
+        terms: Terms,
+        *,
+        store: bool = False,
+        final_bell: BellIndex | None = None,
+        early: bool = False,
     ) -> Request:
-        """Ask for pairs to keep. Deliveries are PairReady."""
+        """Ask for pairs to keep. Deliveries are PairReady.
+
+        `early`: both ends get their halves when they come, as HalfReady, before it is known whether
+        they belong to a pair, and later HalfConfirmed or HalfDiscarded of each. The qubit is the
+        program's from the first on, to be used at once or kept; a notice never takes it back, so
+        the program frees it, or measures it, whatever the notice says. All notices come before
+        the end of the request. Without `final_bell`, which nobody could bring about.
+        """
 
     async def create_measure(self, terms: Terms, local: BasisPlan, remote: BasisPlan) -> Request:
         """Ask for pairs to be measured at both ends at once. Deliveries are OutcomeReady."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from qstack.config.links import link_parameters
 from qstack.config.records import NetworkFile
-from qstack.config.routes import expected_route
+from qstack.config.routes import Wanted, expected_route, rate_of
 from qstack.machine import record
+from qstack.messages.common import PairKind
 from qstack.physical.service import LinkParameters
-from qstack.units import NodeName
+from qstack.units import Duration, NodeName
 
 
 def common_links(network: NetworkFile, a: NodeName, b: NodeName) -> list[LinkParameters]:
@@ -47,16 +48,30 @@ class Expectation:
     hops: int
 
 
-def expectation(
-    network: NetworkFile, a: NodeName, b: NodeName, fidelity_min: float, trust_min: int = 0
+def expectation(  # noqa: PLR0913  what a request says of its pairs, by name
+    network: NetworkFile,
+    a: NodeName,
+    b: NodeName,
+    fidelity_min: float,
+    *,
+    trust_min: int = 0,
+    kind: PairKind = PairKind.KEEP,
+    number: int = 1,
+    within_ns: Duration = 0,
 ) -> Expectation:
-    """Return what two nodes can expect of each other, over a link of theirs or a route."""
-    if any({arm.node for arm in link.arms} == {a, b} for link in network.links):
+    """Return what two nodes can expect of each other, over a link of theirs or a route.
+
+    For pairs of this kind, or sets of this number within this time (0: each as it comes). The rate
+    of sets is that of their pairs, of which some are made for nothing.
+    """
+    near = any({arm.node for arm in link.arms} == {a, b} for link in network.links)
+    if near and not within_ns:
         return Expectation(predicted_rate_hz(network, a, b, fidelity_min), 0.0, 1)
-    way = expected_route(network, a, b, fidelity_min, trust_min)
+    wanted = Wanted(fidelity_min, kind, number, within_ns, trust_min)
+    way = expected_route(network, a, b, wanted)
     if way is None:
         return Expectation(0.0, 0.0, 0)
-    return Expectation(way.rate_hz, way.fidelity, len(way.hops))
+    return Expectation(rate_of(way, wanted), way.fidelity, len(way.hops))
 
 
 def readouts(

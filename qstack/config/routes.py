@@ -8,19 +8,34 @@ from __future__ import annotations
 
 from qstack.config.links import link_parameters
 from qstack.config.records import NetworkFile
+from qstack.machine import record
+from qstack.messages.common import PairKind
 from qstack.messages.network import RouteUpdate
 from qstack.network.admission import Verdict
 from qstack.network.advertise import View, link_metric, memories_of, node_metric
 from qstack.network.course import Promise, choose
 from qstack.network.desk import operations_of
+from qstack.network.manner import manner_for, set_ns
 from qstack.network.routing import Route
 from qstack.network.topology import Graph, graph_of
-from qstack.units import NodeName
+from qstack.units import SECOND, Duration, NodeName
 
 
-def expected_route(
-    network: NetworkFile, a: NodeName, b: NodeName, fidelity_min: float, trust_min: int = 0
-) -> Route | None:
+@record
+class Wanted:
+    """What is asked for: pairs of a kind, or sets of so many that come within a time (0: none).
+
+    `trust_min`: what nodes between the ends must be trusted with.
+    """
+
+    fidelity_min: float
+    kind: PairKind = PairKind.KEEP
+    number: int = 1
+    within_ns: Duration = 0
+    trust_min: int = 0
+
+
+def expected_route(network: NetworkFile, a: NodeName, b: NodeName, wanted: Wanted) -> Route | None:
     """Return the way of a request of `a` for pairs with `b`; None where there is none.
 
     Its rate is in pairs per second of lab time and its fidelity the mean at hand-over.
@@ -28,8 +43,17 @@ def expected_route(
     graph = expected_graph(network)
     if not {a, b} <= graph.sites.keys() or a == b:
         return None
-    found = choose(graph, a, Promise(b, fidelity_min, False, False, trust_min), 0.0)
+    manner = manner_for(wanted.kind, wanted.number, wanted.within_ns)
+    promise = Promise(b, wanted.fidelity_min, False, False, wanted.trust_min, manner)
+    found = choose(graph, a, promise, 0.0)
     return None if isinstance(found, Verdict) else found.route
+
+
+def rate_of(way: Route, wanted: Wanted) -> float:
+    """Return the rate of pairs that are handed over: of a set's some are made for nothing."""
+    if not wanted.within_ns:
+        return way.rate_hz
+    return wanted.number * SECOND / set_ns(way.rate_hz, wanted.number, wanted.within_ns)
 
 
 def expected_graph(network: NetworkFile) -> Graph:

@@ -9,7 +9,7 @@ import trio
 
 from qstack.application.service import Delivery
 from qstack.errors import QstackError, RemoteProtocolError, RequestFailed
-from qstack.messages.application import Answer, PairReady
+from qstack.messages.application import Answer, HalfReady, PairReady
 from qstack.messages.common import Qubit
 
 T = TypeVar("T")
@@ -48,7 +48,8 @@ class Queue:
 
     def drop_qubits(self) -> list[Qubit]:
         """Empty the queue and return the qubits that were waiting in it."""
-        qubits = [item.qubit for item in self._items if isinstance(item, PairReady)]
+        ready = PairReady | HalfReady
+        qubits = [item.qubit for item in self._items if isinstance(item, ready)]
         self._items.clear()
         return qubits
 

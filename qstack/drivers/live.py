@@ -28,6 +28,9 @@ from qstack.messages.application import (
     CreatePrepare,
     Drain,
     FreeQubit,
+    HalfConfirmed,
+    HalfDiscarded,
+    HalfReady,
     Listen,
     Measured,
     MeasureQubit,
@@ -172,11 +175,17 @@ class LiveNode:
     # --- the service ----------------------------------------------------------------------
 
     async def create_keep(
-        self, terms: Terms, *, store: bool = False, final_bell: BellIndex | None = None
+        self,
+        terms: Terms,
+        *,
+        store: bool = False,
+        final_bell: BellIndex | None = None,
+        early: bool = False,
     ) -> LiveRequest:
-        """Ask for pairs to keep. Deliveries are PairReady."""
+        """Ask for pairs to keep. Deliveries are PairReady; `early`: HalfReady and notices."""
         reference, reply = self.call()
-        return await self._create(reference, reply, CreateKeep(reference, terms, store, final_bell))
+        wanted = CreateKeep(reference, terms, store, final_bell, early)
+        return await self._create(reference, reply, wanted)
 
     async def create_measure(
         self, terms: Terms, local: BasisPlan, remote: BasisPlan
@@ -320,6 +329,8 @@ class LiveNode:
         match message:
             case PairReady() | OutcomeReady() | PairExpired():
                 self._delivered(message)
+            case HalfReady() | HalfConfirmed() | HalfDiscarded():
+                self._delivered(message)
             case Measured() | Answer() | Status() | Tried():
                 self._answered(message.reference, message)
             case Created():
@@ -355,7 +366,7 @@ class LiveNode:
         books = self._books
         queue = books.requests.get(message.request)
         if queue is None:
-            if not isinstance(message, PairExpired):
+            if not isinstance(message, PairExpired | HalfDiscarded):
                 books.purposes[message.request] = message.purpose
                 if len(books.purposes) > MOST_EXPIRED:
                     del books.purposes[next(iter(books.purposes))]
@@ -365,7 +376,7 @@ class LiveNode:
                 queue = books.expired
         if queue is not None:
             queue.put(message)
-        elif isinstance(message, PairReady):
+        elif isinstance(message, PairReady | HalfReady):
             # Nobody here waits for it any more: the memory is worth more than the pair.
             self.tell(FreeQubit(message.qubit))
 

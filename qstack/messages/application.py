@@ -18,8 +18,11 @@ class Terms:
 
     `remote`: the other end. `number`: how many pairs. `fidelity_min` in [0, 1].
     `max_time_ns`: 0 for no limit. `purpose`: a port-like tag that the remote must listen on.
-    `priority`: larger is earlier. `weight`: share under weighted fair scheduling. `trust_min`: what
-    every node between the two ends must be trusted with at least, as their operators say.
+    `priority`: larger is earlier. `weight`: share under weighted fair scheduling. `atomic`: both
+    ends have the memory for all pairs at once. `consecutive`: over a link, nothing in between.
+    `trust_min`: what every node between the two ends must be trusted with at least, as their
+    operators say. `within_ns`, for kept pairs: all are handed over together, and none was there for
+    longer when the last came; 0: each as it comes.
     """
 
     remote: NodeName
@@ -32,6 +35,7 @@ class Terms:
     atomic: bool
     consecutive: bool
     trust_min: int = 0
+    within_ns: Duration = 0
 
 
 # --- user to node; `reference` is the user's own number for the call ---------------------
@@ -40,12 +44,17 @@ class Terms:
 @message(0x60, Layer.APPLICATION, Delivery.RELIABLE)
 @record
 class CreateKeep:
-    """Ask for pairs to keep; `final_bell` None takes them as they are heralded."""
+    """Ask for pairs to keep; `final_bell` None takes them as they are heralded.
+
+    `early`: each end gets its halves as HalfReady when they come, and hears later of each whether
+    it belongs to a pair: by HalfConfirmed or HalfDiscarded.
+    """
 
     reference: int
     terms: Terms
     store: bool
     final_bell: BellIndex | None
+    early: bool = False
 
 
 @message(0x61, Layer.APPLICATION, Delivery.RELIABLE)
@@ -292,3 +301,46 @@ class Tried:
     cutoffs_ns: tuple[Duration, ...]
     method: Method
     rounds: int
+
+
+@message(0x7D, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class HalfReady:
+    """A half is yours before it is known what it is a half of: one of HalfConfirmed, HalfDiscarded.
+
+    `half` is the pair of this end's first link; it names the half in the notice.
+    """
+
+    request: RequestId
+    remote: NodeName
+    purpose: int
+    half: PairId
+    qubit: Qubit
+
+
+@message(0x7E, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class HalfConfirmed:
+    """OK for a half that was handed over early: it is, or was when it was used, one of this pair.
+
+    `info` as of now, for a half that was not used; `info.bell` is the frame of one that was. The
+    qubit stays yours.
+    """
+
+    request: RequestId
+    remote: NodeName
+    purpose: int
+    info: PairInfo
+    half: PairId
+    qubit: Qubit
+
+
+@message(0x7F, Layer.APPLICATION, Delivery.RELIABLE)
+@record
+class HalfDiscarded:
+    """A half that was handed over early belongs to no pair. The qubit stays yours; free it."""
+
+    request: RequestId
+    half: PairId
+    qubit: Qubit
+    reason: str

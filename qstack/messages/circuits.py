@@ -78,7 +78,7 @@ class CircuitInstall:
     `legs` is the whole recorded path. `latency_ns`: of control messages from end to end, as the
     head-end knows it. The circuit is forgotten `lease_ns` after the last Install or Refresh. A
     `dry` one is looked at as others are and leaves nothing behind. Its ends purify all its pairs
-    by `method`, in so many `rounds`; 0 for none.
+    by `method`, in so many `rounds`; 0 for none. They must be able to hold `halves` halves at once.
     """
 
     circuit: CircuitId
@@ -88,6 +88,7 @@ class CircuitInstall:
     dry: bool
     method: Method = Method.NONE
     rounds: int = 0
+    halves: int = 1
 
 
 @message(0x43, Layer.NETWORK, Delivery.RELIABLE)
@@ -207,7 +208,8 @@ class CircuitTrack:
     `weights` its errors I, Z, X, Y relative to it, but for the wait of the halves at the two ends.
     `doubt`: by how much the fidelity may be lower, from the intervals of the links. `age_ns`: how
     long the origin's half had waited since its link delivered it. `request`: whom the head-end
-    gives the pair to; None from the tail-end, and where pairs are purified first.
+    gives the pair to; None from the tail-end, and where pairs are purified first. `measured`: the
+    origin's half was, at that age: it fades no more.
     """
 
     circuit: CircuitId
@@ -218,6 +220,7 @@ class CircuitTrack:
     doubt: float
     age_ns: Duration
     request: RequestId | None
+    measured: bool = False
 
 
 @message(0x4D, Layer.NETWORK, Delivery.RELIABLE)
@@ -285,3 +288,32 @@ class CircuitRoom:
     circuit: CircuitId
     seen: int
     more: int
+
+
+@message(0x56, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitGather:
+    """Downstream: these pairs, by the head-end's id, are the set that a request asked for.
+
+    The head-end has handed over its halves of them, in this order. None of them had been there
+    for longer than the request's `within_ns`, as the head-end sees it.
+    """
+
+    circuit: CircuitId
+    request: RequestId
+    pairs: tuple[PairId, ...]
+
+
+@message(0x57, Layer.NETWORK, Delivery.RELIABLE)
+@record
+class CircuitShares:
+    """Downstream: reserve these parts of the legs' time, in [0, 1], from now on; `code` is None.
+
+    Answered upstream by the same with `code` None once all nodes hold it; where one cannot, by that
+    one with a code, and those before it go back to what they held.
+    """
+
+    circuit: CircuitId
+    shares: tuple[float, ...]
+    code: ErrorCode | None
+    reason: str

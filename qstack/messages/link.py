@@ -25,6 +25,10 @@ class LinkRequest:
     measured halves are measured at the requester and at its peer. `final_bell`: the creator
     turns each pair into this Bell state (for PREPARE the receiver does, where a Pauli can);
     None: as heralded. `weight` is the share under the weighted fair scheduler.
+
+    Links know nothing of the last two. `within_ns`: all pairs are handed over together, and none of
+    them was there for longer; 0: each as it comes. `early`: kept halves are handed over before
+    it is known whether they belong to a pair.
     """
 
     id: RequestId
@@ -41,6 +45,8 @@ class LinkRequest:
     origin_plan: BasisPlan
     peer_plan: BasisPlan
     final_bell: BellIndex | None
+    within_ns: Duration = 0
+    early: bool = False
 
 
 @message(0x20, Layer.LINK, Delivery.RELIABLE, stream="link")

@@ -31,10 +31,14 @@ circuit without requests rests: it reserves nothing, and is admitted anew with i
 weighted fair queue give it that at least. Whoever was promised nothing weighs little, whatever a
 user says (`shaping`).
 
-**Requests** (`demand`, `orders`). Requests with the same promise to the same node share a circuit.
-The head-end forwards a request, the tail-end takes or refuses it, and as the answer comes back
-each node begins to ask the link after it for pairs (`supply`), in small link requests, so that
-circuits take turns on a link. `intake` takes what links bring to the circuit that it is for.
+**Requests** (`demand`, `orders`, `manner`). Requests with the same promise to the same node share a
+circuit, and by turns its pairs. Their halves are treated alike when they come (`manner`): kept
+until there is a pair, measured, handed over early, or held for a set that must be there within a
+time. Those with a maximum time share what their circuit reserves, which grows and shrinks with them
+(`sharing`). The head-end forwards a request, the tail-end takes or refuses it, and as the answer
+comes back each node begins to ask the link after it for pairs (`supply`), in small link requests,
+so that circuits take turns on a link. `intake` takes what links bring to the circuit that it is
+for.
 
 Where both sides of a node live in the same qubits, halves of one side could keep the other out for
 ever: `room` keeps a qubit free for all circuits together, and tells the node before how many pairs
@@ -42,12 +46,14 @@ it takes. Where each side has its own, circuits could still fill each other's li
 divides the qubits of such a link among them. What neighbours say of circuits is checked and
 counted in `talk` and `passing`.
 
-**Pairs** (`forwarding`, `ends`, `head_end`, `tail_end`, `finishing`). A node between swaps as soon
-as there is a half on both sides, and keeps what became of each pair. Each end sends a track for
-each half; it follows the swaps, collects outcomes and Bell weights, waits where a swap is still to
-come, and turns back as an expiry where a pair was cut off. An end delivers a half when the other
-end's track for it has come. Identities are those of link pairs: (link, boot id of its station,
-sequence); the head-end's names the end-to-end pair. No message names a memory slot.
+**Pairs** (`forwarding`, `ends`, `head_end`, `tail_end`, `finishing`, `telling`). A node between
+swaps as soon as there is a half on both sides, and keeps what became of each pair. Each end sends a
+track for each half; it follows the swaps, collects outcomes and Bell weights, waits where a swap is
+still to come, and turns back as an expiry where a pair was cut off. An end delivers a half when the
+other end's track for it has come. What was measured is told then, and of what was handed over early
+a notice; a set waits for the head-end's word that it is complete. Identities are those of link
+pairs: (link, boot id of its station, sequence); the head-end's names the end-to-end pair. No
+message names a memory slot.
 
 **Purified pairs** (`purifying`, `stills`). On a circuit with rounds, halves that both ends
 confirmed go into the ends' distilleries before they belong to a request. What comes out the
@@ -58,6 +64,14 @@ two nodes first; what comes out is swapped and tracked like any pair of that lin
 swap to another fidelity than a Z and an X error. Everything therefore keeps four weights, relative
 to the announced Bell state. Every map here but damping towards a pole is diagonal in the
 correlators, so a track multiplies as it goes and the order of swaps does not matter.
+
+**Why no epochs.** QNP lets each end choose by itself whose a pair is, from the requests that are
+active, and numbers the sets of these (epochs) to notice where the ends differ. Here the head-end
+chooses and its track says so, which must come to the tail-end anyway before it delivers; and
+requests, their ends and tracks keep one order on each hop. So whatever comes and goes meanwhile,
+the ends cannot differ and no pair is lost to a change of requests. What the tail-end must know
+before, how to treat a half, all requests of a circuit have in common. Halves that a request leaves
+over may serve the next: what the tail-end gives back it tells of.
 
 **Who says what when.** All messages of a circuit keep their order on each hop. A track that waited
 at a node is passed on by the swap, before the track of the other end passes there. So once the

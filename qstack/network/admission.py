@@ -44,12 +44,13 @@ def qubits_of(place: Place, side: Side) -> int:
     """Return how many qubits a circuit must be able to have here on a side.
 
     Who purifies holds halves of several pairs until the last of them has come: those of a hop, and
-    at an end, besides the one that these become, those that wait for it.
+    at an end, besides the one that these become, those that wait for it. So do ends that hand over
+    sets.
     """
     leg, install = place.leg(side), place.install
     found = memories_of(leg.method, leg.rounds)
     if place.is_head or place.is_tail:
-        found += memories_of(install.method, install.rounds) - 1
+        found += max(install.halves, memories_of(install.method, install.rounds)) - 1
     return found
 
 
@@ -165,7 +166,8 @@ class Reservations:
             return Verdict(ErrorCode.NO_TIME, reason, leg.link)
         needed = qubits_of(place, side)
         joined = joined_at(link.end(self._node))[leg.store]
-        if needed > 1 and joined < needed:
+        rounds = place.install.rounds > 0 and (place.is_head or place.is_tail)
+        if rounds and needed > 1 and joined < needed:
             reason = f"{here} can join {joined} qubits for rounds; {needed} must meet"
             return Verdict(ErrorCode.UNSUPPORTED, reason, leg.link)
         room = self._rest(place, side)
@@ -183,6 +185,27 @@ class Reservations:
             more = f"; {needed} more are asked for" if needed > 1 else ""
             left = max(0, room - taken) // (2 if needed > qubits_of(place, side) else 1)
             return Verdict(ErrorCode.NO_RESOURCES, reason + more, leg.link, left=left)
+        return None
+
+    def reconsider(self, place: Place, shares: tuple[float, ...]) -> Verdict | None:
+        """Return why the circuit's legs cannot have these parts of their links' time here."""
+        if max(shares) > 1:
+            return Verdict(ErrorCode.NO_TIME, f"{max(shares):.1%} of a link's time are asked for")
+        for side in Side:
+            if not place.has(side):
+                continue
+            index = place.index - 1 if side is Side.UP else place.index
+            leg, share = place.leg(side), shares[index]
+            held = self._shares[leg.link]
+            others = sum(each for circuit, each in held.items() if circuit != place.id)
+            more = share > leg.share + ROUNDING
+            if more and self.drains(leg.link):
+                reason = f"link {leg.link} at {self._node} takes nothing new: it is draining"
+                return Verdict(ErrorCode.REJECTED, reason, leg.link)
+            if more and others + share > 1 + ROUNDING:
+                reason = f"link {leg.link} at {self._node} has {max(0.0, 1 - others):.1%} of its "
+                reason += f"time for it; {share:.1%} is asked for"
+                return Verdict(ErrorCode.NO_TIME, reason, leg.link)
         return None
 
     def _rest(self, place: Place, side: Side) -> int | None:

@@ -18,7 +18,7 @@ from functools import partial
 
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.link.service import LinkListen
-from qstack.machine import earliest
+from qstack.machine import earliest, record
 from qstack.messages.circuits import (
     CircuitAnswer,
     CircuitForward,
@@ -28,6 +28,7 @@ from qstack.messages.circuits import (
     CircuitRefresh,
     CircuitRefused,
     CircuitRelease,
+    CircuitShares,
 )
 from qstack.messages.common import PairId
 from qstack.messages.link import LinkRequest
@@ -46,6 +47,7 @@ from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, pla
 from qstack.network.purifying import check_way, consent
 from qstack.network.room import Room
 from qstack.network.service import FIRST_LABEL
+from qstack.network.sharing import Sharing
 from qstack.network.stills import HopStill, refines
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
@@ -58,26 +60,36 @@ MOST_CIRCUITS = 512
 
 Settled = Callable[[Place, Verdict | None, tuple[Order, ...]], None]
 Moved = Callable[[Place, Verdict, Order], None]
+Reserved = Callable[[Place, Verdict | None], None]
+
+
+@record
+class Heard:
+    """Who hears at the head-end what became of its circuits.
+
+    `settled`: how an install or a life ended; with the end of a life it gets the requests that may
+    go another way. `moved` gets one for which a circuit that goes on has no room. `reserved`: how
+    an ask for another reservation ended.
+    """
+
+    settled: Settled
+    moved: Moved
+    reserved: Reserved
 
 
 class Circuits:
-    """All circuits of one node. `settled` hears at the head-end how an install or a life ended.
+    """All circuits of one node; `heard` is for its own."""
 
-    With the end of a life it gets the requests that may go another way. `moved` gets one for which
-    a circuit that goes on has no room.
-    """
-
-    def __init__(
-        self, desk: Desk, reservations: Reservations, settled: Settled, moved: Moved
-    ) -> None:
+    def __init__(self, desk: Desk, reservations: Reservations, heard: Heard) -> None:
         self._desk = desk
         self._reservations = reservations
-        self._settled = settled
-        self._moved = moved
+        self._settled, self._moved = heard.settled, heard.moved
+        self._reserved = heard.reserved
         self._members: dict[CircuitId, Member] = {}
         self._labels: dict[int, CircuitId] = {}
         self._crowding = Crowding(desk.node, desk.links.values(), lambda: desk.now)
         self._last_label = FIRST_LABEL
+        self.sharing = Sharing(desk, reservations)
         self.lives: Mapping[NodeName, BootId] = {}
         """The life of each node that routes tell of."""
         self.purposes: set[int] = set()
@@ -94,10 +106,11 @@ class Circuits:
 
     @property
     def work_deadline(self) -> Instant | None:
-        """The next end of a pair that waits, or of the patience with a crowded link."""
+        """The next end of a pair that waits, for a swap or a set, or of a crowd's patience."""
         parts = (member.part for member in self._members.values())
         first = self._crowding.deadline
-        return earliest(first, *(part.deadline for part in parts if type(part) is Between))
+        kinds = Between | Head
+        return earliest(first, *(part.deadline for part in parts if isinstance(part, kinds)))
 
     @staticmethod
     def _leased(place: Place) -> bool:
@@ -361,6 +374,14 @@ class Circuits:
             cause = message.code, reason, message.link, node, message.left
             self._settled(place, Verdict(*cause), ())
 
+    def shares_answered(self, member: Member, message: CircuitShares) -> None:
+        """Another reservation is settled; the head-end hears of it as of an install."""
+        self.sharing.answered(member.place, message)
+        if member.place.is_head:
+            code = message.code
+            refused = None if code is None else Verdict(code, message.reason)
+            self._reserved(member.place, refused)
+
     # --- the end of a circuit ------------------------------------------------------------------
 
     def take_down(
@@ -428,7 +449,7 @@ class Circuits:
                 if place.is_head:
                     reason = f"{place.neighbour(Side.DOWN)} did not answer for {place.tail}"
                 self.take_down(member, ErrorCode.TIMEOUT, reason, tell=tuple(Side))
-            elif type(member.part) is Between:
+            elif isinstance(member.part, Between | Head):
                 member.part.tick()
 
     def balance(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from functools import reduce
 from typing import NamedTuple
@@ -10,10 +9,10 @@ from typing import NamedTuple
 from qstack.errors import ErrorCode
 from qstack.machine import record
 from qstack.messages.circuits import Leg, Method
-from qstack.messages.link import LinkRequest
 from qstack.messages.network import LinkMetric, LinkOffer, RouteUpdate
 from qstack.network.admission import Verdict
 from qstack.network.budget import correlators, fading, together, weights_of, worse
+from qstack.network.manner import PLAIN, Manner
 from qstack.network.meeting import FEW_SLOTS
 from qstack.network.purification import Pace, Plan, cheapest, plans
 from qstack.network.refinement import corridor, held_back, refined
@@ -64,6 +63,21 @@ class Promise(NamedTuple):
     reserved: bool
     purified: bool = False
     trust_min: int = 0
+    manner: Manner = PLAIN
+
+    def query(self, source: NodeName, fidelity_min: float, cutoff_ns: Duration) -> Query:
+        """Return what is asked of a route for it; a set may rest for all of its time."""
+        manner = self.manner
+        return Query(
+            source,
+            self.target,
+            fidelity_min,
+            self.trust_min,
+            cutoff_ns,
+            measured=manner.plans is not None and not self.purified,
+            circuit=manner.beyond_links,
+            rest_ns=manner.within_ns,
+        )
 
 
 @record
@@ -91,22 +105,6 @@ class Course:
         return self.route.fidelity if self.plan is None else self.plan.fidelity
 
 
-def nonsense(request: LinkRequest) -> Verdict | None:
-    """Return why an end-to-end request makes no sense, or None."""
-    complaint = ""
-    if request.number < 1:
-        complaint = f"number is {request.number}; ask for one pair at least"
-    elif not 0.0 <= request.fidelity_min <= 1.0:
-        complaint = f"fidelity_min is {request.fidelity_min}; it lies between 0 and 1"
-    elif request.remaining_ns < 0:
-        complaint = f"the maximum time is {request.remaining_ns} ns; 0 means no limit"
-    elif not (math.isfinite(request.weight) and request.weight > 0):
-        complaint = f"weight is {request.weight}; it must be positive"
-    elif request.final_bell is not None and request.final_bell not in range(4):
-        complaint = f"final_bell is {request.final_bell}; Bell indices are 0 to 3"
-    return Verdict(ErrorCode.CREATE, complaint) if complaint else None
-
-
 def choose(
     graph: Graph,
     source: NodeName,
@@ -117,15 +115,17 @@ def choose(
     """Return the fastest course that keeps the promise, or why there is none.
 
     Without purification if that is possible, unless the promise wants it, or names no rate and
-    rounds would give much more. `methods` are those that may be used. `need_hz`: pairs per second
-    of lab time that must be had; 0 for what there is.
+    rounds would give much more; and always where its manner leaves no time for rounds. `methods`
+    are those that may be used. `need_hz`: pairs per second of lab time that must be had; 0 for
+    what there is.
     """
     best, limit, better = None, 0.0, graph
+    methods = methods if promise.manner.purified else ()
     if not promise.purified:
         best = _plain(graph, source, promise)
-    if best is None:
+    if best is None and promise.manner.purified:
         best, limit, better = with_rounds(graph, source, promise, methods)
-    elif not promise.reserved and methods:
+    elif best is not None and not promise.reserved and methods:
         fastest = route(graph, Query(source, promise.target)) or best.route
         ways = [fastest, best.route]
         other, _, found = with_rounds(graph, source, promise, methods, ways)
@@ -168,8 +168,7 @@ def _plain(graph: Graph, source: NodeName, promise: Promise) -> Course | None:
     """The fastest course without purification."""
     best: Course | None = None
     for cutoff in _cutoffs(graph):
-        wanted = promise.target, promise.fidelity_min, promise.trust_min
-        query = Query(source, *wanted, cutoff_ns=cutoff)
+        query = promise.query(source, promise.fidelity_min, cutoff)
         found = route(graph, query)
         if found is not None and (best is None or found.rate_hz > best.route.rate_hz):
             best = Course(found, cutoff, 0.0)
@@ -255,8 +254,7 @@ def refines(found: Route) -> bool:
 
 def _hopeless(graph: Graph, source: NodeName, promise: Promise, limit: float) -> Verdict:
     best = max(
-        best_fidelity(graph, Query(source, promise.target, 0.0, promise.trust_min, cutoff))
-        for cutoff in _cutoffs(graph)
+        best_fidelity(graph, promise.query(source, 0.0, cutoff)) for cutoff in _cutoffs(graph)
     )
     if best <= 0:
         reason = f"no way leads from {source} to {promise.target} now"

@@ -16,20 +16,21 @@ from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
 from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
-from qstack.network.circuits import Circuits
-from qstack.network.course import Course, Promise, choose, legs_of, nonsense, with_rounds
+from qstack.network.circuits import Circuits, Heard
+from qstack.network.course import Course, Promise, choose, legs_of, with_rounds
 from qstack.network.desk import Desk
 from qstack.network.division.asking import Work, work_of
 from qstack.network.draining import explained
-from qstack.network.dry import admitted, need_hz, not_admitted
+from qstack.network.dry import admitted, not_admitted
 from qstack.network.head_end import Head, movable
 from qstack.network.linkstate import LinkState
+from qstack.network.manner import nonsense
+from qstack.network.member import Member
 from qstack.network.moving import broken_by, missed
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
-from qstack.network.plans import CircuitPlan as _Plan
-from qstack.network.plans import promise_of
+from qstack.network.plans import Plan, need_of, promise_of
 from qstack.network.refinement import confined
 from qstack.network.routing import Query, route
 from qstack.network.tail_end import Tail
@@ -49,10 +50,11 @@ class Demand:
         self._reservations = reservations
         self._flood = flood
         self._graph: Graph | None = None
-        self._plans: dict[CircuitId, _Plan] = {}
+        self._plans: dict[CircuitId, Plan] = {}
         self._made = 0
         self._changed = False
-        self.circuits = Circuits(desk, reservations, self._settled, self._moved)
+        heard = Heard(self._settled, self._moved, self._reserved)
+        self.circuits = Circuits(desk, reservations, heard)
 
     # --- what is known -------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class Demand:
         graph, here = self.graph, self._desk.node
         if request.atomic or request.consecutive or not {here, remote} <= graph.sites.keys():
             return False
-        promise = Promise(remote, request.fidelity_min, False, True, trust_min)
+        promise = promise_of(remote, request, trust_min, purify=True)
         _, limit, _ = with_rounds(graph, here, promise, self._desk.parameters.methods)
         if limit > 0:
             self.create(remote, request, trust_min, purify=True)
@@ -136,19 +138,27 @@ class Demand:
             self._decline(order, verdict)
             return
         promise = promise_of(remote, request, trust_min, purify=purify)
-        shared = None if promise.reserved else self._shared(promise)
-        if shared is not None:
+        order.need_hz = need_of(request)
+        shared = self._shared(promise)
+        if shared is not None and promise.reserved:
+            plan = self._plans[shared]
+            plan.waiting.append(order)
+            if self._reserve(shared, plan) is None:
+                plan.idle_until = None
+                return
+            plan.waiting.clear()
+        elif shared is not None:
             self._plans[shared].idle_until = None
             if self._is_ready(shared):
                 self._ask(shared, order)
             else:
                 self._plans[shared].waiting.append(order)
             return
-        self._begin(_Plan(promise, [order]))
+        self._begin(Plan(promise, [order]))
 
     def look(self, remote: NodeName, request: LinkRequest, trust_min: int = 0) -> None:
         """Look whether a request would get a circuit, by one that is installed dry."""
-        plan = _Plan(promise_of(remote, request, trust_min), dry=request)
+        plan = Plan(promise_of(remote, request, trust_min), dry=request)
         verdict = nonsense(request) or self._unknown(remote)
         if verdict is None:
             self._begin(plan)
@@ -166,7 +176,7 @@ class Demand:
         """Whether a circuit could serve this request now, as far as routes know."""
         if not {remote, self._desk.node} <= self.graph.sites.keys():
             return False
-        found = self._course(_Plan(promise_of(remote, request, trust_min), dry=request))
+        found = self._course(Plan(promise_of(remote, request, trust_min), dry=request))
         return not isinstance(found, Verdict)
 
     def reconsider(self) -> bool:
@@ -192,7 +202,7 @@ class Demand:
                 self.circuits.release(circuit, ErrorCode.OTHER, f"link {link} is down")
         return changed
 
-    def _may_leave(self, plan: _Plan, orders: tuple[Order, ...]) -> bool:
+    def _may_leave(self, plan: Plan, orders: tuple[Order, ...]) -> bool:
         """Whether nothing is lost if the requests of a circuit look for another way."""
         if not all(movable(order) for order in orders):
             return False
@@ -214,10 +224,11 @@ class Demand:
             member = self.circuits.member(circuit)
             if plan.dry is not None or plan.left or plan.promise != promise or member is None:
                 continue
-            full = len(plan.waiting) + len(self._orders(circuit)) >= MOST_REQUESTS
-            if plan.course is None or full:
+            said, orders = self._flood.database, self._orders(circuit)
+            most = 1 if promise.manner.alone else MOST_REQUESTS
+            full = len(plan.waiting) + len(orders) >= most
+            if plan.course is None or full or (promise.reserved and not self._grows(plan, member)):
                 continue
-            said = self._flood.database
             waits = missed(said, member.place) is not None
             broken = waits or broken_by(said, plan.course, promise) is not None
             if not broken and self.circuits.take(member) is None:
@@ -228,7 +239,7 @@ class Demand:
         member = self.circuits.member(circuit)
         return member is not None and member.place.state is PlaceState.READY
 
-    def _begin(self, plan: _Plan) -> None:
+    def _begin(self, plan: Plan) -> None:
         """Look for a way, and begin to install it; decline the requests where there is none."""
         while plan.tries <= TRIES:
             found = self._course(plan)
@@ -238,7 +249,8 @@ class Demand:
             self._made += 1
             circuit = CircuitId(self._desk.node, self._desk.boot, self._made)
             plan.course = found
-            install = self._install(circuit, found, dry=plan.dry is not None)
+            halves = plan.promise.manner.halves
+            install = self._install(circuit, found, halves, dry=plan.dry is not None)
             self._plans[circuit] = plan
             refused = self.circuits.install(install, self._work(plan, found))
             if refused is None:
@@ -248,7 +260,7 @@ class Demand:
         verdict = Verdict(ErrorCode.NO_RESOURCES, "no circuit was admitted")
         self._decline_all(plan, plan.last or verdict)
 
-    def _refused(self, plan: _Plan, verdict: Verdict, *, lost: bool = False) -> None:
+    def _refused(self, plan: Plan, verdict: Verdict, *, lost: bool = False) -> None:
         """Some node refused: other ways avoid what it named, or hold less there at once.
 
         `lost`: or routes tell what it is.
@@ -261,9 +273,10 @@ class Demand:
             named = verdict.link or verdict.node or ("" if lost else self._desk.node)
             plan.avoid |= {named} if named else set()
 
-    def _course(self, plan: _Plan) -> Course | Verdict:
+    def _course(self, plan: Plan) -> Course | Verdict:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
-        asked = plan.promise, need_hz(wanted), self._desk.parameters.methods
+        need = plan.need_hz = need_of(wanted)
+        asked = plan.promise, need, self._desk.parameters.methods
         graph = confined(self._without(plan.avoid), plan.fewer)
         here = self._desk.node
         found = choose(graph, here, *asked)
@@ -271,7 +284,7 @@ class Demand:
             found = mistrusted(graph, here, *asked) or explained(found, self._flood.database)
         return found
 
-    def _work(self, plan: _Plan, course: Course) -> Work | None:
+    def _work(self, plan: Plan, course: Course) -> Work | None:
         """What bins it needs where links are divided in time."""
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
         return work_of(self.graph, course, wanted)
@@ -286,12 +299,14 @@ class Demand:
         }
         return Graph(graph.sites, left)
 
-    def _install(self, circuit: CircuitId, course: Course, *, dry: bool) -> CircuitInstall:
+    def _install(
+        self, circuit: CircuitId, course: Course, halves: int, *, dry: bool
+    ) -> CircuitInstall:
         legs = legs_of(self._flood.database, self._desk.node, course)
         lease = self._desk.parameters.lease_ns
         made = course.plan
         way = (Method.NONE, 0) if made is None else (made.method, made.rounds)
-        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry, *way)
+        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry, *way, halves)
 
     # --- circuits ------------------------------------------------------------------------------
 
@@ -314,8 +329,8 @@ class Demand:
                 self.circuits.release(place.id, None, "its requests ended while it was installed")
             return
         del self._plans[place.id]
-        if rescued:
-            plan = _Plan(plan.promise, [*plan.waiting, *rescued], last=verdict)
+        if rescued or plan.former_hz:
+            plan = Plan(plan.promise, [*plan.waiting, *rescued], last=verdict)
         elif plan.waiting or plan.dry is not None:
             self._refused(plan, verdict, lost=verdict.code is not ErrorCode.TIMEOUT)
         if plan.waiting or plan.dry is not None:
@@ -325,7 +340,42 @@ class Demand:
         """A circuit of this node's has no room for a request of its any more."""
         plan = self._plans[place.id]
         plan.left = True
-        self._begin(_Plan(plan.promise, [order], last=verdict))
+        self._begin(Plan(plan.promise, [order], last=verdict))
+
+    def _grows(self, plan: Plan, member: Member) -> bool:
+        """Whether more of the links' time can be asked for, for a circuit that has some.
+
+        One that rests has given it back, and one with bins has none of its own.
+        """
+        divided = self._desk.parameters.division is not None
+        settled = not plan.waiting and self._is_ready(member.place.id)
+        return settled and not member.rests and not divided
+
+    def _reserve(self, circuit: CircuitId, plan: Plan) -> Verdict | None:
+        """Ask for what all requests of a circuit need together; return why that cannot be."""
+        member = self.circuits.member(circuit)
+        need = sum(order.need_hz for order in (*plan.waiting, *self._orders(circuit)))
+        if member is None or member.place.former is not None:
+            return Verdict(ErrorCode.NO_TIME, "its reservation is being changed")
+        verdict = self.circuits.sharing.ask(member.place, plan.shares_for(member.place, need))
+        if verdict is None:
+            plan.former_hz, plan.need_hz = plan.need_hz, need
+        return verdict
+
+    def _reserved(self, place: Place, verdict: Verdict | None) -> None:
+        """Another reservation of a circuit is settled: who waited for it is served, or goes on."""
+        plan = self._plans.get(place.id)
+        if plan is None:
+            return
+        waiting, plan.waiting = plan.waiting, []
+        if verdict is not None:
+            plan.need_hz = plan.former_hz
+        plan.former_hz = 0.0
+        for order in waiting:
+            if verdict is None:
+                self._ask(place.id, order)
+            else:
+                self._begin(Plan(plan.promise, [order]))
 
     def _ask(self, circuit: CircuitId, order: Order) -> None:
         member = self.circuits.member(circuit)
@@ -336,7 +386,7 @@ class Demand:
         member.part.orders[order.wanted.id] = order
         self.circuits.forward(circuit, order.wanted)
 
-    def _rest(self, circuit: CircuitId, plan: _Plan) -> None:
+    def _rest(self, circuit: CircuitId, plan: Plan) -> None:
         self.circuits.division.served(circuit)
         plan.idle_until = self._desk.now + self._desk.parameters.idle_ns
 
@@ -344,14 +394,14 @@ class Demand:
         order.handle(Declined(verdict.code, verdict.reason))
         self._desk.up(RequestEnded(order.wanted.id, verdict.code, verdict.reason, 0))
 
-    def _decline_all(self, plan: _Plan, verdict: Verdict) -> None:
+    def _decline_all(self, plan: Plan, verdict: Verdict) -> None:
         if plan.dry is not None:
             self._answer(plan, plan.dry, verdict)
         waiting, plan.waiting = plan.waiting, []
         for order in waiting:
             self._decline(order, verdict)
 
-    def _answer(self, plan: _Plan, request: LinkRequest, verdict: Verdict | None) -> None:
+    def _answer(self, plan: Plan, request: LinkRequest, verdict: Verdict | None) -> None:
         """Say what a dry run found."""
         if verdict is not None or plan.course is None:
             self._desk.up(not_admitted(request, verdict))
@@ -363,8 +413,13 @@ class Demand:
         """After each step: circuits that have no request any more begin to rest."""
         for circuit, plan in self._plans.items():
             wanted = plan.waiting or plan.dry is not None or plan.idle_until is not None
-            if not wanted and self._is_ready(circuit) and not self._orders(circuit):
+            orders = self._orders(circuit)
+            if not wanted and self._is_ready(circuit) and not orders:
                 self._rest(circuit, plan)
+            elif orders and not plan.waiting and plan.promise.reserved:
+                need = sum(order.need_hz for order in orders)
+                if need < plan.need_hz * _LESS:
+                    self._reserve(circuit, plan)
 
     # --- time and users --------------------------------------------------------------------------
 
@@ -406,7 +461,7 @@ class Demand:
                 return True
         return False
 
-    def _end(self, circuit: CircuitId, plan: _Plan, order: Order, verdict: Verdict) -> None:
+    def _end(self, circuit: CircuitId, plan: Plan, order: Order, verdict: Verdict) -> None:
         if order in plan.waiting:
             plan.waiting.remove(order)
             order.handle(Halted(verdict.code, verdict.reason))
@@ -420,5 +475,6 @@ class Demand:
             self.circuits.steer(member)
 
 
+_LESS = 1 - 1e-9
 _WAITED_FOR = (OrderState.ASKED, OrderState.CLOSING)
 _TOO_LATE = "the maximum time passed before all pairs were delivered"

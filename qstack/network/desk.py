@@ -112,7 +112,11 @@ class Desk:
         self.requests = RequestIds(node, boot)
         self.now: Instant = 0
         self.counters = dict.fromkeys(
-            ("swaps", "swaps_failed", "cutoffs", "trimmed", "tracks", "expired", "unknown"), 0
+            (
+                *("swaps", "swaps_failed", "cutoffs", "trimmed", "tracks", "expired"),
+                *("outlived", "unknown"),
+            ),
+            0,
         )
         self._owned: dict[RequestId, tuple[CircuitId, Side]] = {}
         self._ended: dict[RequestId, tuple[CircuitId, Side]] = {}
@@ -252,6 +256,8 @@ class Desk:
         long that is, and it can be longer than all other waits of the pair.
         """
         track = parked.track
+        if track.measured:
+            return track
         age = track.age_ns + self.now - parked.since
         waited = faded(self.storage_at(origin), track.age_ns, age)
         weights = weights_of(together(correlators(track.weights), waited))

@@ -3,7 +3,7 @@
 The head-end decides which request a pair is for and says so in its track; it never gives a
 request more pairs than are missing. Each end delivers a half once the other end's track for it
 has come, which it does only where every node between has swapped. Ends never discard a half for
-its age.
+its age, but the head-end one that its set can do nothing with any more (`head_end`).
 
 Every message of a circuit keeps its order on every hop, and a track that waited at a node is
 passed on before the track of the other end passes there. So once the head-end has delivered all
@@ -16,7 +16,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from qstack.bell import BellIndex
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.messages.application import PairExpired, RequestDone, RequestEnded
 from qstack.messages.circuits import (
@@ -24,13 +23,14 @@ from qstack.messages.circuits import (
     CircuitExpire,
     CircuitTrack,
 )
-from qstack.messages.common import PairId, PairInfo, PairKind, RequestId
-from qstack.network.budget import correlators, together, weights_of
-from qstack.network.desk import Desk, Half, faded
+from qstack.messages.common import PairId, PairKind, RequestId
+from qstack.messages.link import LinkRequest
+from qstack.network.desk import Desk, Half
 from qstack.network.finishing import Finisher, Local
 from qstack.network.orders import Broken, Order
 from qstack.network.places import Gone, Ledger, Place, Side
-from qstack.network.purifying import Purifier, waited_on
+from qstack.network.purifying import Purifier
+from qstack.network.telling import identity_of, info_of, track_of
 
 TOLD_AT_ONCE = 8
 """After so many deliveries an end tells the other of them."""
@@ -47,20 +47,23 @@ class End(ABC):
         self._side = Side.DOWN if place.is_head else Side.UP
         self._local: dict[PairId, Local] = {}
         self._ledger = Ledger()
-        self._finisher = Finisher(desk, place, self._through)
+        self._finisher = Finisher(desk, place, self)
         self.purifier: Purifier | None = None
         if place.install.rounds:
             self.purifier = Purifier(desk, place, self._polished, self._voided)
         self._delivered: dict[PairId, tuple[RequestId, PairId]] = {}
         self._fresh: list[tuple[RequestId, PairId]] = []
         self._doubtful: dict[PairId, RequestId] = {}
-        self._over = False
+        self._over = self._reads = False
         self.orders: dict[RequestId, Order] = {}
 
     @property
     def held(self) -> int:
-        """How many halves are here that were not delivered."""
-        return len(self._local) + (self.purifier.held if self.purifier else 0)
+        """How many qubits are here of pairs that were not delivered."""
+        halves = len(self._local)
+        if self._reads:
+            halves = sum(local.read is None for local in self._local.values())
+        return halves + (self.purifier.held if self.purifier else 0)
 
     # --- what comes in -----------------------------------------------------------------------
 
@@ -131,6 +134,10 @@ class End(ABC):
 
     # --- one half ----------------------------------------------------------------------------
 
+    def _at_once(self, wanted: LinkRequest) -> bool:
+        """Whether a request's halves are measured when they come."""
+        return wanted.kind is PairKind.MEASURE and self.purifier is None
+
     @abstractmethod
     def _arrived(self, local: Local) -> None:
         """A half, or the track for one that was here, has come."""
@@ -154,20 +161,8 @@ class End(ABC):
             purifier.take(local)
 
     def _send_track(self, local: Local, request: RequestId | None) -> None:
-        half, place = local.half, self._place
-        waited = self._desk.waited(place.link(self._side), half)
-        weights = weights_of(together(correlators(half.weights), waited))
-        track = CircuitTrack(
-            place.id,
-            half.pair,
-            half.pair,
-            half.bell,
-            weights,
-            half.doubt,
-            half.age_ns + self._desk.now - half.ready_at,
-            request,
-        )
-        self._desk.send(place.neighbour(self._side), track)
+        track = track_of(self._desk, self._place, local, request)
+        self._desk.send(self._place.neighbour(self._side), track)
 
     def _finish(self, local: Local, order: Order) -> None:
         """Both halves are known to be there: bring this one to its user."""
@@ -175,58 +170,18 @@ class End(ABC):
             raise RemoteProtocolError("a half without a track cannot be finished")
         local.wanted = order.wanted
         order.outstanding.add(local.half.pair)
-        local.info = self._info(local, local.track, order)
+        local.info = info_of(self._desk, self._place, local, local.track, order.wanted)
         self._finisher.begin(local)
 
-    def _info(self, local: Local, track: CircuitTrack, order: Order) -> PairInfo:
-        desk, place, half = self._desk, self._place, local.half
-        if local.polished:
-            return self._info_polished(local, track, order)
-        far = place.tail if place.is_head else place.id.origin
-        waited = desk.waited(place.link(self._side), half)
-        theirs = track.age_ns + place.install.latency_ns + desk.now - local.told_at
-        transit = faded(desk.storage_at(far), track.age_ns, theirs)
-        weights = weights_of(together(correlators(track.weights), waited, transit))
-        head = place.is_head
-        return PairInfo(
-            self._identity(local, track),
-            _final(track.bell, order),
-            0,
-            str(place.id),
-            weights[0],
-            max(0.0, weights[0] - track.doubt),
-            half.age_ns + desk.now - half.ready_at if head else theirs,
-            2 * place.install.latency_ns + desk.links[place.link(self._side)].horizon_ns,
-            head,
-            len(place.install.legs),
-        )
+    @abstractmethod
+    def measured(self, local: Local) -> None:
+        """A half was read before the other end's word of it was known."""
 
-    def _info_polished(self, local: Local, track: CircuitTrack, order: Order) -> PairInfo:
-        """What is told of a purified pair: the head-end's numbers, at both ends."""
-        desk, place, half, given = self._desk, self._place, local.half, local.given
-        if given is not None:
-            good, low, age = given.goodness, given.goodness_low, given.age_ns
-        else:
-            good = waited_on(desk, place, half)[0]
-            low, age = max(0.0, good - half.doubt), half.age_ns + desk.now - half.ready_at
-        return PairInfo(
-            self._identity(local, track),
-            _final(track.bell, order),
-            0,
-            str(place.id),
-            good,
-            low,
-            age,
-            2 * place.install.latency_ns + desk.links[place.link(self._side)].horizon_ns,
-            place.is_head,
-            len(place.install.legs),
-        )
+    @abstractmethod
+    def rests(self, local: Local) -> None:
+        """A half of a set was turned, and waits for the others."""
 
-    def _identity(self, local: Local, track: CircuitTrack) -> PairId:
-        """The pair's id at both ends: that of the head-end's half."""
-        return local.half.pair if self._place.is_head else track.origin
-
-    def _through(self, local: Local, done: bool) -> None:
+    def through(self, local: Local, done: bool) -> None:
         """The last step of a half ended: its user has it, or a device failed."""
         pair = local.half.pair
         del self._local[pair]
@@ -274,7 +229,7 @@ class End(ABC):
         for local in self._local.values():
             # Its last step may take longer here, or wait for the tail-end's last word.
             track = local.track
-            if track is not None and self._identity(local, track) in pairs:
+            if track is not None and identity_of(self._place, local, track) in pairs:
                 local.confirmed = True
         for order in self.orders.values():
             for identity in pairs:
@@ -283,10 +238,10 @@ class End(ABC):
     # --- what is lost ------------------------------------------------------------------------
 
     def _drop(self, local: Local, reason: str, *, tell: bool) -> None:
-        """Free a half on which no device works."""
+        """Give back a half on which no device works."""
         pair = local.half.pair
         del self._local[pair]
-        self._desk.free(local.half.qubit)
+        self._finisher.give_back(local, reason)
         if local.wanted is not None and local.wanted.id in self.orders:
             self.orders[local.wanted.id].outstanding.discard(pair)
         self._lose(pair, reason, tell=tell)
@@ -316,7 +271,7 @@ class End(ABC):
                 del self._doubtful[next(iter(self._doubtful))]
         for local in list(self._local.values()):
             if local.wanted is not None and local.wanted.id == request and not local.busy:
-                self._drop(local, "its request ended", tell=self._tells)
+                self._drop(local, "its request ended", tell=self._tells(local))
         if order.code is None and order.delivered == order.wanted.number:
             self._desk.up(RequestDone(request, order.delivered, 0))
         else:
@@ -328,17 +283,17 @@ class End(ABC):
         """No request runs on the circuit any more: what waits is given back."""
         for local in list(self._local.values()):
             if not local.busy:
-                self._drop(local, "its request ended", tell=self._tells)
+                self._drop(local, "its request ended", tell=self._tells(local))
         if self.purifier is not None:
             self.purifier.empty("its request ended")
 
-    @property
-    def _tells(self) -> bool:
-        """Whether the other end must hear of each half that goes with its request.
+    def _tells(self, local: Local) -> bool:
+        """Whether the other end must hear of a half that goes with its request.
 
-        Where halves belong to no request before they are purified, it does not know by itself.
+        It might give a half of which it was told to the next request. Where halves belong to no
+        request before they are purified, it does not know by itself.
         """
-        return self.purifier is not None
+        return local.tracked or self.purifier is not None
 
     def end(self, code: ErrorCode, reason: str) -> None:
         """The circuit is over: so are its requests, and pairs that nobody confirmed are void."""
@@ -359,10 +314,3 @@ class End(ABC):
         self.stop()
         if self.purifier is not None:
             self.purifier.gone(reason)
-
-
-def _final(bell: BellIndex, order: Order) -> BellIndex:
-    """The Bell state in which a pair is delivered."""
-    wanted = order.wanted
-    turned = wanted.final_bell is not None and wanted.kind is not PairKind.MEASURE
-    return wanted.final_bell if turned and wanted.final_bell is not None else bell

@@ -1,31 +1,48 @@
 """The last step of an end-to-end pair at an end: correct, measure, or wait for the other's word.
 
 KEEP: the head-end turns the pair into the Bell state that was asked for, if any. MEASURE: both
-measure, as the request plans for them. PREPARE: the head-end measures and tells, the tail-end
-turns what it holds as far as a Pauli can.
+measure, as the request plans for them: at once, when a half has come, where pairs are not
+purified; what was read is withheld until the other end's track says that there is a pair.
+PREPARE: the head-end measures and tells, the tail-end turns what it holds as far as a Pauli can.
+
+A half that is wanted early goes to its user when it comes, and is its user's from then on. What
+follows are notices.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import attrs
 
 from qstack.bell import BellIndex
 from qstack.link.service import remedy
-from qstack.messages.application import OutcomeReady, PairReady
+from qstack.messages.application import (
+    HalfConfirmed,
+    HalfDiscarded,
+    HalfReady,
+    OutcomeReady,
+    PairReady,
+)
 from qstack.messages.circuits import CircuitGive, CircuitOutcome, CircuitTrack
 from qstack.messages.common import Basis, PairInfo, PairKind
 from qstack.messages.devices import Completed, Gate, MemoryGate, MemoryMeasure, MemoryResult
 from qstack.messages.link import LinkRequest
 from qstack.network.desk import Desk, Half
 from qstack.network.places import Place, Side
-from qstack.units import Instant
+from qstack.units import Duration, Instant
 
 GATES: dict[BellIndex, Gate] = {1: Gate.Z, 2: Gate.X, 3: Gate.Y}
 """The Pauli that moves a Bell index by this."""
+
+
+class Read(NamedTuple):
+    """What was measured of a half, and how old it was then."""
+
+    basis: Basis
+    outcome: int
+    age_ns: Duration
 
 
 @attrs.define(eq=False)
@@ -36,6 +53,8 @@ class Local:
     outcome of the head-end, for PREPARE. `info` once it is to be delivered. `tracked`: the other
     end was told of it. `confirmed`: it says that it delivered the pair.
     `polished`: it went through all rounds of purification; `given`: whom the head-end gives it to.
+    `read`: it was measured, and its qubit is free. `early`: its user has it. `of_set`: it waits
+    for the others of a set, once it is `turned`.
     """
 
     half: Half
@@ -50,21 +69,37 @@ class Local:
     confirmed: bool = False
     polished: bool = False
     given: CircuitGive | None = None
+    read: Read | None = None
+    early: bool = False
+    of_set: bool = False
+    turned: bool = False
+
+    @property
+    def there_at(self) -> Instant:
+        """Since when this end knows that both halves are there; of use once the track came."""
+        return max(self.half.ready_at, self.told_at)
 
 
-Through: TypeAlias = Callable[[Local, bool], None]
+class Keeper(Protocol):
+    """Whose halves they are: it hears what became of each."""
+
+    def through(self, local: Local, done: bool) -> None:
+        """The last step ended. If `done`, the half is not the network layer's any more."""
+
+    def measured(self, local: Local) -> None:
+        """A half was read before the other end's word of it was known."""
+
+    def rests(self, local: Local) -> None:
+        """A half of a set was turned, and waits for the others."""
 
 
 class Finisher:
-    """Brings pairs to their users at one end; `through(local, done)` hears when one is.
+    """Brings pairs to their users at one end."""
 
-    When it does, a half of which something became is not the network layer's any more.
-    """
-
-    def __init__(self, desk: Desk, place: Place, through: Through) -> None:
+    def __init__(self, desk: Desk, place: Place, keeper: Keeper) -> None:
         self._desk = desk
         self._place = place
-        self._through = through
+        self._keeper = keeper
 
     def begin(self, local: Local) -> None:
         """Start on a half whose request, track and info are known."""
@@ -73,15 +108,20 @@ class Finisher:
             raise ValueError("a half without request and track cannot be finished")
         head = self._place.is_head
         match wanted.kind:
+            case PairKind.KEEP if local.early:
+                self._confirm(local, wanted, info)
+            case PairKind.KEEP if local.turned:
+                self._deliver(local, None)
             case PairKind.KEEP:
                 turn = local.track.bell ^ info.bell if head else 0
                 self._turn(local, turn, None)
+            case PairKind.MEASURE if local.read is not None:
+                self._tell(local, local.read)
             case PairKind.MEASURE:
-                plan = wanted.origin_plan if head else wanted.peer_plan
-                self._measure(local, plan)
+                self.measure(local, wanted)
             case PairKind.PREPARE:
                 if head:
-                    self._measure(local, wanted.origin_plan)
+                    self.measure(local, wanted)
                 elif local.prepared is not None:
                     self.prepared(local)
 
@@ -96,11 +136,29 @@ class Finisher:
         cure = remedy(wanted.origin_plan, *told, track.bell, wanted.final_bell)
         self._turn(local, cure.pauli, cure.corrected)
 
+    def hand_over(self, local: Local, wanted: LinkRequest) -> None:
+        """Give a half to its user before anything is known of its other end."""
+        local.wanted, local.early = wanted, True
+        self._desk.hand_up(local.half.qubit, wanted.id)
+        self._desk.up(HalfReady(*self._whom(wanted), local.half.pair, local.half.qubit))
+
+    def give_back(self, local: Local, reason: str) -> None:
+        """Free the qubit of a half of which nothing comes, or tell its user to do so."""
+        if local.early and local.wanted is not None:
+            request, half = local.wanted.id, local.half
+            self._desk.up(HalfDiscarded(request, half.pair, half.qubit, reason))
+        elif local.read is None:
+            self._desk.free(local.half.qubit)
+
+    def _whom(self, wanted: LinkRequest) -> tuple[Any, str, int]:
+        place = self._place
+        return wanted.id, place.tail if place.is_head else place.id.origin, wanted.purpose
+
     # --- device work -----------------------------------------------------------------------
 
     def _turn(self, local: Local, pauli: BellIndex, corrected: bool | None) -> None:
         if not pauli:
-            self._deliver(local, corrected)
+            self._through_gates(local, corrected)
             return
         desk = self._desk
         local.busy = True
@@ -114,11 +172,20 @@ class Finisher:
         if local.void or not isinstance(event, Completed):
             self._failed(local, event)
             return
-        self._deliver(local, corrected)
+        self._through_gates(local, corrected)
 
-    def _measure(self, local: Local, plan: Any) -> None:
+    def _through_gates(self, local: Local, corrected: bool | None) -> None:
+        if local.of_set:
+            local.turned = True
+            self._keeper.rests(local)
+        else:
+            self._deliver(local, corrected)
+
+    def measure(self, local: Local, wanted: LinkRequest) -> None:
+        """Measure a half as a request plans for this end, whether a track has come or not."""
         desk = self._desk
         local.busy = True
+        plan = wanted.origin_plan if self._place.is_head else wanted.peer_plan
         memory, slot = desk.parameters.memory, local.half.qubit.slot
         measure = MemoryMeasure(memory, desk.command(), slot, plan)
         desk.device(measure, partial(self._measured, local))
@@ -128,35 +195,46 @@ class Finisher:
         if local.void or not isinstance(event, MemoryResult):
             self._failed(local, event)
             return
+        desk = self._desk
+        desk.free(local.half.qubit)
+        age = max(local.half.age_ns, event.held_ns)
+        local.read = Read(event.basis, event.outcome, age)
+        if local.info is None:
+            self._keeper.measured(local)
+        else:
+            self._tell(local, local.read)
+
+    def _tell(self, local: Local, read: Read) -> None:
+        """Tell the user, and for PREPARE the tail-end, what was read."""
         wanted, info = local.wanted, local.info
         if wanted is None or info is None:
             raise ValueError("a half that nobody asked for was measured")
         desk, place = self._desk, self._place
-        desk.free(local.half.qubit)
         if wanted.kind is PairKind.PREPARE:
-            said = CircuitOutcome(place.id, local.half.pair, event.basis, event.outcome)
+            said = CircuitOutcome(place.id, local.half.pair, read.basis, read.outcome)
             desk.send(place.neighbour(Side.DOWN), said)
-        remote = place.tail if place.is_head else place.id.origin
-        ready = OutcomeReady(wanted.id, remote, wanted.purpose, info, event.basis, event.outcome)
-        desk.up(ready)
-        self._through(local, True)
+        desk.up(OutcomeReady(*self._whom(wanted), info, read.basis, read.outcome))
+        self._keeper.through(local, True)
+
+    # --- deliveries --------------------------------------------------------------------------
 
     def _deliver(self, local: Local, corrected: bool | None) -> None:
         wanted, info = local.wanted, local.info
         if wanted is None or info is None:
             raise ValueError("a half that nobody asked for is to be delivered")
-        place = self._place
         self._desk.hand_up(local.half.qubit, wanted.id)
-        remote = place.tail if place.is_head else place.id.origin
         basis, outcome = local.prepared if local.prepared is not None else (None, None)
         qubit = local.half.qubit
-        ready = PairReady(
-            wanted.id, remote, wanted.purpose, info, qubit, outcome, basis, bool(corrected)
-        )
+        ready = PairReady(*self._whom(wanted), info, qubit, outcome, basis, bool(corrected))
         self._desk.up(ready)
-        self._through(local, True)
+        self._keeper.through(local, True)
+
+    def _confirm(self, local: Local, wanted: LinkRequest, info: PairInfo) -> None:
+        half = local.half
+        self._desk.up(HalfConfirmed(*self._whom(wanted), info, half.pair, half.qubit))
+        self._keeper.through(local, True)
 
     def _failed(self, local: Local, event: Any) -> None:
         local.void = local.void or str(getattr(event, "reason", "the device failed"))
         self._desk.free(local.half.qubit)
-        self._through(local, False)
+        self._keeper.through(local, False)

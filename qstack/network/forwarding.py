@@ -197,6 +197,7 @@ class Between:
             track.doubt + fate.doubt,
             track.age_ns,
             track.request,
+            track.measured,
         )
         self._desk.send(self._place.neighbour(side.other), passed)
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import assert_never
 
 from qstack.errors import ErrorCode, RemoteProtocolError
+from qstack.machine import earliest
 from qstack.messages.application import PairExpired
 from qstack.messages.circuits import (
     CircuitAnswer,
     CircuitClosed,
     CircuitComplete,
+    CircuitGather,
     CircuitGive,
     CircuitStop,
 )
 from qstack.messages.common import PairId, RequestId
+from qstack.network.desk import Desk
 from qstack.network.ends import End
 from qstack.network.finishing import Local
 from qstack.network.orders import (
@@ -24,8 +27,11 @@ from qstack.network.orders import (
     OrderState,
     Rerouted,
     Taken,
+    Turns,
 )
-from qstack.network.places import Side
+from qstack.network.places import Place, Side
+from qstack.network.telling import info_of
+from qstack.units import Instant
 
 MOST_REROUTES = 3
 """So many circuits a request may lose and begin anew."""
@@ -38,7 +44,27 @@ def movable(order: Order) -> bool:
 
 
 class Head(End):
-    """The head-end: it gives pairs to requests, in the order in which these came."""
+    """The head-end: it gives pairs to requests, by turns, and gathers sets."""
+
+    def __init__(self, desk: Desk, place: Place) -> None:
+        super().__init__(desk, place)
+        self._turns = Turns()
+        self._gathers = False
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When the oldest half of a set has been there for too long."""
+        if not self._gathers:
+            return None
+        resting = (self._until(local) for local in self._local.values() if local.of_set)
+        return earliest(*resting)
+
+    def tick(self) -> None:
+        """Discard halves for which their set comes too late; their pairs are made anew."""
+        for local in list(self._local.values()):
+            here = local.of_set and local.half.pair in self._local
+            if here and self._desk.now >= self._until(local):
+                self._too_old(local)
 
     def _arrived(self, local: Local) -> None:
         if local.wanted is None:
@@ -50,26 +76,55 @@ class Head(End):
         for local in list(self._local.values()):
             if local.wanted is not None or local.void or local.half.pair not in self._local:
                 continue
-            order = next((each for each in self.orders.values() if each.wants > 0), None)
+            order = self._next()
             if order is None:
                 return
             if self.purifier is not None and not local.polished:
                 self._submit(self.purifier, local)
                 continue
             local.wanted = order.wanted
-            order.outstanding.add(local.half.pair)
-            if local.polished:
-                self._give(local, order)
+            order.give(local.half.pair, self._turns)
+            if self._at_once(order.wanted) and local.read is None:
+                self._finisher.measure(local, order.wanted)
             else:
-                self._send_track(local, order.wanted.id)
-            if local.track is not None:
-                self._ready(local)
+                self._offer(local, order)
+
+    def _next(self) -> Order | None:
+        """Whose the next half is: of those of the highest priority the one whose turn it is."""
+        wanting = [order for order in self.orders.values() if order.wants > 0]
+        return min(wanting, key=self._turns.rank, default=None)
+
+    def _offer(self, local: Local, order: Order) -> None:
+        """Tell the tail-end whose a half's pair is, and the user of it if it is wanted early."""
+        if local.polished:
+            self._give(local, order)
+        else:
+            if order.wanted.early:
+                self._finisher.hand_over(local, order.wanted)
+            self._send_track(local, order.wanted.id)
+        if local.track is not None:
+            self._ready(local)
+
+    def measured(self, local: Local) -> None:
+        """A half was read. If its request wants no more it is anybody's."""
+        self._reads = True
+        order = None if local.wanted is None else self.orders.get(local.wanted.id)
+        if order is not None and order.state is OrderState.RUNNING:
+            self._offer(local, order)
+            return
+        local.wanted = None
+        if not self.orders:
+            self._drop(local, "its request ended", tell=self._tells(local))
+        if order is not None:
+            order.outstanding.discard(local.half.pair)
+            self._settle(order)
+        self._assign()
 
     def _give(self, local: Local, order: Order) -> None:
         """Tell the tail-end whose a purified pair is, and what is told of it."""
         if local.track is None:
             raise RemoteProtocolError("a half without a track cannot be given")
-        info = self._info(local, local.track, order)
+        info = info_of(self._desk, self._place, local, local.track, order.wanted)
         place, told = self._place, (info.age_ns, info.goodness, info.goodness_low)
         local.given = CircuitGive(place.id, local.half.pair, order.wanted.id, *told)
         self._desk.send(place.neighbour(Side.DOWN), local.given)
@@ -77,8 +132,50 @@ class Head(End):
     def _ready(self, local: Local) -> None:
         """The tail-end has its half. While a request is being ended its last word is waited for."""
         order = None if local.wanted is None else self.orders.get(local.wanted.id)
-        if order is not None and order.state is OrderState.RUNNING and not local.busy:
-            self._finish(local, order)
+        if order is None or order.state is not OrderState.RUNNING or local.busy:
+            return
+        if order.wanted.within_ns and not local.of_set:
+            local.of_set = self._gathers = True
+            if self._desk.now >= self._until(local):
+                self._too_old(local)
+                return
+        self._finish(local, order)
+
+    # --- sets ----------------------------------------------------------------------------------
+
+    def _until(self, local: Local) -> Instant:
+        """From when on a half is too old for its set."""
+        return local.there_at + (local.wanted.within_ns if local.wanted else 0) + 1
+
+    def _too_old(self, local: Local) -> None:
+        """Discard a half of a set; the tail-end is told, by its pair."""
+        self._desk.counters["outlived"] += 1
+        reason = f"its set was not there {local.wanted.within_ns if local.wanted else 0} ns later"
+        if local.busy:
+            local.void = local.void or reason
+        else:
+            self._drop(local, reason, tell=True)
+
+    def rests(self, local: Local) -> None:
+        """One more of a set is there; once all are, they are handed over."""
+        order = None if local.wanted is None else self.orders.get(local.wanted.id)
+        if order is None or order.state is not OrderState.RUNNING:
+            return  # The tail-end's last word will say what becomes of it.
+        if self._desk.now >= self._until(local):
+            self._too_old(local)
+            return
+        found = [self._local[pair] for pair in order.outstanding if self._local[pair].turned]
+        if len(found) < order.wanted.number:
+            return
+        found.sort(key=lambda each: (each.there_at, each.half.pair.sequence))
+        place, pairs = self._place, tuple(each.half.pair for each in found)
+        gather = CircuitGather(place.id, order.wanted.id, pairs)
+        self._desk.send(place.neighbour(Side.DOWN), gather)
+        for each in found:
+            each.of_set = False
+            self._finish(each, order)
+
+    # --- ends of requests ------------------------------------------------------------------------
 
     def _progress(self, order: Order) -> None:
         if order.state is OrderState.RUNNING and order.delivered >= order.wanted.number:

@@ -29,7 +29,12 @@ from qstack.units import Duration, LinkName, NodeName
 
 @record
 class Query:
-    """What is asked for. `trust_min` holds for the nodes between the ends; `cutoff_ns` 0: none."""
+    """What is asked for. `trust_min` holds for the nodes between the ends; `cutoff_ns` 0: none.
+
+    `measured`: both ends measure their halves as soon as they come, so these never wait.
+    `circuit`: also over one link the ends wait for each other's word. `rest_ns`: so much longer
+    both halves wait at the ends before they are handed over.
+    """
 
     source: NodeName
     target: NodeName
@@ -37,6 +42,9 @@ class Query:
     trust_min: int = 0
     cutoff_ns: Duration = 0
     most_hops: int = 64
+    measured: bool = False
+    circuit: bool = False
+    rest_ns: Duration = 0
 
 
 @record
@@ -164,6 +172,9 @@ def extend(graph: Graph, query: Query, label: Label, choice: Choice, cutoff: Dur
         rate = meeting_rate(label.rate_hz, choice.rate_hz, cutoff, slot_ns, back)
     slower = min(label.rate_hz, choice.rate_hz)
     start, there = graph.sites[query.source].storage, graph.sites[choice.to].storage
+    if query.measured:
+        start = ETERNAL
+        there = ETERNAL if choice.to == query.target else there
     near = waiting(here.storage, slower, cutoff, slot_ns)
     one = waiting(start, slower, cutoff, slot_ns)
     other = waiting(there, slower, cutoff, slot_ns)
@@ -186,12 +197,16 @@ def extend(graph: Graph, query: Query, label: Label, choice: Choice, cutoff: Dur
 
 
 def finished(graph: Graph, query: Query, label: Label) -> Route:
-    """Return the finished route, with what messages cost where there was a swap."""
+    """Return the finished route, with what messages cost where there was a swap, and rest."""
     factors, age = label.factors, label.latency_ns
+    waited = not query.measured and (label.count > 1 or query.circuit)
+    rest_ns = (age if waited else 0) + query.rest_ns
+    if rest_ns:
+        ends = (fading(graph.sites[n].storage, rest_ns) for n in (query.source, query.target))
+        factors = together(factors, *ends)
     if label.count > 1:
-        ends = (fading(graph.sites[n].storage, age) for n in (query.source, query.target))
         ahead = (fading(label.resting, label.pause_ns),) * (2 * made_ahead(label.count))
-        factors = together(factors, *ends, *ahead)
+        factors = together(factors, *ahead)
     rate_hz, weights = label.delivered_hz, weights_of(factors)
     return Route(query.source, label.hops(), rate_hz, weights, age, label.turn_ns)
 

@@ -194,9 +194,12 @@ class Network:
             self.reservations.drains(link) or drains_there(self.flood.database, event.remote, link)
         )
         usable = link is not None and self._views[link].up and not drains
+        # What no link does by itself a circuit does, also over one link: it means the same there.
+        beyond = event.request.early or event.request.within_ns != 0
         if (
             link is None
             or drains
+            or beyond
             or self._needs_bins(link, event.request)
             or (not usable and self.demand.reaches(event.remote))
         ):

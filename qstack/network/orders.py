@@ -109,6 +109,25 @@ TABLE: dict[OrderState, dict[type, frozenset[OrderState]]] = {
 _OF_THE_PEER = (Taken, Declined, Finished)
 
 
+class Turns:
+    """Whose turn it is among the requests of a circuit: start-time fair queueing (Goyal 1996).
+
+    Each pair moves its request on by the inverse of its weight, so pairs are shared by weight
+    among those that want some; who wanted none for a while, or is new, has no claim to the past.
+    """
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def begin(self, order: Order) -> float:
+        """Return when the next turn of a request begins."""
+        return max(self.now, order.served)
+
+    def rank(self, order: Order) -> tuple[int, float]:
+        """Return what is least for whom the next pair is."""
+        return -order.wanted.priority, self.begin(order)
+
+
 @attrs.define(eq=False)
 class Order:
     """One request at one end: its state and its pairs.
@@ -118,6 +137,8 @@ class Order:
     delivered them too. `code` and `reason`: why it ends; None: its number was reached.
     `peer_through`: the tail-end has said its last word. `reroutes`: circuits that it has lost.
     `patience`: so long the head-end waits for the tail-end's word, while it is ASKED or CLOSING.
+    `served`: up to which point of the circuit's turns it has had its pairs. `need_hz`: at which
+    rate the circuit has to serve it, 0 if nothing is reserved for it.
     """
 
     wanted: LinkRequest
@@ -131,6 +152,8 @@ class Order:
     peer_through: bool = False
     reroutes: int = 0
     patience: Instant = 0
+    served: float = 0.0
+    need_hz: float = 0.0
 
     @property
     def wants(self) -> int:
@@ -138,6 +161,12 @@ class Order:
         if self.state is not OrderState.RUNNING:
             return 0
         return self.wanted.number - self.delivered - len(self.outstanding)
+
+    def give(self, pair: PairId, turns: Turns) -> None:
+        """A pair is this request's now, and its turn is over."""
+        self.outstanding.add(pair)
+        begin = turns.now = turns.begin(self)
+        self.served = begin + 1 / (self.need_hz or self.wanted.weight)
 
     def legal(self, kind: type) -> bool:
         """Whether this kind of event is allowed now."""

@@ -67,7 +67,8 @@ class Place:
     """A node's place on a circuit. `index` counts hops from the head-end, which has 0.
 
     `label` is what this node takes the circuit's link requests under, `label_down` what the next
-    one does. `lease_until` has no meaning at the head-end.
+    one does. `lease_until` has no meaning at the head-end. `former`: the install as it was while
+    another reservation is asked for.
     """
 
     install: CircuitInstall
@@ -76,6 +77,7 @@ class Place:
     label_down: int = 0
     lease_until: Instant = 0
     state: PlaceState = PlaceState.INSTALLING
+    former: CircuitInstall | None = None
 
     @property
     def id(self) -> CircuitId:
@@ -153,6 +155,8 @@ def place_of(message: CircuitInstall, node: NodeName, peer: NodeName) -> Place:
         raise RemoteProtocolError(f"circuit {message.circuit} does not come from {peer} to {node}")
     if not 0 < message.lease_ns <= LONGEST_LEASE or message.latency_ns < 0:
         raise RemoteProtocolError(f"circuit {message.circuit} has times that mean nothing")
+    if message.halves < 1:
+        raise RemoteProtocolError(f"circuit {message.circuit} holds {message.halves} halves")
     for leg in message.legs:
         if not (0 <= leg.share <= 1 and 0 <= leg.fidelity_min <= 1 and leg.cutoff_ns >= 0):
             raise RemoteProtocolError(f"circuit {message.circuit} asks for {leg}")

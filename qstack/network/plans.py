@@ -1,4 +1,4 @@
-"""What a head-end wants of a circuit of its own: for whom, by which course, until when."""
+"""What the head-end keeps of each of its circuits, and what a request needs of one."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ import attrs
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Verdict
 from qstack.network.course import Course, Promise
+from qstack.network.manner import manner_of, rate_for_set
 from qstack.network.orders import Order
+from qstack.network.places import Place
 from qstack.units import Instant, LinkName, NodeName
 
 
 @attrs.define(eq=False)
-class CircuitPlan:
-    """A circuit of this node's. `waiting` for it to be installed; `avoid` links and nodes
-    that refused, `last` with these words. `dry`: what is only looked at. `left`: a node on it gave
-    its room to others, so that no more requests are put on it. `fewer`: links that have but so many
-    qubits for its rounds."""
+class Plan:
+    """A circuit of this node's. `waiting` for it to be installed, or for more to be reserved.
+
+    `avoid` links and nodes that refused, `last` with these words; `fewer`: links that have but so
+    many qubits for its rounds. `dry`: what is only looked at. `need_hz`: what is reserved serves so
+    many pairs per second of lab time, 0 for none; it served `former_hz` before the ask that is on
+    its way, 0 if none is. `left`: a node on it gave its room to others, so that no more requests
+    are put on it.
+    """
 
     promise: Promise
     waiting: list[Order] = attrs.field(factory=list)
@@ -29,10 +35,25 @@ class CircuitPlan:
     idle_until: Instant | None = None
     left: bool = False
     fewer: dict[LinkName, int] = attrs.field(factory=dict)
+    need_hz: float = 0.0
+    former_hz: float = 0.0
+
+    def shares_for(self, place: Place, need_hz: float) -> tuple[float, ...]:
+        """Return the parts of the legs' time that serve so many pairs per second."""
+        return tuple(leg.share * need_hz / self.need_hz for leg in place.install.legs)
 
 
 def promise_of(
     remote: NodeName, request: LinkRequest, trust_min: int = 0, *, purify: bool = False
 ) -> Promise:
-    """Return what a request must have in common with others to share their circuit."""
-    return Promise(remote, request.fidelity_min, request.remaining_ns > 0, purify, trust_min)
+    """Return what a request must have in common with those that it shares a circuit with."""
+    reserved = request.remaining_ns > 0
+    said = remote, request.fidelity_min, reserved, purify, trust_min
+    return Promise(*said, manner_of(request))
+
+
+def need_of(request: LinkRequest) -> float:
+    """Return the pairs per second of lab time that serve a request in time; 0: it has any."""
+    if not request.remaining_ns:
+        return 0.0
+    return rate_for_set(request.number, request.within_ns, request.remaining_ns)

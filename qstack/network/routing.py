@@ -10,7 +10,8 @@ Going on over a link at a working point, the node swaps:
   (:func:`~qstack.network.meeting.meeting_rate`), times the swap's success. A node with a single
   communication qubit makes one after the other: the times add.
 - With a cutoff, a pair that waited so long is discarded and both are made anew.
-- Correlators multiply; latencies add.
+- Correlators multiply; latencies add. Halves that rest at the ends age there; those that the ends
+  measure at once age at neither end.
 
 Control messages take time. After the last swap the halves at the ends are kept until TRACK has
 travelled all the way, so
@@ -41,7 +42,9 @@ import heapq
 import math
 from collections.abc import Callable, Iterator
 from operator import mul, sub
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
+
+import attrs
 
 from qstack.errors import LocalProtocolError
 from qstack.network.budget import rate_of_all
@@ -165,8 +168,8 @@ def front(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> 
 
 def best_fidelity(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> float:
     """Return the largest fidelity that any route gives, 0 where there is none: for a refusal."""
-    q = query
-    free = Query(q.source, q.target, 0.0, q.trust_min, q.cutoff_ns, q.most_hops)
+    # The type checker does not see that our records are attrs classes.
+    free = attrs.evolve(cast(Any, query), fidelity_min=0.0)
     found = search(graph, free, most_labels, purest=True)
     return max((each.fidelity for each in found), default=0.0)
 

@@ -11,6 +11,9 @@ from typing import TypeAlias
 from qstack.errors import ErrorCode
 from qstack.machine import record
 from qstack.messages.application import (
+    HalfConfirmed,
+    HalfDiscarded,
+    HalfReady,
     OutcomeReady,
     PairExpired,
     PairReady,
@@ -153,9 +156,12 @@ NetworkIndication: TypeAlias = (
     RequestAccepted
     | PairReady
     | OutcomeReady
+    | HalfReady
+    | HalfConfirmed
+    | HalfDiscarded
     | RequestDone
     | RequestEnded
     | PairExpired
     | TryAnswer
 )
-"""A qubit in PairReady belongs to the application layer from the indication on."""
+"""A qubit in PairReady or HalfReady belongs to the application layer from the indication on."""

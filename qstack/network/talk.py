@@ -13,6 +13,7 @@ from qstack.messages.circuits import (
     CircuitDelivered,
     CircuitExpire,
     CircuitForward,
+    CircuitGather,
     CircuitGive,
     CircuitInstall,
     CircuitInstalled,
@@ -21,6 +22,7 @@ from qstack.messages.circuits import (
     CircuitRefused,
     CircuitRelease,
     CircuitRoom,
+    CircuitShares,
     CircuitStop,
     CircuitTrack,
 )
@@ -28,10 +30,10 @@ from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
 from qstack.messages.network import DistilEnd, DistilOutcome, DistilRound, DistilVoid
 from qstack.network.circuits import Circuits
-from qstack.network.course import nonsense
 from qstack.network.desk import Desk
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
+from qstack.network.manner import manner_of, nonsense
 from qstack.network.member import Member
 from qstack.network.orders import Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
@@ -141,6 +143,9 @@ class Talk:
             case CircuitRoom():
                 self._room(member, message)
                 return
+            case CircuitShares():
+                self._circuits.shares_answered(member, message)
+                return
             case _ if part is None:
                 raise RemoteProtocolError(f"circuit {place.id} is not ready")
             case CircuitAnswer():
@@ -186,10 +191,11 @@ class Talk:
         match message:
             case CircuitRefresh():
                 place.lease_until = self._desk.now + place.install.lease_ns
-            case CircuitForward() | CircuitOutcome() | CircuitComplete() | CircuitGive() if (
-                part is None
-            ):
+            case _ if part is None:
                 raise RemoteProtocolError(f"circuit {place.id} is not ready")
+            case CircuitShares():
+                self._circuits.sharing.asked(place, message)
+                return
             case CircuitForward():
                 if not self._forwarded(member, message.request):
                     return
@@ -205,6 +211,9 @@ class Talk:
                     raise RemoteProtocolError(f"{message} cannot be")
                 if message.age_ns < 0:
                     raise RemoteProtocolError(f"{message} cannot be")
+            case CircuitGather():
+                if not 0 < len(set(message.pairs)) == len(message.pairs):
+                    raise RemoteProtocolError(f"{message} is no set")
             case _:
                 raise RemoteProtocolError(f"{type(message).__name__} does not go downstream")
         if not place.is_tail:
@@ -262,6 +271,8 @@ class Talk:
                 part.outcome(message)
             case CircuitGive():
                 part.given(message)
+            case CircuitGather():
+                part.gathered(message)
 
     def _asked(self, part: Tail, place: Place, request: LinkRequest) -> None:
         """The head-end asks this tail-end to take a request."""
@@ -274,6 +285,10 @@ class Talk:
             reason = f"nobody at {self._desk.node} listens on purpose {request.purpose}"
             self._answer(place, request, ErrorCode.REJECTED, reason)
             return
+        wrong = _mixed(part, place, request)
+        if wrong:
+            self._answer(place, request, ErrorCode.UNSUPPORTED, f"{self._desk.node}: {wrong}")
+            return
         part.orders[request.id] = Order(request, OrderState.RUNNING, None)
         self._answer(place, request, None, "")
         accepted = RequestAccepted(request.id, place.id.origin, request.purpose)
@@ -284,6 +299,17 @@ class Talk:
     ) -> None:
         answer = CircuitAnswer(place.id, request.id, code, reason)
         self._desk.send(place.neighbour(Side.UP), answer)
+
+
+def _mixed(part: Tail, place: Place, request: LinkRequest) -> str:
+    """Return why a circuit cannot serve a request beside those that it has; empty if it can."""
+    manner = manner_of(request)
+    if manner.halves > place.install.halves:
+        return f"circuit {place.id} holds {place.install.halves} halves, not {manner.halves}"
+    others = [manner_of(order.wanted) for order in part.orders.values()]
+    if others and (manner.alone or manner != others[0]):
+        return f"circuit {place.id} serves requests of another manner"
+    return ""
 
 
 def _check_track(track: CircuitTrack) -> None:

@@ -72,7 +72,9 @@ class PairsOptions:
     """What to ask for, and how to tell the time.
 
     `now` returns lab time. `per_request`: pairs in one request, 0 for all; requests follow
-    each other. `timeout_ns` of lab time for each request, 0 for none. `on_pair` is called with
+    each other. `timeout_ns` of lab time for each request, 0 for none. `within_ns`: kept pairs of a
+    request are handed over together, none of them there for longer, 0 for each as it comes; both
+    memories must hold them all. `on_pair` is called with
     each complete pair. `predicted_rate_hz`: at most, of attempts that succeed or of the route, 0
     where unknown; `promised_fidelity`: that of the route to a node that is no neighbour, or 0.
     `readouts`: of a's and b's memories, for the correction of the outcomes. `trust_min`: what nodes
@@ -92,6 +94,7 @@ class PairsOptions:
     readouts: tuple[Readout, Readout] = (PERFECT, PERFECT)
     on_pair: Callable[[PairRecord], None] | None = None
     trust_min: int = 0
+    within_ns: Duration = 0
 
     def terms(self, remote: str, number: int) -> Terms:
         """Return those of a request for so many pairs with a node."""
@@ -106,6 +109,7 @@ class PairsOptions:
             atomic=False,
             consecutive=False,
             trust_min=self.trust_min,
+            within_ns=self.within_ns,
         )
 
 
@@ -122,7 +126,8 @@ class PairsReport:
     that are not void, `latencies` and `intervals` all times that the quantiles are of.
     `predicted_fidelity` is the mean goodness of the delivered pairs, `promised_fidelity` what the
     route to a distant node promises. `hops`: links that the pairs went over, each number with how
-    many pairs. `age_ns`: quantiles of the pairs' ages at delivery.
+    many pairs. `age_ns`: quantiles of the pairs' ages at delivery, and `oldest_ns` those of the
+    oldest pair of each request that asked for all within a time.
     """
 
     wanted: int
@@ -150,6 +155,7 @@ class PairsReport:
     promised_fidelity: float | None = None
     hops: tuple[tuple[int, int], ...] = ()
     age_ns: tuple[Duration, ...] = ()
+    oldest_ns: tuple[Duration, ...] = ()
 
 
 @attrs.define
@@ -176,6 +182,7 @@ class _Tally:
     oks: list[Instant] = attrs.field(factory=list)
     infos: list[PairInfo] = attrs.field(factory=list)
     latencies: list[Duration] = attrs.field(factory=list)
+    oldest: list[Duration] = attrs.field(factory=list)
     changed: trio.Event = attrs.field(factory=trio.Event)
 
     def ok(self, end: int, info: PairInfo) -> Duration:
@@ -272,6 +279,7 @@ async def _one_request(
     """Make one request and take all that it delivers at `a`."""
     options = tally.options
     terms = options.terms(remote, number)
+    before = len(tally.infos)
     tally.request_at = options.now()
     request: Request
     if options.kind is PairKind.KEEP:
@@ -282,6 +290,8 @@ async def _one_request(
         request = await a.create_prepare(terms, DRAWN)
     async for delivery in request:
         _take(a, 0, delivery, tally, nursery)
+    if options.within_ns:
+        tally.oldest.append(max(info.age_ns for info in tally.infos[before:]))
 
 
 async def _receive(
@@ -388,6 +398,7 @@ def _report(tally: _Tally, failure: RequestFailed | None) -> PairsReport:
         promised_fidelity=options.promised_fidelity or None,
         hops=tuple(sorted(Counter(info.hops for info in infos).items())),
         age_ns=quantiles([info.age_ns for info in infos]),
+        oldest_ns=quantiles(tally.oldest),
     )
 
 

@@ -66,6 +66,8 @@ class Wanted:
 
     `kind` is keep, measure or prepare; `timeout_s` of each request, 0 for none; `per_request`
     pairs in one request, 0 for all. `trust_min`: what nodes on the way must be trusted with.
+    `within_s`: kept pairs of a request come all together, none of them there for longer; 0 for each
+    as it comes.
     """
 
     count: int
@@ -74,6 +76,7 @@ class Wanted:
     timeout_s: float = 0.0
     per_request: int = 0
     trust_min: int = 0
+    within_s: float = 0.0
 
 
 class Network:
@@ -147,6 +150,7 @@ class Network:
         timeout_s: float = 0.0,
         per_request: int = 0,
         trust_min: int = 0,
+        within_s: float = 0.0,
         on_pair: Callable[[PairRecord], None] | None = None,
     ) -> Report:
         """Deliver `count` pairs between two nodes, measure them, and report.
@@ -156,7 +160,7 @@ class Network:
         make no sense, and RequestFailed where the network refuses, or delivers nothing at all; a
         run that delivers less than was wanted says why in the report's `error`.
         """
-        wanted = Wanted(count, kind, fidelity_min, timeout_s, per_request, trust_min)
+        wanted = Wanted(count, kind, fidelity_min, timeout_s, per_request, trust_min, within_s)
         found = self.measure(a, b, wanted, on_pair)
         if found.failure is not None and not found.delivered[0]:
             raise found.failure
@@ -212,11 +216,19 @@ class Network:
             reason = f"pairs are between two end nodes of {ends}, not between {a} and {b}"
             raise ConfigError([f"{self.file.file}: {reason}"])
         check_wanted(wanted)
-        expected = expectation(self.file, a, b, wanted.fidelity_min, wanted.trust_min)
+        kind, within_ns = KINDS[wanted.kind], round(wanted.within_s * SECOND)
+        expected = expectation(
+            self.file,
+            *(a, b, wanted.fidelity_min),
+            trust_min=wanted.trust_min,
+            kind=kind,
+            number=wanted.per_request or wanted.count,
+            within_ns=within_ns,
+        )
         return PairsOptions(
             count=wanted.count,
             now=lambda: self.now,
-            kind=KINDS[wanted.kind],
+            kind=kind,
             fidelity_min=wanted.fidelity_min,
             timeout_ns=round(wanted.timeout_s * SECOND),
             per_request=wanted.per_request,
@@ -225,6 +237,7 @@ class Network:
             readouts=readouts(self.file, a, b),
             on_pair=on_pair,
             trust_min=wanted.trust_min,
+            within_ns=within_ns,
         )
 
     def run(
@@ -333,6 +346,10 @@ def check_wanted(wanted: Wanted) -> None:
         wrong.append(f"fidelity_min is {wanted.fidelity_min}: it lies between 0 and 1")
     if not 0.0 <= wanted.timeout_s < 1e9:
         wrong.append(f"timeout_s is {wanted.timeout_s}: it is a number of seconds, 0 for none")
+    if not 0.0 <= wanted.within_s < 1e9:
+        wrong.append(f"within_s is {wanted.within_s}: it is a number of seconds, 0 for none")
+    if wanted.within_s and wanted.kind != "keep":
+        wrong.append(f"within_s is {wanted.within_s}: only pairs to keep come all together")
     if wanted.per_request < 0:
         wrong.append(f"per_request is {wanted.per_request}: it is 0 for all, or more")
     if wrong:

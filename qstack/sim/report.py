@@ -130,6 +130,9 @@ class Report:
             ("OK to OK", str(self.interval_ns)),
             ("lab time", f"{self.elapsed_ns / 1e9:.6f} s"),
         ]
+        if found.oldest_ns:
+            shown = ", ".join(f"{value / 1e6:.3f}" for value in found.oldest_ns)
+            rows.append(("oldest pair of a set", f"{shown} ms (p50, p90, p99)"))
         if self.error:
             rows.append(("ended by", self.error))
         lines = [f"{name:<26}{value}" for name, value in rows]

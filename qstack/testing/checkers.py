@@ -16,6 +16,7 @@ from qstack.messages.application import (
     CreateMeasure,
     CreatePrepare,
     FreeQubit,
+    HalfReady,
     Measured,
     MeasureQubit,
     OutcomeReady,
@@ -262,6 +263,7 @@ class OneHand(Checker):
 
     def __init__(self) -> None:
         self._told: set[tuple[NodeName, PairId]] = set()
+        self._early: set[tuple[NodeName, Qubit]] = set()
         self._held: dict[tuple[NodeName, int], int] = {}
         self._measuring: dict[tuple[NodeName, int], Qubit] = {}
 
@@ -272,8 +274,12 @@ class OneHand(Checker):
             if key in self._told:
                 raise TruthError(f"{node} told its user of {message.info.pair} twice")
             self._told.add(key)
-        if type(message) is PairReady:
+        if type(message) is PairReady and (node, message.qubit) in self._early:
+            self._early.discard((node, message.qubit))
+        elif type(message) is PairReady or type(message) is HalfReady:
             place, generation = (node, message.qubit.slot), message.qubit.generation
+            if type(message) is HalfReady:
+                self._early.add((node, message.qubit))
             if place in self._held:
                 raise TruthError(
                     f"{node} gives away slot {place[1]} in generation {generation}, but its user "

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 from qstack.hal.server import OwnerGone
 from qstack.machine import Up
 from qstack.messages.application import (
+    HalfConfirmed,
     OutcomeReady,
     PairExpired,
     PairReady,
@@ -111,8 +112,9 @@ class Judge:
             if type(action) is Up:
                 said = action.event
                 if type(said) is FromNode:
+                    message = as_ready(said.message)
                     for hook in self._told:
-                        hook(said.node, said.message, now)
+                        hook(said.node, message, now)
                 else:
                     for hook in self._contact:
                         hook(said, now)
@@ -129,6 +131,14 @@ class Judge:
         """Let every checker conclude; raises TruthError."""
         for checker in self.checkers:
             checker.finish(self.net.heap.now)
+
+
+def as_ready(message: Any) -> Any:
+    """Return what a user is told, a confirmation of a half that it has as if it had it now."""
+    if type(message) is not HalfConfirmed:
+        return message
+    who = message.request, message.remote, message.purpose
+    return PairReady(*who, message.info, message.qubit, None, None, False)
 
 
 # --- what users were told -----------------------------------------------------------------

@@ -15,6 +15,9 @@ from qstack.messages.application import (
     CreateMeasure,
     CreatePrepare,
     FreeQubit,
+    HalfConfirmed,
+    HalfDiscarded,
+    HalfReady,
     Listen,
     Measured,
     MeasureQubit,
@@ -29,6 +32,7 @@ from qstack.messages.application import (
 from qstack.messages.common import BasisPlan, PairId, Qubit, RequestId
 from qstack.sim.heap import EventHeap
 from qstack.stack import FromNode, NodeLost, NodeReached, ToNode
+from qstack.testing.judge import as_ready
 from qstack.units import Instant, NodeName
 
 Policy: TypeAlias = Callable[[PairReady, Instant], Any]
@@ -74,6 +78,7 @@ class Party:
     answers: dict[int, Answer] = attrs.field(factory=dict)
     statuses: list[str] = attrs.field(factory=list)
     holding: dict[PairId, Qubit] = attrs.field(factory=dict)
+    early: dict[PairId, Qubit] = attrs.field(factory=dict)
     _reference: int = 0
 
     def listen(self, event: Any, now: Instant) -> Iterable[Any]:
@@ -88,7 +93,13 @@ class Party:
                 self.reached = False
                 self.lost.append(event.reason)
                 self.holding.clear()
+                self.early.clear()
         return ()
+
+    def at_once(self, half: HalfReady, now: Instant) -> Any:
+        """Decide what happens to a half that came early; by default it waits for its notice."""
+        self.early[half.half] = half.qubit
+        return None
 
     def _told(self, message: Any, now: Instant) -> Any:
         match message:
@@ -98,6 +109,20 @@ class Party:
                 if answer is None:
                     self.holding[message.info.pair] = message.qubit
                 return answer
+            case HalfReady():
+                return self.at_once(message, now)
+            case HalfConfirmed():
+                ready = as_ready(message)
+                self.pairs.append((now, ready))
+                if self.early.pop(message.half, None) is None:
+                    return None
+                answer = self.policy(ready, now)
+                if answer is None:
+                    self.holding[ready.info.pair] = ready.qubit
+                return answer
+            case HalfDiscarded():
+                qubit = self.early.pop(message.half, None)
+                return None if qubit is None else FreeQubit(qubit)
             case OutcomeReady():
                 self.outcomes.append((now, message))
             case Measured():
@@ -133,10 +158,17 @@ class Party:
         """Listen on a purpose."""
         self.say(Listen(self.reference(), purpose))
 
-    def keep(self, wanted: Terms, *, store: bool = False, final: BellIndex | None = None) -> int:
+    def keep(
+        self,
+        wanted: Terms,
+        *,
+        store: bool = False,
+        final: BellIndex | None = None,
+        early: bool = False,
+    ) -> int:
         """Ask for pairs to keep; return the call's reference."""
         reference = self.reference()
-        self.say(CreateKeep(reference, wanted, store, final))
+        self.say(CreateKeep(reference, wanted, store, final, early))
         return reference
 
     def measure_directly(self, wanted: Terms, local: BasisPlan, remote: BasisPlan) -> int:

@@ -15,7 +15,7 @@ import attrs
 
 from qstack.errors import QstackError
 from qstack.machine import record
-from qstack.messages.application import Listen
+from qstack.messages.application import HalfReady, Listen, MeasureQubit
 from qstack.messages.common import PairId, PairKind, Qubit
 from qstack.sim.heap import Wire
 from qstack.sim.network import Surroundings, VirtualNetwork
@@ -34,6 +34,7 @@ from qstack.testing.routes_checkers import (
     RouteOutcomes,
     RouteSamePairs,
 )
+from qstack.testing.routes_early import EarlyHalves
 from qstack.testing.routes_memory import RouteBaseline, busy
 from qstack.testing.routes_scenario import FAULTS_END, RARE_PURPOSE, Call, RouteScenario
 from qstack.testing.routes_states import RouteStates
@@ -108,6 +109,12 @@ class Traveller(User):
             answers.append(ToNode(self.node, Listen(self.reference(), RARE_PURPOSE)))
         return answers
 
+    def at_once(self, half: HalfReady, now: int) -> Any:
+        """Use every other half before its notice comes, and keep the rest until then."""
+        if half.half.sequence % 2:
+            return User.at_once(self, half, now)
+        return MeasureQubit(self.reference(), half.qubit, PLANS[0])
+
 
 class RouteRun:
     """A scenario as it happens. `checkers` are those of :meth:`go`, by their names.
@@ -154,7 +161,7 @@ class RouteRun:
         self.ends = Ends(self.ledger)
         self.checkers: tuple[Checker, ...] = (
             *(self.ledger, origins, self.paths, OneHand(), self.ends, Owners(), self.states),
-            *(self.outcomes, RouteLight(origins, self.paths)),
+            *(self.outcomes, EarlyHalves(self.outcomes), RouteLight(origins, self.paths)),
             *(RouteSamePairs(self.ledger, self.paths), RouteBaseline()),
         )
         self.judge = Judge(self.net, {u.name: u.node for u in self.users.values()}, self.checkers)
@@ -196,11 +203,12 @@ class RouteRun:
             fidelity_min=ask.fidelity_min,
             max_time_ns=ask.max_time_ns,
             purpose=call.purpose,
+            within_ns=call.within_ns,
         )
         plan = PLANS[ask.axis]
         match ask.kind:
             case PairKind.KEEP:
-                reference = user.keep(wanted, final=ask.final_bell)
+                reference = user.keep(wanted, final=ask.final_bell, early=call.early)
             case PairKind.MEASURE:
                 reference = user.measure_directly(wanted, plan, plan)
             case PairKind.PREPARE:
@@ -223,6 +231,7 @@ class RouteRun:
                 user = self.users[mishap.node]
                 user.reached = False
                 user.holding.clear()
+                user.early.clear()
                 self.net.user(user.name, [user.node], user.listen)
 
     # --- waiting -------------------------------------------------------------------------

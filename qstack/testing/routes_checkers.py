@@ -16,7 +16,7 @@ from qstack.hal.server import Reported
 from qstack.machine import Transmit, Up, record
 from qstack.messages.application import OutcomeReady, PairReady
 from qstack.messages.circuits import CircuitInstall, CircuitRelease
-from qstack.messages.common import Basis, PairId, RequestId
+from qstack.messages.common import Basis, PairId, PairInfo, RequestId
 from qstack.messages.devices import MemoryResult
 from qstack.messages.wire import KIND_OF
 from qstack.sim.network import VirtualNetwork
@@ -46,7 +46,9 @@ class Paths(Checker):
 
     def told(self, node: NodeName, message: Any, now: Instant) -> None:
         """Note over which circuit a request is served; over another only when that one broke."""
-        if (type(message) is PairReady or type(message) is OutcomeReady) and message.info.hops > 1:
+        if type(message) is not PairReady and type(message) is not OutcomeReady:
+            return
+        if message.info.hops > 1 or message.info.setting in self.nodes:
             request, circuit = message.request, message.info.setting
             if circuit not in self.nodes:
                 raise TruthError(f"{message} is of a circuit that nobody installed")
@@ -219,13 +221,21 @@ class RouteOutcomes(Outcomes):
     def _compare(self, one: OutcomeReady, other: OutcomeReady) -> None:
         if one.info.bell != other.info.bell:
             raise TruthError(f"the ends were told {one} and {other}")
-        x, z = one.info.bell >> 1, one.info.bell & 1
-        flips = {Basis.Z: x, Basis.X: z, Basis.Y: 1 ^ x ^ z}.get(one.basis)
-        if flips is None:
-            return
-        right = one.outcome ^ other.outcome == flips
-        chance = 1 - min(one.info.goodness, other.info.goodness)
-        self.parities.append(Parity(one.info.hops, right, chance))
+        goodness = min(one.info.goodness, other.info.goodness)
+        found = parity_of(one.info, one.basis, (one.outcome, other.outcome), goodness)
+        if found is not None:
+            self.parities.append(found)
+
+
+def parity_of(
+    info: PairInfo, basis: Basis, outcomes: tuple[int, int], goodness: float
+) -> Parity | None:
+    """Return whether two outcomes along one axis fit to a pair's Bell state."""
+    x, z = info.bell >> 1, info.bell & 1
+    flips = {Basis.Z: x, Basis.X: z, Basis.Y: 1 ^ x ^ z}.get(basis)
+    if flips is None:
+        return None
+    return Parity(info.hops, outcomes[0] ^ outcomes[1] == flips, 1 - goodness)
 
 
 class RouteLight(Light):

@@ -6,7 +6,9 @@ As in :mod:`qstack.testing.scenario` each seed switches a random subset of featu
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
+
+import attrs
 
 from qstack.machine import record
 from qstack.messages.common import PairKind
@@ -43,11 +45,16 @@ FEW_REQUESTS = 8
 
 @record
 class Call:
-    """A request of one user for pairs with the user of `remote`."""
+    """A request of one user for pairs with the user of `remote`.
+
+    `within_ns` and `early` as of requests.
+    """
 
     ask: Ask
     remote: NodeName
     purpose: int
+    within_ns: Duration = 0
+    early: bool = False
 
 
 @record
@@ -89,7 +96,7 @@ FEATURES = (
     *("measure", "prepare", "final", "cancel", "deadline", "fidelity", "purposes", "burst"),
     *("weighted-fair", "eager", "clumsy", "measuring", "decay", "bytes", "far", "long-hold"),
     *("few-qubits", "no-herald-line", "slow-work", "noisy-gates", "hub", "neighbours", "purify"),
-    *("users-here",),
+    *("users-here", "within", "early"),
 )
 MISHAPS = ("isolate", "crash-user")
 FAULTS = (*sorted(set(KINDS) - {CORRUPT}), *MISHAPS)
@@ -189,7 +196,20 @@ def _call(on: frozenset[str], lab: RouteLab, chance: Chance) -> Call:
         canceller=_pick(chance, (node, remote)),
     )
     rare = "purposes" in on and chance.uniform() < 0.3
-    return Call(ask, remote, RARE_PURPOSE if rare else SHARED_PURPOSE)
+    purpose = RARE_PURPOSE if rare else SHARED_PURPOSE
+    if ask.kind is PairKind.KEEP and "within" in on and chance.uniform() < 0.5:
+        within_ns = _pick(chance, (200 * MICROSECOND, MILLISECOND, 10 * MILLISECOND))
+        # Without a last moment a set that takes too long would be waited for without end.
+        limit = ask.max_time_ns or 20 * MILLISECOND
+        return Call(_changed(ask, max_time_ns=limit), remote, purpose, within_ns)
+    early = ask.kind is PairKind.KEEP and "early" in on and chance.uniform() < 0.5
+    return Call(_changed(ask, final_bell=None) if early else ask, remote, purpose, 0, early)
+
+
+def _changed(ask: Ask, **changes: Any) -> Ask:
+    # The type checker does not see that our records are attrs classes.
+    changed: Ask = attrs.evolve(cast(Any, ask), **changes)
+    return changed
 
 
 def _mishaps(on: frozenset[str], lab: RouteLab, chance: Chance) -> tuple[Mishap, ...]:

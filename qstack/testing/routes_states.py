@@ -10,9 +10,9 @@ import numpy as np
 from qstack.bell import NAMES
 from qstack.codec import decode_body
 from qstack.machine import Transmit
-from qstack.messages.application import PairReady
+from qstack.messages.application import HalfReady, PairReady
 from qstack.messages.circuits import CircuitTrack
-from qstack.messages.common import Basis, PairId
+from qstack.messages.common import Basis, PairId, Qubit
 from qstack.messages.wire import KIND_OF
 from qstack.sim.states import bell_projector
 from qstack.sim.world.peek import born_at, pair_state, partners, qubit_state
@@ -43,6 +43,7 @@ class RouteStates(States):
         self._exact = exact
         self._half: dict[PairId, tuple[NodeName, PairReady, Instant]] = {}
         self._across: dict[PairId, PairId] = {}
+        self._early: set[tuple[NodeName, Qubit]] = set()
         self._complaints: list[tuple[PairReady, NodeName, str]] = []
 
     def step(self, name: NodeName, event: Any, now: Instant, actions: list[Any]) -> None:
@@ -57,7 +58,10 @@ class RouteStates(States):
 
     def told(self, node: NodeName, message: Any, now: Instant) -> None:
         """Look at what is told of kept and of prepared pairs."""
-        if type(message) is not PairReady or message.info.hops < 2:
+        if type(message) is HalfReady:
+            self._early.add((node, message.qubit))
+        early = type(message) is PairReady and (node, message.qubit) in self._early
+        if type(message) is not PairReady or (message.info.hops < 2 and not early):
             super().told(node, message, now)
         elif message.outcome is None:
             self._keep(node, message, now)
@@ -77,14 +81,17 @@ class RouteStates(States):
         place = (self._memory[node], ready.qubit.slot)
         if first is None:
             self._half[pair] = (node, ready, now)
-            self._joined(node, ready, place, now)
+            # A user who has its half early may have used it: then the other half stands alone.
+            if (node, ready.qubit) not in self._early:
+                self._joined(node, ready, place, now)
             return
         other, theirs, since = first
         if info.bell != theirs.info.bell or ready.request != theirs.request:
             raise TruthError(f"{pair}: the ends were told {ready} and {theirs}")
         if info.origin == theirs.info.origin or other != ready.remote:
             raise TruthError(f"{pair}: its two ends are {node} and {other}: {ready}, {theirs}")
-        if (other, theirs.qubit.slot, theirs.qubit.generation) in self._freed:
+        ends = ((other, theirs.qubit), (node, ready.qubit))
+        if any((name, qubit.slot, qubit.generation) in self._freed for name, qubit in ends):
             self.gone += 1
             return
         there = (self._memory[other], theirs.qubit.slot)

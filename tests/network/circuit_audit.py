@@ -28,6 +28,10 @@ def audit(lab: Lab, *, broken: bool = False) -> None:
             assert pair in theirs.pairs, f"{pair} of {who} was delivered at one end only"
         if not broken:
             assert user.valid == theirs.valid, f"{who}: {user.valid} and {theirs.valid}"
+        assert not user.early, f"{who} never heard of {list(user.early)}"
+        together = {delivery.at for delivery in user.pairs.values()}
+        if lab.asked[request].within_ns:
+            assert len(together) <= 1, f"{who}: a set in pieces, {together}"
         for pair in user.valid & theirs.valid:
             true(user.pairs[pair], theirs.pairs[pair], pair)
 

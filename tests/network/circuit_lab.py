@@ -16,13 +16,25 @@ from qstack.errors import RemoteProtocolError
 from qstack.hal.commands import CommandIds
 from qstack.machine import TICK, Device, Down, Note, Send, Up
 from qstack.messages.application import (
+    HalfConfirmed,
+    HalfDiscarded,
+    HalfReady,
     OutcomeReady,
     PairExpired,
     PairReady,
     RequestDone,
     RequestEnded,
 )
-from qstack.messages.common import PLAIN_Z, PairId, PairKind, Qubit, RequestId
+from qstack.messages.common import (
+    PLAIN_Z,
+    Basis,
+    BasisPlan,
+    BasisSet,
+    PairId,
+    PairKind,
+    Qubit,
+    RequestId,
+)
 from qstack.messages.devices import (
     BellResult,
     Completed,
@@ -53,6 +65,7 @@ from tests.network.links import link_between, memory
 
 PURPOSE = 3
 LATENCY = 100 * MICROSECOND
+XYZ = BasisPlan(BasisSet.XYZ, 1 / 3, 1 / 3, 0.0, 0.0, 0.0)
 PAULI = {Gate.Z: 1, Gate.X: 2, Gate.Y: 3}
 
 Edge = tuple[NodeName, NodeName]
@@ -64,15 +77,21 @@ class Delivery:
 
     event: Any
     qubit: Place | None
+    at: Instant
     expired: bool = False
     seen: Any = None
 
 
 @attrs.define(eq=False)
 class User:
-    """Of one request at one end: pairs by id, and how it ended."""
+    """Of one request at one end: pairs by id, and how it ended.
+
+    `early`: halves of which no notice came; the outcome of those that were measured.
+    """
 
     accepted: int = 0
+    early: dict[PairId, tuple[Basis, int] | None] = attrs.field(factory=dict)
+    notices: int = 0
     pairs: dict[PairId, Delivery] = attrs.field(factory=dict)
     ends: list[Any] = attrs.field(factory=list)
 
@@ -213,6 +232,8 @@ class Lab:
                 self._delivered(name, event, place)
             case OutcomeReady():
                 self._delivered(name, event, None)
+            case HalfReady() | HalfConfirmed() | HalfDiscarded():
+                self._early(name, event, user)
             case PairExpired(_, pair, _):
                 delivery = user.pairs[pair]
                 assert not delivery.expired, f"{pair} expired twice at {name}"
@@ -223,12 +244,35 @@ class Lab:
             case _:
                 user.ends.append(event)
 
+    def _early(self, name: NodeName, event: Any, user: User) -> None:
+        """Half of the users measure their halves at once, the others keep them."""
+        place = Place(name, event.qubit)
+        if isinstance(event, HalfReady):
+            self.slots[name].check(event.qubit, "application")
+            assert event.half not in user.early, f"{event.half} is {name}'s twice"
+            assert len(user.ends) < user.accepted, f"{event.half} after the end at {name}"
+            user.early[event.half] = None
+            if self.random.random() < 0.5:
+                user.early[event.half] = self.truth.measure(place, XYZ)
+                self.slots[name].release(event.qubit, "application")
+            return
+        user.notices += 1
+        read = user.early.pop(event.half)
+        if isinstance(event, HalfDiscarded):
+            self._free(Delivery(event, None if read else place, self.now))
+            return
+        who = (event.request, event.remote, event.purpose, event.info)
+        if read is None:
+            self._delivered(name, PairReady(*who, event.qubit, None, None, False), place)
+        else:
+            self._delivered(name, OutcomeReady(*who, *read), None)
+
     def _delivered(self, name: NodeName, event: Any, place: Place | None) -> None:
         user = self.users[name, event.request]
         pair = event.info.pair
         assert pair not in user.pairs, f"{pair} was delivered twice at {name}"
         assert not user.ends or user.accepted > len(user.ends), f"{pair} after the end at {name}"
-        mine = user.pairs[pair] = Delivery(event, place)
+        mine = user.pairs[pair] = Delivery(event, place, self.now)
         twin = self._twin(name, event.request)
         if twin is None or pair not in twin.pairs:
             return
@@ -334,6 +378,7 @@ class Lab:
             if node == name:
                 for delivery in user.pairs.values():
                     delivery.expired = True
+                user.early.clear()
                 user.ends += ["restarted"] * (user.accepted - len(user.ends))
         self._start(name)
         for peer in peers:
@@ -385,8 +430,7 @@ class Lab:
             return
         match command:
             case MemoryBell():
-                outcome = self.random.randrange(4)
-                self.truth.swap(places[0], places[1], outcome)
+                outcome = self.truth.swap(places[0], places[1])
                 result = BellResult(
                     device, command.command, command.slot, command.other, outcome, 1_000, 1_000
                 )

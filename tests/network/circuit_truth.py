@@ -82,14 +82,46 @@ class Truth:
         if isinstance(state, Half):
             self.states[state.partner] = Half(new, state.bell)
 
-    def swap(self, one: Place, other: Place, outcome: int) -> None:
-        first, second = self.half(one), self.half(other)
-        if first is None or second is None:
+    def swap(self, one: Place, other: Place) -> int:
+        """A Bell measurement of two qubits; returns its outcome. Their partners may be measured.
+
+        A qubit in a state of its own is teleported to the other's partner. Two such qubits give
+        the outcome with the probability that their joint state has.
+        """
+        first, second = (self._seen(place) for place in (one, other))
+        outcome = self.chance.below(4)
+        if isinstance(first, np.ndarray) and isinstance(second, np.ndarray):
+            outcome = self._outcome_of(first, second)
+            del self.states[one], self.states[other]
+        elif isinstance(first, Half) and isinstance(second, Half):
+            del self.states[one], self.states[other]
+            self.pair(first.partner, second.partner, first.bell ^ second.bell ^ outcome)
+        elif isinstance(first, Half) and isinstance(second, np.ndarray):
+            self._teleport(one, first, other, outcome)
+        elif isinstance(first, np.ndarray) and isinstance(second, Half):
+            self._teleport(other, second, one, outcome)
+        else:
             self.gone(one)
             self.gone(other)
-            return
-        del self.states[one], self.states[other]
-        self.pair(first.partner, second.partner, first.bell ^ second.bell ^ outcome)
+        return outcome
+
+    def _outcome_of(self, first: Vector, second: Vector) -> int:
+        left = self.chance.uniform()
+        for outcome in range(3):
+            bell = SIGMA[outcome].T / math.sqrt(2)  # amplitudes of |i> and SIGMA |i>
+            left -= float(abs(np.sum(bell.conj() * np.outer(first, second))) ** 2)
+            if left < 0:
+                return outcome
+        return 3
+
+    def _seen(self, place: Place) -> Half | Vector | None:
+        half = self.half(place)
+        return self.vector(place) if half is None else half
+
+    def _teleport(self, half: Place, pair: Half, other: Place, outcome: int) -> None:
+        state = self.states.pop(other)
+        del self.states[half]
+        self.states[pair.partner] = SIGMA[pair.bell] @ SIGMA[outcome].conj() @ state
 
     def turn(self, place: Place, pauli: int) -> None:
         state = self.states.get(place)

@@ -7,16 +7,17 @@ from typing import Any
 from qstack.bell import werner
 from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
-from qstack.machine import Device, Up
-from qstack.messages.application import OutcomeReady, PairExpired, PairReady, RequestEnded
+from qstack.machine import Device, Send, Up
+from qstack.messages.application import PairExpired, PairReady, RequestEnded
 from qstack.messages.circuits import CircuitClosed, CircuitId, CircuitInstall, CircuitTrack, Leg
-from qstack.messages.common import Basis, PairId, PairKind
-from qstack.messages.devices import MemoryResult
+from qstack.messages.common import PairId, PairKind
+from qstack.messages.devices import Completed
 from qstack.network.desk import Desk, Half, NetworkParameters
 from qstack.network.head_end import Head
 from qstack.network.orders import Order, OrderState
 from qstack.network.places import Place
 from qstack.physical.slots import Owner, Slots
+from tests.network.circuit_links import evolve
 from tests.network.links import link_between
 from tests.network.test_circuit_hostile import request_of
 
@@ -27,16 +28,18 @@ PAIRS = (PairId("ab", 7, 1), PairId("ab", 7, 2))
 class Rig:
     """The head-end of a circuit from a by b to c, with one request."""
 
-    def __init__(self, kind: PairKind) -> None:
-        links = (link_between("ab", "a", "b", slots=((0, 1), (0, 1))),)
-        self.slots = Slots(range(2))
+    def __init__(self, kind: PairKind, slots: int = 3, **changes: Any) -> None:
+        among = tuple(range(slots))
+        links = (link_between("ab", "a", "b", slots=(among, among)),)
+        self.slots = Slots(among)
         self.desk = Desk("a", 1, NetworkParameters(links, "a/memory"), self.slots, CommandIds())
         legs = (Leg("ab", "b", 0.9, 0.0, 0, False), Leg("bc", "c", 0.9, 0.0, 0, False))
         self.head = Head(self.desk, Place(CircuitInstall(CIRCUIT, legs, 10, 10, False), 0))
-        self.request = request_of("a", 1, 1, kind=kind)
+        self.request = evolve(request_of("a", 1, 1, kind=kind), **changes)
         self.order = Order(self.request, OrderState.RUNNING, None)
         self.head.orders[self.request.id] = self.order
         self.told: list[Any] = []
+        self.sent: list[Any] = []
         self.commands: list[Any] = []
 
     def collect(self) -> None:
@@ -45,6 +48,13 @@ class Rig:
                 self.told.append(action.event)
             elif isinstance(action, Device):
                 self.commands.append(action.command)
+            elif isinstance(action, Send):
+                self.sent.append(action.message)
+
+    def end(self, command: Any) -> None:
+        """The memory did what it was told."""
+        self.desk.answered(Completed("a/memory", command.command))
+        self.collect()
 
     def half(self, pair: PairId) -> None:
         qubit = self.slots.take(Owner("network", pair))
@@ -74,9 +84,9 @@ def test_several_pairs_that_the_last_word_names_are_delivered_and_the_end_is_tol
     assert rig.told[-1].delivered == 2
 
 
-def test_a_pair_that_the_tail_end_told_of_while_its_half_was_measured_is_valid() -> None:
-    """Told of by CircuitDelivered, so left out of the last word; the outcome comes after both."""
-    rig = Rig(PairKind.MEASURE)
+def test_a_pair_that_the_tail_end_told_of_while_its_half_was_turned_is_valid() -> None:
+    """Told of by CircuitDelivered, so left out of the last word; the gate ends after both."""
+    rig = Rig(PairKind.KEEP, final_bell=2)
     rig.half(PAIRS[0])
     rig.track(PAIRS[0])
     rig.collect()
@@ -84,9 +94,8 @@ def test_a_pair_that_the_tail_end_told_of_while_its_half_was_measured_is_valid()
     rig.head.confirmed((PAIRS[0],))
     rig.head.halt(rig.order, ErrorCode.OTHER, "enough")
     rig.closed()
-    rig.desk.answered(MemoryResult("a/memory", command.command, command.slot, Basis.Z, 0, 0))
-    rig.collect()
-    assert [type(event) for event in rig.told] == [OutcomeReady, RequestEnded]
+    rig.end(command)
+    assert [type(event) for event in rig.told] == [PairReady, RequestEnded]
 
 
 def test_a_pair_that_the_tail_end_never_told_of_is_void_once_both_are_through() -> None:

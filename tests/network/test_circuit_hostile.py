@@ -19,6 +19,7 @@ from qstack.network.places import MOST_FATES, MOST_PARKED
 from qstack.units import SECOND
 from tests.network.circuit_audit import audit, nothing_is_left
 from tests.network.circuit_lab import Lab, chain
+from tests.network.circuit_links import evolve
 
 
 def request_of(origin: str, boot: int, number: int, **changes: Any) -> LinkRequest:
@@ -53,14 +54,19 @@ def messages(lab: Lab) -> st.SearchStrategy[Any]:
     pairs = st.builds(PairId, st.sampled_from([*lab.links, "no"]), st.just(77), st.integers(-1, 12))
     codes = st.sampled_from(ErrorCode)
     wanted = st.builds(
-        lambda i, k, f, p, b: request_of(
-            i.origin, i.boot, i.number, kind=k, fidelity_min=f, purpose=p, final_bell=b
+        lambda i, k, f, p, b, w, e: evolve(
+            request_of(i.origin, i.boot, i.number, kind=k, fidelity_min=f, purpose=p),
+            final_bell=b,
+            within_ns=w,
+            early=e,
         ),
         requests,
         st.sampled_from(PairKind),
         floats,
         numbers,
         st.sampled_from([None, 0, 3, 4, -1]),
+        st.sampled_from([0, 0, 5, -1, 1 << 40]),
+        st.sampled_from([False, False, True]),
     )
     legs = st.lists(
         st.builds(
@@ -72,9 +78,9 @@ def messages(lab: Lab) -> st.SearchStrategy[Any]:
     weights = st.one_of(
         st.just((0.97, 0.01, 0.01, 0.01)), st.tuples(floats, floats, floats, floats)
     )
-    text = st.just("x")
+    text, parts = st.just("x"), st.lists(floats, max_size=5).map(tuple)
     return st.one_of(
-        st.builds(CircuitInstall, circuit, legs, numbers, numbers, st.booleans()),
+        st.builds(CircuitInstall, circuit, legs, numbers, numbers, st.booleans(), halves=numbers),
         st.builds(words.CircuitInstalled, circuit, numbers),
         st.builds(words.CircuitRefused, circuit, names, codes, text, st.just("")),
         st.builds(words.CircuitRefresh, circuit),
@@ -93,7 +99,10 @@ def messages(lab: Lab) -> st.SearchStrategy[Any]:
             floats,
             numbers,
             st.none() | requests,
+            st.booleans(),
         ),
+        st.builds(words.CircuitGather, circuit, requests, some),
+        st.builds(words.CircuitShares, circuit, parts, st.none() | codes, text),
         st.builds(words.CircuitExpire, circuit, pairs, text),
         st.builds(words.CircuitDelivered, circuit, some),
         st.builds(words.CircuitOutcome, circuit, pairs, st.sampled_from(Basis), numbers),

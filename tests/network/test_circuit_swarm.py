@@ -2,19 +2,40 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qstack.messages.common import BasisPlan, BasisSet, PairKind, RequestId
+from qstack.messages.common import PairKind, RequestId
 from qstack.units import MILLISECOND
 from tests.network.circuit_audit import audit
-from tests.network.circuit_lab import Chances, Lab, chain
+from tests.network.circuit_lab import XYZ, Chances, Lab, chain
 
-XYZ = BasisPlan(BasisSet.XYZ, 1 / 3, 1 / 3, 0.0, 0.0, 0.0)
+
+def manner(lab: Lab) -> dict[str, Any]:
+    """Pairs as they come, all together within a time, or halves before they are pairs."""
+    draw = lab.random
+    return draw.choice(
+        [
+            {
+                "number": draw.randrange(1, 6),
+                "kind": draw.choice(list(PairKind)),
+                "final_bell": draw.choice([None, None, 0, 1, 2, 3]),
+            },
+            {
+                "number": draw.randrange(1, 4),
+                "within_ns": draw.choice([1, 5, 50]) * MILLISECOND,
+                "remaining_ns": 200 * MILLISECOND,
+                "final_bell": draw.choice([None, 0, 1]),
+            },
+            {"number": draw.randrange(1, 4), "early": True},
+        ]
+    )
 
 
 def busy(lab: Lab, requests: int) -> list[tuple[str, str, RequestId]]:
-    """Requests of all kinds between the ends, both ways, and to the middle."""
+    """Requests of all kinds and manners between the ends, both ways, and to the middle."""
     draw, names = lab.random, lab.names
     found: list[tuple[str, str, RequestId]] = []
     for _ in range(requests):
@@ -25,13 +46,13 @@ def busy(lab: Lab, requests: int) -> list[tuple[str, str, RequestId]]:
         request = lab.create(
             head,
             tail,
-            draw.randrange(1, 6),
-            kind=draw.choice(list(PairKind)),
-            remaining_ns=draw.choice([0, 0, 0, 100 * MILLISECOND]),
-            fidelity_min=draw.choice([0.5, 0.6]),
-            final_bell=draw.choice([None, None, 0, 1, 2, 3]),
-            origin_plan=XYZ,
-            peer_plan=XYZ,
+            **{
+                "remaining_ns": draw.choice([0, 0, 0, 100 * MILLISECOND]),
+                "fidelity_min": draw.choice([0.5, 0.6]),
+                "origin_plan": XYZ,
+                "peer_plan": XYZ,
+                **manner(lab),
+            },
         )
         found.append((head, tail, request))
         lab.run(draw.choice([0, 0, 20, 200]))

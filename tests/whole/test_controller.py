@@ -58,11 +58,16 @@ def bins_for(number: int, rate_hz: float) -> int:
 
 
 def rate_of_two_links() -> float:
-    """Four qubits try at once, two links alike: the later of two exponential times."""
+    """Four qubits try at once, two links alike: the later of two exponential times.
+
+    After each pair an end's qubit waits for the track over both links and for its station's word.
+    """
     lab = RouteLab(star(4), 4, efficiency=EFFICIENCY)
     alpha, eta = lab.alpha, lab.efficiency
     chance = alpha**2 * (eta**2 + 2 * eta * (1 - eta)) + 2 * alpha * (1 - alpha) * eta
-    return 4 * chance * SECOND / lab.cycle_ns / 1.5
+    made_ns = 1.5 * lab.cycle_ns / (4 * chance)
+    paused_ns = (2 * WIRE_NS + 2 * WIRE_NS) / 4
+    return SECOND / (made_ns + paused_ns)
 
 
 def test_what_has_no_room_is_refused_at_once_with_the_reason_and_has_it_after_a_release() -> None:

@@ -307,6 +307,7 @@ def test_measured_and_prepared_pairs_are_purified_first() -> None:
     _, weights = nested(segment(0.9).weights, 2, keep=KEEP, readout=1.0)
     chance = weights[2] + weights[3]
     assert abs(unlike / 200 - chance) < 4 * math.sqrt(chance * (1 - chance) / 200)
+    chain.settle(600 * MILLISECOND)  # the circuit of measured pairs rests so long, with its qubits
     chain.alice.prepare(terms("bob", 5, fidelity_min=0.95), PLAIN_Z, correct=True)
     chain.run(lambda: len(chain.alice.done) == 2 and len(chain.bob.done) == 2)
     assert len(chain.bob.pairs) == 5
