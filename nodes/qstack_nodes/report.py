@@ -13,7 +13,8 @@ from rich.table import Table
 
 from qstack.bell import NAMES
 from qstack.link.budget import Budget
-from qstack.programs.pairs import QUANTILES, PairRecord, PairsReport
+from qstack.programs.figures import QUANTILES
+from qstack.programs.pairs import PairRecord, PairsReport
 from qstack.programs.tomography import AXES
 from qstack.units import NodeName
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from qstack.messages.application import Terms, Tried
+from qstack.errors import ErrorCode
+from qstack.machine import Send
+from qstack.messages.application import Answer, Terms, Tried
 from qstack.messages.common import BasisPlan, PairKind, RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.service import TryAnswer
+from qstack.units import NodeName
 
 Plans: TypeAlias = tuple[BasisPlan, BasisPlan, int | None]
 
@@ -56,3 +59,14 @@ def tried(reference: int, found: TryAnswer) -> Tried:
         found.method,
         found.rounds,
     )
+
+
+def refusal(
+    node: NodeName,
+    user: NodeName,
+    reference: int,
+    reason: str,
+    code: ErrorCode = ErrorCode.CREATE,
+) -> Send:
+    """Return the answer that a node does not do what its user wants."""
+    return Send(user, Answer(reference, code, f"{node}: {reason}"))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container
+from functools import partial
 from typing import Any
 
 import attrs
 
-from qstack.application.asking import Plans, tried, wanted_of
+from qstack.application.asking import Plans, refusal, tried, wanted_of
 from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
 from qstack.machine import Action, Device, Down, Note, Send, record
@@ -37,12 +38,7 @@ from qstack.messages.application import (
     Terms,
     TryPairs,
 )
-from qstack.messages.common import (
-    PLAIN_Z,
-    PairKind,
-    Qubit,
-    RequestId,
-)
+from qstack.messages.common import PLAIN_Z, PairKind, Qubit, RequestId
 from qstack.messages.devices import (
     Aborted,
     Completed,
@@ -141,6 +137,7 @@ class Application:
         self._user_of: dict[RequestId, NodeName] = {}
         self._ended: dict[RequestId, NodeName] = {}
         self._work: dict[int, _Work] = {}
+        self._refuse = partial(refusal, node)
         self._tries: dict[RequestId, tuple[NodeName, int]] = {}
         counted = ("requests", "pairs", "early", "outcomes", "expired", "unclaimed")
         self.counters = dict.fromkeys(counted, 0)
@@ -228,7 +225,7 @@ class Application:
 
     def _drain(self, user: NodeName, message: Drain) -> list[Action]:
         if message.link is not None and message.link not in self._links:
-            return [self._refusal(user, message.reference, f"no link {message.link!r} is here")]
+            return [self._refuse(user, message.reference, f"no link {message.link!r} is here")]
         fields = (("user", user), ("link", message.link or "all"), ("drain", message.drain))
         down = Down(NetworkDrain(message.link, message.drain))
         return [Note("drain", fields), down, Send(user, Answer(message.reference, None, ""))]
@@ -259,7 +256,7 @@ class Application:
     def _cancel(self, user: NodeName, message: Cancel) -> list[Action]:
         if self._user_of.get(message.request) != user:
             reason = f"no request {message.request} of yours is running"
-            return [self._refusal(user, message.reference, reason)]
+            return [self._refuse(user, message.reference, reason)]
         answer = Send(user, Answer(message.reference, None, ""))
         return [answer, Down(NetworkCancel(message.request, f"cancelled by {user}"))]
 
@@ -269,15 +266,15 @@ class Application:
         if isinstance(message, Listen):
             if not 0 <= purpose < FIRST_LABEL:
                 reason = f"purpose {purpose} is not between 0 and {FIRST_LABEL - 1}"
-                return [self._refusal(user, reference, reason)]
+                return [self._refuse(user, reference, reason)]
             if holder is not None and holder != user:
                 reason = f"purpose {purpose} is taken by {holder}"
-                return [self._refusal(user, reference, reason, ErrorCode.NO_RESOURCES)]
+                return [self._refuse(user, reference, reason, ErrorCode.NO_RESOURCES)]
             self._listener[purpose] = user
             self._users[user].purposes.add(purpose)
         else:
             if holder != user:
-                return [self._refusal(user, reference, f"you do not listen on {purpose}")]
+                return [self._refuse(user, reference, f"you do not listen on {purpose}")]
             del self._listener[purpose]
             self._users[user].purposes.discard(purpose)
         down = Down(NetworkListen(purpose, isinstance(message, Listen)))
@@ -317,7 +314,7 @@ class Application:
     def _measure(self, user: NodeName, message: MeasureQubit) -> list[Action]:
         if message.qubit not in self._users[user].qubits or self._busy(message.qubit):
             reason = f"{message.qubit} is not yours, or busy"
-            return [self._refusal(user, message.reference, reason)]
+            return [self._refuse(user, message.reference, reason)]
         command = self._commands.next()
         self._work[command] = _Work(user, message.reference, (message.qubit,), True)
         measure = MemoryMeasure(self._memory, command, message.qubit.slot, message.plan)
@@ -327,9 +324,9 @@ class Application:
         qubits = (message.qubit,) if message.other is None else (message.qubit, message.other)
         owned = self._users[user].qubits
         if not math.isfinite(message.angle) or len(set(qubits)) != len(qubits):
-            return [self._refusal(user, message.reference, "the gate's operands make no sense")]
+            return [self._refuse(user, message.reference, "the gate's operands make no sense")]
         if any(qubit not in owned or self._busy(qubit) for qubit in qubits):
-            return [self._refusal(user, message.reference, "a qubit is not yours, or busy")]
+            return [self._refuse(user, message.reference, "a qubit is not yours, or busy")]
         command = self._commands.next()
         self._work[command] = _Work(user, message.reference, qubits, False)
         other = None if message.other is None else message.other.slot
@@ -362,7 +359,7 @@ class Application:
                 return [Send(work.user, Answer(work.reference, None, ""))]
             case _:
                 reason = f"{event.device}: {event.reason}"
-                return [self._refusal(work.user, work.reference, reason, ErrorCode.OTHER)]
+                return [self._refuse(work.user, work.reference, reason, ErrorCode.OTHER)]
 
     def _busy(self, qubit: Qubit) -> bool:
         return any(qubit in work.qubits for work in self._work.values())
@@ -399,8 +396,3 @@ class Application:
             self._ended[request] = user
             if len(self._ended) > MOST_ENDED:
                 del self._ended[next(iter(self._ended))]
-
-    def _refusal(
-        self, user: NodeName, reference: int, reason: str, code: ErrorCode = ErrorCode.CREATE
-    ) -> Send:
-        return Send(user, Answer(reference, code, f"{self.node}: {reason}"))

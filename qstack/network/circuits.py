@@ -13,12 +13,12 @@ begin anew on another circuit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.link.service import LinkListen
-from qstack.machine import earliest, record
+from qstack.machine import earliest
 from qstack.messages.circuits import (
     CircuitAnswer,
     CircuitForward,
@@ -34,14 +34,14 @@ from qstack.messages.common import PairId
 from qstack.messages.link import LinkRequest
 from qstack.messages.schedule import BinsAnswer
 from qstack.network.admission import Reservations, Verdict
-from qstack.network.crowding import Crowding
+from qstack.network.balancing import Balance
 from qstack.network.desk import Desk, Half
 from qstack.network.division.asking import Circuit, Work
 from qstack.network.division.machine import Division
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
-from qstack.network.member import Member
-from qstack.network.orders import Order, OrderState
+from qstack.network.member import Heard, Member, asker_of, missing_part
+from qstack.network.orders import OrderState
 from qstack.network.passing import Passing
 from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, place_of
 from qstack.network.purifying import check_way, consent
@@ -58,25 +58,6 @@ MOST_CIRCUITS = 512
 """So many circuits a node takes part in."""
 
 
-Settled = Callable[[Place, Verdict | None, tuple[Order, ...]], None]
-Moved = Callable[[Place, Verdict, Order], None]
-Reserved = Callable[[Place, Verdict | None], None]
-
-
-@record
-class Heard:
-    """Who hears at the head-end what became of its circuits.
-
-    `settled`: how an install or a life ended; with the end of a life it gets the requests that may
-    go another way. `moved` gets one for which a circuit that goes on has no room. `reserved`: how
-    an ask for another reservation ended.
-    """
-
-    settled: Settled
-    moved: Moved
-    reserved: Reserved
-
-
 class Circuits:
     """All circuits of one node; `heard` is for its own."""
 
@@ -87,14 +68,14 @@ class Circuits:
         self._reserved = heard.reserved
         self._members: dict[CircuitId, Member] = {}
         self._labels: dict[int, CircuitId] = {}
-        self._crowding = Crowding(desk.node, desk.links.values(), lambda: desk.now)
+        self._balance = Balance(desk, reservations)
         self._last_label = FIRST_LABEL
         self.sharing = Sharing(desk, reservations)
         self.lives: Mapping[NodeName, BootId] = {}
         """The life of each node that routes tell of."""
         self.purposes: set[int] = set()
-        hooks = Circuit(self._proceed, self._fall_back, self._without_bins, self._left)
-        self.division = Division(desk, hooks, self._owner_of)
+        hooks = Circuit(self._proceed, self._fall_back, self._without_bins, self._missing)
+        self.division = Division(desk, hooks, self._asker)
 
     # --- what is known -----------------------------------------------------------------------
 
@@ -108,9 +89,8 @@ class Circuits:
     def work_deadline(self) -> Instant | None:
         """The next end of a pair that waits, for a swap or a set, or of a crowd's patience."""
         parts = (member.part for member in self._members.values())
-        first = self._crowding.deadline
-        kinds = Between | Head
-        return earliest(first, *(part.deadline for part in parts if isinstance(part, kinds)))
+        waits = (part.deadline for part in parts if isinstance(part, Between | Head))
+        return earliest(self._balance.deadline, *waits)
 
     @staticmethod
     def _leased(place: Place) -> bool:
@@ -163,20 +143,8 @@ class Circuits:
         self._desk.send(self._members[circuit].place.neighbour(Side.DOWN), CircuitRefresh(circuit))
 
     def take(self, member: Member) -> Verdict | None:
-        """One more request is to be carried: return why this node does not have room for it."""
-        place, held = member.place, self._reservations
-        if member.rests:
-            between = not place.is_head and not place.is_tail
-            verdict = held.consider(place, swaps=self._desk.swaps or not between)
-            if verdict is not None:
-                return verdict
-            held.reserve(place)
-            member.rests = False
-        else:
-            verdict = held.refuses_more(place)
-        if verdict is None:
-            member.used = True
-        return verdict
+        """Carry one more request; return why this node does not have room for it."""
+        return self._balance.take(member)
 
     def turned_away(self, member: Member, answer: CircuitAnswer) -> bool:
         """Whether a request that was refused for want of room begins anew on another circuit."""
@@ -184,7 +152,7 @@ class Circuits:
             return False
         order = member.part.spare(answer.request)
         if order is not None:
-            self._may_rest(member)  # the new one may need what this one had
+            self._balance.may_rest(member)  # the new one may need what this one had
             self._moved(member.place, Verdict(answer.code, answer.reason), order)
         return order is not None
 
@@ -241,6 +209,12 @@ class Circuits:
 
     # --- bins of links that are divided in time ------------------------------------------------
 
+    def _missing(self, circuit: CircuitId) -> float:
+        return missing_part(self._members.get(circuit))
+
+    def _asker(self, circuit: CircuitId, link: LinkName) -> tuple[NodeName, int] | None:
+        return asker_of(self._members.get(circuit), self._desk.node, link)
+
     def _proceed(self, circuit: CircuitId) -> None:
         """A circuit of this node's can be installed on its way."""
         place = self._members[circuit].place
@@ -269,30 +243,6 @@ class Circuits:
         reason = f"{who}: {answer.reason}"
         refused = CircuitRefused(answer.circuit, self._desk.node, code, reason, answer.link)
         self.refused(member, refused)
-
-    def _left(self, circuit: CircuitId) -> float:
-        """The part of the pairs of a circuit of this node's that is missing."""
-        member = self._members.get(circuit)
-        part = None if member is None else member.part
-        if type(part) is not Head or not part.orders:
-            return 1.0
-        wanted = sum(order.wanted.number for order in part.orders.values())
-        return 1 - sum(order.delivered for order in part.orders.values()) / wanted
-
-    def _owner_of(self, circuit: CircuitId, link: LinkName) -> tuple[NodeName, int] | None:
-        """Whose, and for which purpose, the requests of a circuit on a link are, once it is ready.
-
-        The node before a link asks it, by the label of the node after it.
-        """
-        member = self._members.get(circuit)
-        if member is None or member.place.state is not PlaceState.READY:
-            return None
-        place = member.place
-        if place.has(Side.DOWN) and place.link(Side.DOWN) == link:
-            return self._desk.node, place.label_down
-        if place.has(Side.UP) and place.link(Side.UP) == link:
-            return place.neighbour(Side.UP), place.label
-        return None
 
     # --- install -----------------------------------------------------------------------------
 
@@ -355,7 +305,7 @@ class Circuits:
             self._settled(place, None, ())
         else:
             self._desk.send(place.neighbour(Side.UP), CircuitInstalled(place.id, place.label))
-            self._balance(member)
+            self._balance.one(member)
 
     def _build(self, member: Member) -> None:
         """Set up the distilleries of the hops here whose pairs are purified."""
@@ -395,10 +345,7 @@ class Circuits:
             member.part.end()
         elif member.part is not None:
             member.part.end(ended, reason)
-        for still in member.stills.values():
-            still.gone(reason)
-        if member.supply is not None:
-            member.supply.stop()
+        member.end(reason)
         self.forget(member)
         for side in tell:
             if place.has(side):
@@ -430,14 +377,9 @@ class Circuits:
         """Routes tell of these lives: circuits of former ones are over."""
         self.lives = lives
         for member in self.members:
-            circuit = member.place.id
-            now = lives.get(circuit.origin)
-            if now is None or now in (circuit.boot, member.life):
-                # Its head-end may be in a life of which routes have not told yet.
-                member.life = now
-                continue
-            reason = f"{circuit.origin} was restarted"
-            self.take_down(member, ErrorCode.OTHER, reason, tell=tuple(Side))
+            if not member.lives_on(lives):
+                reason = f"{member.place.id.origin} was restarted"
+                self.take_down(member, ErrorCode.OTHER, reason, tell=tuple(Side))
 
     def tick(self) -> None:
         """Forget what is out of lease, discard what waited too long."""
@@ -454,43 +396,4 @@ class Circuits:
 
     def balance(self) -> None:
         """After each step: who rests, and what there is room for, where halves share qubits."""
-        for member in self._members.values():
-            self._may_rest(member)
-        if len(self._members) > 1 or self._crowding.any:
-            self._look_for_crowds()
-        for member in self._members.values():
-            self._balance(member)
-
-    def _may_rest(self, member: Member) -> None:
-        """Give back what is reserved for a circuit that carries no request any more."""
-        if not member.rests and member.quiet:
-            member.rests = True
-            self._reservations.release(member.place)
-
-    def _look_for_crowds(self) -> None:
-        """Let the qubits of links be divided where circuits fill them for each other."""
-        over: dict[LinkName, list[tuple[Place, int]]] = {}
-        for member in self._members.values():
-            if member.running:
-                for side in Side:
-                    if member.place.has(side):
-                        found = over.setdefault(member.place.link(side), [])
-                        found.append((member.place, member.held_on(side)))
-        for link in self._desk.links:
-            self._crowding.look(link, over.get(link, ()))
-
-    def _balance(self, member: Member) -> None:
-        place, part = member.place, member.part
-        if part is None or member.rests:
-            return
-        for side in Side:
-            if not place.has(side):
-                continue
-            limit = self._reservations.limit(place, side, self._crowding.sharing(place.link(side)))
-            if limit and isinstance(part, Between):
-                part.trim(side, limit)
-            held = member.held_on(side)
-            if side is Side.UP:
-                member.room.balance(limit, held)
-            elif member.supply is not None:
-                member.supply.balance(limit, held)
+        self._balance.all(self.members)

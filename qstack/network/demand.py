@@ -11,31 +11,26 @@ from __future__ import annotations
 from qstack.errors import ErrorCode
 from qstack.machine import earliest
 from qstack.messages.application import RequestEnded
-from qstack.messages.circuits import CircuitId, CircuitInstall, CircuitStop, Method
+from qstack.messages.circuits import CircuitId, CircuitStop
 from qstack.messages.common import RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Reservations, Verdict
-from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
-from qstack.network.circuits import Circuits, Heard
-from qstack.network.course import Course, Promise, choose, legs_of, with_rounds
+from qstack.network.circuits import Circuits
+from qstack.network.course import Promise, legs_of, with_rounds
 from qstack.network.desk import Desk
-from qstack.network.division.asking import Work, work_of
-from qstack.network.draining import explained
 from qstack.network.dry import admitted, not_admitted
 from qstack.network.head_end import Head, movable
 from qstack.network.linkstate import LinkState
 from qstack.network.manner import nonsense
-from qstack.network.member import Member
+from qstack.network.member import Heard, Member
 from qstack.network.moving import broken_by, missed
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
 from qstack.network.plans import Plan, need_of, promise_of
-from qstack.network.refinement import confined
-from qstack.network.routing import Query, route
 from qstack.network.tail_end import Tail
-from qstack.network.topology import Graph, graph_of
-from qstack.network.trust import mistrusted
+from qstack.network.topology import Graph
+from qstack.network.ways import Ways
 from qstack.units import Instant, NodeName
 
 TRIES = 3
@@ -49,7 +44,7 @@ class Demand:
         self._desk = desk
         self._reservations = reservations
         self._flood = flood
-        self._graph: Graph | None = None
+        self.ways = Ways(desk, flood)
         self._plans: dict[CircuitId, Plan] = {}
         self._made = 0
         self._changed = False
@@ -61,23 +56,12 @@ class Demand:
     @property
     def graph(self) -> Graph:
         """The network as routes see it now."""
-        if self._graph is None:
-            self._graph = graph_of(self._flood.database)
-        return self._graph
-
-    def storage_at(self, node: NodeName) -> Storage:
-        """Return how the qubits of a node fade, as it advertises; eternal if it is not known."""
-        site = self.graph.sites.get(node)
-        return ETERNAL if site is None else site.storage
-
-    def operations_at(self, node: NodeName) -> Operations:
-        """Return how well a node's gates do, as it advertises; ideal if it is not known."""
-        site = self.graph.sites.get(node)
-        return IDEAL if site is None else site.operations
+        return self.ways.graph
 
     def routes_changed(self) -> None:
         """The link-state database says something new."""
-        self._graph, self._changed = None, True
+        self.ways.routes_changed()
+        self._changed = True
         lives = {name: update.boot for name, update in self._flood.database.items()}
         self.circuits.heard_of(lives)
 
@@ -133,7 +117,7 @@ class Demand:
         now = self._desk.now
         deadline = now + request.remaining_ns if request.remaining_ns > 0 else None
         order = Order(request, OrderState.WAITING, deadline)
-        verdict = nonsense(request) or self._unknown(remote)
+        verdict = nonsense(request) or self.ways.unknown(remote)
         if verdict is not None:
             self._decline(order, verdict)
             return
@@ -159,25 +143,11 @@ class Demand:
     def look(self, remote: NodeName, request: LinkRequest, trust_min: int = 0) -> None:
         """Look whether a request would get a circuit, by one that is installed dry."""
         plan = Plan(promise_of(remote, request, trust_min), dry=request)
-        verdict = nonsense(request) or self._unknown(remote)
+        verdict = nonsense(request) or self.ways.unknown(remote)
         if verdict is None:
             self._begin(plan)
         else:
             self._decline_all(plan, verdict)
-
-    def reaches(self, remote: NodeName) -> bool:
-        """Whether some way leads to this node now."""
-        graph = self.graph
-        if remote == self._desk.node or not {remote, self._desk.node} <= graph.sites.keys():
-            return False
-        return route(graph, Query(self._desk.node, remote)) is not None
-
-    def offers(self, remote: NodeName, request: LinkRequest, trust_min: int = 0) -> bool:
-        """Whether a circuit could serve this request now, as far as routes know."""
-        if not {remote, self._desk.node} <= self.graph.sites.keys():
-            return False
-        found = self._course(Plan(promise_of(remote, request, trust_min), dry=request))
-        return not isinstance(found, Verdict)
 
     def reconsider(self) -> bool:
         """Leave circuits that cannot serve any more; return whether routes changed since last time.
@@ -198,26 +168,9 @@ class Demand:
                     self._end(circuit, plan, order, broken)
             elif broken is not None:
                 self.circuits.release(circuit, broken.code, broken.reason)
-            elif link is not None and self._may_leave(plan, orders):
+            elif link is not None and self.ways.may_leave(plan, orders):
                 self.circuits.release(circuit, ErrorCode.OTHER, f"link {link} is down")
         return changed
-
-    def _may_leave(self, plan: Plan, orders: tuple[Order, ...]) -> bool:
-        """Whether nothing is lost if the requests of a circuit look for another way."""
-        if not all(movable(order) for order in orders):
-            return False
-        return not orders or self.offers(
-            plan.promise.target, orders[0].wanted, plan.promise.trust_min
-        )
-
-    def _unknown(self, remote: NodeName) -> Verdict | None:
-        desk = self._desk
-        if remote == desk.node:
-            return Verdict(ErrorCode.CREATE, f"{remote} is this node")
-        if remote not in self.graph.sites:
-            known = ", ".join(name for name in self.graph.sites if name != desk.node) or "nobody"
-            return Verdict(ErrorCode.CREATE, f"{desk.node} knows no {remote!r}: it knows {known}")
-        return None
 
     def _shared(self, promise: Promise) -> CircuitId | None:
         for circuit, plan in self._plans.items():
@@ -242,7 +195,7 @@ class Demand:
     def _begin(self, plan: Plan) -> None:
         """Look for a way, and begin to install it; decline the requests where there is none."""
         while plan.tries <= TRIES:
-            found = self._course(plan)
+            found = self.ways.course(plan)
             if isinstance(found, Verdict):
                 self._decline_all(plan, plan.last or found)
                 return
@@ -250,9 +203,9 @@ class Demand:
             circuit = CircuitId(self._desk.node, self._desk.boot, self._made)
             plan.course = found
             halves = plan.promise.manner.halves
-            install = self._install(circuit, found, halves, dry=plan.dry is not None)
+            install = self.ways.install(circuit, found, halves, dry=plan.dry is not None)
             self._plans[circuit] = plan
-            refused = self.circuits.install(install, self._work(plan, found))
+            refused = self.circuits.install(install, self.ways.work(plan, found))
             if refused is None:
                 return
             del self._plans[circuit]
@@ -272,41 +225,6 @@ class Demand:
         else:
             named = verdict.link or verdict.node or ("" if lost else self._desk.node)
             plan.avoid |= {named} if named else set()
-
-    def _course(self, plan: Plan) -> Course | Verdict:
-        wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
-        need = plan.need_hz = need_of(wanted)
-        asked = plan.promise, need, self._desk.parameters.methods
-        graph = confined(self._without(plan.avoid), plan.fewer)
-        here = self._desk.node
-        found = choose(graph, here, *asked)
-        if isinstance(found, Verdict):
-            found = mistrusted(graph, here, *asked) or explained(found, self._flood.database)
-        return found
-
-    def _work(self, plan: Plan, course: Course) -> Work | None:
-        """What bins it needs where links are divided in time."""
-        wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
-        return work_of(self.graph, course, wanted)
-
-    def _without(self, avoided: frozenset[str]) -> Graph:
-        graph = self.graph
-        if not avoided:
-            return graph
-        left = {
-            name: tuple(c for c in choices if not avoided & {name, c.link, c.to})
-            for name, choices in graph.choices.items()
-        }
-        return Graph(graph.sites, left)
-
-    def _install(
-        self, circuit: CircuitId, course: Course, halves: int, *, dry: bool
-    ) -> CircuitInstall:
-        legs = legs_of(self._flood.database, self._desk.node, course)
-        lease = self._desk.parameters.lease_ns
-        made = course.plan
-        way = (Method.NONE, 0) if made is None else (made.method, made.rounds)
-        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry, *way, halves)
 
     # --- circuits ------------------------------------------------------------------------------
 
@@ -411,12 +329,13 @@ class Demand:
 
     def conclude(self) -> None:
         """After each step: circuits that have no request any more begin to rest."""
+        divided = self._desk.parameters.division is not None
         for circuit, plan in self._plans.items():
             wanted = plan.waiting or plan.dry is not None or plan.idle_until is not None
             orders = self._orders(circuit)
             if not wanted and self._is_ready(circuit) and not orders:
                 self._rest(circuit, plan)
-            elif orders and not plan.waiting and plan.promise.reserved:
+            elif orders and not plan.waiting and plan.promise.reserved and not divided:
                 need = sum(order.need_hz for order in orders)
                 if need < plan.need_hz * _LESS:
                     self._reserve(circuit, plan)

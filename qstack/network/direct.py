@@ -79,7 +79,7 @@ class Direct:
             if link not in waiting or request in self._moving:
                 continue
             left = remaining(event.request, since, self._desk.now)
-            if self._demand.offers(event.remote, left, event.trust_min):
+            if self._demand.ways.offers(event.remote, left, event.trust_min):
                 self._moving.add(request)
                 reason = f"{link} is down; another way is free"
                 self._desk.down(link, LinkCancel(request, reason))

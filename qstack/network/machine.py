@@ -95,8 +95,8 @@ class Network:
         self.direct = Direct(self.desk, self._remote_of, self.demand, self.reservations)
         self.intake = Intake(self.desk, self.demand.circuits)
         self.talk = Talk(self.desk, self.demand.circuits)
-        self.desk.storage_at = self.demand.storage_at
-        self.desk.operations_at = self.demand.operations_at
+        self.desk.storage_at = self.demand.ways.storage_at
+        self.desk.operations_at = self.demand.ways.operations_at
         self.desk.qubits_at = self._qubits_at
         self.division = self.demand.circuits.division
         self._offers_made: tuple[Any, ...] | None = None
@@ -201,7 +201,7 @@ class Network:
             or drains
             or beyond
             or self._needs_bins(link, event.request)
-            or (not usable and self.demand.reaches(event.remote))
+            or (not usable and self.demand.ways.reaches(event.remote))
         ):
             self.demand.create(event.remote, event.request, event.trust_min)
             return

@@ -1,18 +1,23 @@
-"""A circuit at one of its nodes: all the parts that this node has in it."""
+"""A circuit at one of its nodes: all the parts that this node has in it, and who hears of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import attrs
 
+from qstack.machine import record
+from qstack.network.admission import Verdict
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
+from qstack.network.orders import Order
 from qstack.network.passing import Passing
-from qstack.network.places import Place, Side
+from qstack.network.places import Place, PlaceState, Side
 from qstack.network.room import Room
 from qstack.network.stills import HopStill
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
-from qstack.units import BootId
+from qstack.units import BootId, LinkName, NodeName
 
 
 @attrs.define(eq=False)
@@ -49,6 +54,22 @@ class Member:
             return False
         return self.passing.wanted if isinstance(self.part, Between) else bool(self.part.orders)
 
+    def lives_on(self, lives: Mapping[NodeName, BootId]) -> bool:
+        """Whether its head-end is in the same life, or in one of which routes have not told."""
+        circuit = self.place.id
+        now = lives.get(circuit.origin)
+        if now is None or now in (circuit.boot, self.life):
+            self.life = now
+            return True
+        return False
+
+    def end(self, reason: str) -> None:
+        """Nothing is asked of links or purified for it any more."""
+        for still in self.stills.values():
+            still.gone(reason)
+        if self.supply is not None:
+            self.supply.stop()
+
     def held_on(self, side: Side) -> int:
         """How many halves of one side are here."""
         if self.part is None:
@@ -56,3 +77,46 @@ class Member:
         inside = self.stills[side].held if side in self.stills else 0
         part = self.part
         return inside + (part.held_on(side) if isinstance(part, Between) else part.held)
+
+
+def missing_part(member: Member | None) -> float:
+    """Return the part of the pairs of a circuit of this node's that is missing, in [0, 1]."""
+    part = None if member is None else member.part
+    if type(part) is not Head or not part.orders:
+        return 1.0
+    wanted = sum(order.wanted.number for order in part.orders.values())
+    return 1 - sum(order.delivered for order in part.orders.values()) / wanted
+
+
+def asker_of(member: Member | None, node: NodeName, link: LinkName) -> tuple[NodeName, int] | None:
+    """Return who asks a link for a circuit, and for which purpose, once it is ready; else None.
+
+    The node before a link asks it, by the label of the node after it. `node` is this one.
+    """
+    if member is None or member.place.state is not PlaceState.READY:
+        return None
+    place = member.place
+    if place.has(Side.DOWN) and place.link(Side.DOWN) == link:
+        return node, place.label_down
+    if place.has(Side.UP) and place.link(Side.UP) == link:
+        return place.neighbour(Side.UP), place.label
+    return None
+
+
+Settled = Callable[[Place, Verdict | None, tuple[Order, ...]], None]
+Moved = Callable[[Place, Verdict, Order], None]
+Reserved = Callable[[Place, Verdict | None], None]
+
+
+@record
+class Heard:
+    """Who hears at the head-end what became of its circuits.
+
+    `settled`: how an install or a life ended; with the end of a life it gets the requests that may
+    go another way. `moved` gets one for which a circuit that goes on has no room. `reserved`: how
+    an ask for another reservation ended.
+    """
+
+    settled: Settled
+    moved: Moved
+    reserved: Reserved

@@ -13,7 +13,6 @@ undone (:mod:`qstack.programs.tomography`); the uncorrected value is reported be
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
@@ -36,6 +35,7 @@ from qstack.messages.common import (
     PairInfo,
     PairKind,
 )
+from qstack.programs.figures import mean_of, quantiles
 from qstack.programs.tomography import AXES, PERFECT, Readout, correlators, fidelity_of
 from qstack.units import Duration, Instant
 
@@ -46,7 +46,6 @@ PLANS = {
 }
 DRAWN = BasisPlan(BasisSet.XYZ, 1 / 3, 1 / 3, 0.0, 0.0, 0.0)
 AXIS_OF = {Basis.X: "X", Basis.Y: "Y", Basis.Z: "Z"}
-QUANTILES = (0.5, 0.9, 0.99)
 GRACE = 10
 """After the request has ended, the other end may take this many hundredths of the run longer."""
 
@@ -121,9 +120,10 @@ class PairsReport:
     those that count for the fidelity, `expired` voided pairs. `correlators` are those of X, Y
     and Z, as if every pair were Phi+, corrected for readout; `fidelity_raw` is not. Rates are
     pairs per second of lab time, the first OK not counted. `latency_ns`: quantiles of request to
-    OK, and `interval_ns` those of OK to OK, at :data:`QUANTILES`. `error` is empty where all
-    requests were fulfilled, else `failure` is what ended the run. `records` are the complete pairs
-    that are not void, `latencies` and `intervals` all times that the quantiles are of.
+    OK, and `interval_ns` those of OK to OK, at `QUANTILES` of :mod:`qstack.programs.figures`.
+    `error` is empty where all requests were fulfilled, else `failure` is what ended the run.
+    `records` are the complete pairs that are not void, `latencies` and `intervals` all times that
+    the quantiles are of.
     `predicted_fidelity` is the mean goodness of the delivered pairs, `promised_fidelity` what the
     route to a distant node promises. `hops`: links that the pairs went over, each number with how
     many pairs. `age_ns`: quantiles of the pairs' ages at delivery, and `oldest_ns` those of the
@@ -346,16 +346,6 @@ async def _settle(tally: _Tally) -> None:
 # --- the report ---------------------------------------------------------------------------
 
 
-def quantiles(values: list[int], at: tuple[float, ...] = QUANTILES) -> tuple[int, ...]:
-    """Return the quantiles of these values (nearest rank), or none where there are no values."""
-    ordered = sorted(values)
-    return tuple(
-        ordered[min(len(ordered) - 1, max(0, math.ceil(q * len(ordered)) - 1))]
-        for q in at
-        if ordered
-    )
-
-
 def _report(tally: _Tally, failure: RequestFailed | None) -> PairsReport:
     options = tally.options
     measured = [(item.info.bell, item.axes, item.outcomes) for item in tally.complete]
@@ -368,7 +358,7 @@ def _report(tally: _Tally, failure: RequestFailed | None) -> PairsReport:
     bells = dict.fromkeys(NAMES, 0)
     for item in tally.complete:
         bells[NAMES[item.info.bell]] += 1
-    mean = partial(_mean, infos)
+    mean = partial(mean_of, infos)
     intervals = [late - early for early, late in pairwise(oks)]
     return PairsReport(
         wanted=options.count,
@@ -400,7 +390,3 @@ def _report(tally: _Tally, failure: RequestFailed | None) -> PairsReport:
         age_ns=quantiles([info.age_ns for info in infos]),
         oldest_ns=quantiles(tally.oldest),
     )
-
-
-def _mean(infos: list[PairInfo], value: Callable[[PairInfo], float]) -> float | None:
-    return sum(map(value, infos)) / len(infos) if infos else None

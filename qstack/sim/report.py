@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterator
 
 from qstack.machine import record
-from qstack.programs.pairs import PairRecord, PairsReport, quantiles
+from qstack.programs.figures import quantiles
+from qstack.programs.pairs import PairRecord, PairsReport
 from qstack.programs.tomography import AXES
 from qstack.units import Duration, NodeName
 

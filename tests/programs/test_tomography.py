@@ -7,7 +7,7 @@ import math
 import pytest
 
 from qstack.bell import sign
-from qstack.programs.pairs import quantiles
+from qstack.programs.figures import quantiles
 from qstack.programs.tomography import AXES, correlators, fidelity_of, weights
 
 Entry = tuple[int, tuple[str, str], tuple[int, int]]

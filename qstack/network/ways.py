@@ -1,0 +1,121 @@
+"""What routes say to a head-end: which way a request can go, and what it needs there."""
+
+from __future__ import annotations
+
+from qstack.errors import ErrorCode
+from qstack.messages.circuits import CircuitId, CircuitInstall, Method
+from qstack.messages.link import LinkRequest
+from qstack.network.admission import Verdict
+from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
+from qstack.network.course import Course, choose, legs_of
+from qstack.network.desk import Desk
+from qstack.network.division.asking import Work, work_of
+from qstack.network.draining import explained
+from qstack.network.head_end import movable
+from qstack.network.linkstate import LinkState
+from qstack.network.orders import Order
+from qstack.network.plans import Plan, need_of, promise_of
+from qstack.network.refinement import confined
+from qstack.network.routing import Query, route
+from qstack.network.topology import Graph, graph_of
+from qstack.network.trust import mistrusted
+from qstack.units import NodeName
+
+
+class Ways:
+    """The network as this node's link-state database describes it."""
+
+    def __init__(self, desk: Desk, flood: LinkState) -> None:
+        self._desk = desk
+        self._flood = flood
+        self._graph: Graph | None = None
+
+    def routes_changed(self) -> None:
+        """The link-state database says something new."""
+        self._graph = None
+
+    @property
+    def graph(self) -> Graph:
+        """The network as routes see it now."""
+        if self._graph is None:
+            self._graph = graph_of(self._flood.database)
+        return self._graph
+
+    def storage_at(self, node: NodeName) -> Storage:
+        """Return how the qubits of a node fade, as it advertises; eternal if it is not known."""
+        site = self.graph.sites.get(node)
+        return ETERNAL if site is None else site.storage
+
+    def operations_at(self, node: NodeName) -> Operations:
+        """Return how well a node's gates do, as it advertises; ideal if it is not known."""
+        site = self.graph.sites.get(node)
+        return IDEAL if site is None else site.operations
+
+    def reaches(self, remote: NodeName) -> bool:
+        """Whether some way leads to this node now."""
+        graph = self.graph
+        if remote == self._desk.node or not {remote, self._desk.node} <= graph.sites.keys():
+            return False
+        return route(graph, Query(self._desk.node, remote)) is not None
+
+    def offers(self, remote: NodeName, request: LinkRequest, trust_min: int = 0) -> bool:
+        """Whether a circuit could serve this request now, as far as routes know."""
+        if not {remote, self._desk.node} <= self.graph.sites.keys():
+            return False
+        found = self.course(Plan(promise_of(remote, request, trust_min), dry=request))
+        return not isinstance(found, Verdict)
+
+    def may_leave(self, plan: Plan, orders: tuple[Order, ...]) -> bool:
+        """Whether nothing is lost if the requests of a circuit look for another way."""
+        if not all(movable(order) for order in orders):
+            return False
+        return not orders or self.offers(
+            plan.promise.target, orders[0].wanted, plan.promise.trust_min
+        )
+
+    def unknown(self, remote: NodeName) -> Verdict | None:
+        """Return why nobody of this name can be reached, None if there is a node of it."""
+        desk = self._desk
+        if remote == desk.node:
+            return Verdict(ErrorCode.CREATE, f"{remote} is this node")
+        if remote not in self.graph.sites:
+            known = ", ".join(name for name in self.graph.sites if name != desk.node) or "nobody"
+            return Verdict(ErrorCode.CREATE, f"{desk.node} knows no {remote!r}: it knows {known}")
+        return None
+
+    def course(self, plan: Plan) -> Course | Verdict:
+        """Return the best course for what a plan is for, or why there is none."""
+        wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
+        need = plan.need_hz = need_of(wanted)
+        asked = plan.promise, need, self._desk.parameters.methods
+        graph = confined(self._without(plan.avoid), plan.fewer)
+        here = self._desk.node
+        found = choose(graph, here, *asked)
+        if isinstance(found, Verdict):
+            found = mistrusted(graph, here, *asked) or explained(found, self._flood.database)
+        return found
+
+    def work(self, plan: Plan, course: Course) -> Work | None:
+        """What bins it needs where links are divided in time."""
+        wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
+        return work_of(self.graph, course, wanted)
+
+    def _without(self, avoided: frozenset[str]) -> Graph:
+        graph = self.graph
+        if not avoided:
+            return graph
+        left = {
+            name: tuple(c for c in choices if not avoided & {name, c.link, c.to})
+            for name, choices in graph.choices.items()
+        }
+        return Graph(graph.sites, left)
+
+    def install(
+        self, circuit: CircuitId, course: Course, halves: int, *, dry: bool
+    ) -> CircuitInstall:
+        """Return what installs a circuit along a course."""
+        legs = legs_of(self._flood.database, self._desk.node, course)
+        lease = self._desk.parameters.lease_ns
+        made = course.plan
+        way = (Method.NONE, 0) if made is None else (made.method, made.rounds)
+        return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry, *way, halves)
