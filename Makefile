@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 DEMO := $(BIN)/python -m qstack_nodes.demo
 
 SEEDS ?= 20000
-WORKERS ?= 2
+WORKERS ?= 3
 ROUTE_SEEDS ?= $(shell expr $(SEEDS) / 4)
 
 .PHONY: demo test check bench simulate docs
@@ -15,7 +15,7 @@ ROUTE_SEEDS ?= $(shell expr $(SEEDS) / 4)
 demo: .venv/nodes-installed  ## two live nodes, a station and a simulated world; first pairs
 	@$(BIN)/qstack up two_nodes -- $(DEMO)
 
-test: check  ## everything that must hold; two tests at a time, more by WORKERS=4
+test: check  ## everything that must hold; three tests at a time, more by WORKERS=4
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
 
 check: .venv/all-installed  ## style, types and who imports whom; seconds, no tests

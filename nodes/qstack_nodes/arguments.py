@@ -67,6 +67,13 @@ def pairs_arguments(verb: argparse.ArgumentParser) -> None:
         "--per-request", type=positive, default=0, metavar="K", help="pairs in one request"
     )
     verb.add_argument(
+        "--within",
+        type=seconds,
+        default=0.0,
+        metavar="S",
+        help="hand over the pairs of a request together, none there for longer (lab seconds)",
+    )
+    verb.add_argument(
         "--trust", type=level, default=0, metavar="T", help="least trust of nodes on the way"
     )
     verb.add_argument(
