@@ -80,6 +80,6 @@ def test_a_wrong_controller_is_named_with_key_and_reason(
 def test_a_link_with_another_scheduler_does_not_go_together_with_a_controller(
     tmp_path: Path,
 ) -> None:
-    found = problems_of(tmp_path, NAMED, ("links.ab.scheduler", "weighted-fair"))
+    found = problems_of(tmp_path, NAMED, ("links.ab.scheduler", "first-come"))
     (problem,) = found
-    assert ": links.ab.scheduler: 'weighted-fair' keeps to no bins" in problem
+    assert ": links.ab.scheduler: 'first-come' keeps to no bins" in problem

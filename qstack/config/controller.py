@@ -11,6 +11,8 @@ from qstack.units import SECOND, Duration
 
 SCHEDULER = "time-division"
 """That of all links of a network with a controller."""
+SHARES = "weighted-fair"
+"""What a link keeps to where nobody has a bin: to say so is no contradiction."""
 
 LONGEST_BIN_NS: Duration = 60 * SECOND
 
@@ -23,7 +25,8 @@ def read_controller(
 ) -> tuple[ControllerFile | None, dict[str, Any]]:
     """Return the controller, if the file names one, and the tables of the links as they are then.
 
-    Links that say nothing of a scheduler are divided in time; a problem where one says another.
+    Links that say nothing of a scheduler, or that it is weighted fair, are divided in time; a
+    problem where one says another.
     """
     if "controller" not in data:
         return None, raw_links
@@ -33,9 +36,9 @@ def read_controller(
         if not isinstance(link, dict):
             links[name] = link
             continue
-        links[name] = {"scheduler": SCHEDULER, **link}
-        other = links[name]["scheduler"]
-        if other != SCHEDULER:
+        other = link.get("scheduler", SHARES)
+        links[name] = {**link, "scheduler": SCHEDULER if other == SHARES else other}
+        if other not in (SCHEDULER, SHARES):
             reason = f"{other!r} keeps to no bins: with a controller all links are {SCHEDULER!r}"
             problems.add(f"links.{name}.scheduler", reason)
     if found is not None:

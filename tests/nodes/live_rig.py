@@ -45,8 +45,9 @@ def free_ports(count: int) -> list[int]:
 def on_own_ports(text: str, folder: Path) -> Path:
     """Write a network file with every port replaced by one that is free."""
     old = sorted(set(re.findall(r"127\.0\.0\.1:(\d+)", text)))
-    for port, new in zip(old, free_ports(len(old)), strict=True):
-        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{new}")
+    # All at once: a port that is free may be one that the file names.
+    new = dict(zip(old, free_ports(len(old)), strict=True))
+    text = re.sub(r"(?<=127\.0\.0\.1:)\d+", lambda found: str(new[found.group()]), text)
     file = folder / "two.toml"
     file.write_text(text)
     return file
