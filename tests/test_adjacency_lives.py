@@ -154,9 +154,9 @@ def test_a_peer_that_leaves_says_so_and_may_come_back() -> None:
 
 def test_an_unknown_kind_is_refused_alone_and_its_channel_goes_on() -> None:
     wire = up()
-    strange = Frame(0x7F, "link/a", 1, False, b"\x90")
+    strange = Frame(0x9F, "link/a", 1, False, b"\x90")
     after = frame(reliable("a", 1), 2, "link/a")
-    soft_one, timed_one = Frame(0x7E, "link/a#7e", 1, False, b""), Frame(0x7D, "", 0, False, b"")
+    soft_one, timed_one = Frame(0x9E, "link/a#9e", 1, False, b""), Frame(0x9D, "", 0, False, b"")
     wire.inject("alice", forged(50, strange, after, soft_one, timed_one))
     assert wire.delivered("alice") == [reliable("a", 1)]
     assert wire.ends["alice"].counters["refused"] == 3

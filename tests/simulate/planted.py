@@ -59,7 +59,7 @@ FOUND: dict[str, tuple[int, str]] = {
     "pitfall_16_a_combined_id_of_zero_stands_for_none": (0, "liveness"),
     "pitfall_26_a_new_life_of_the_station_is_taken_for_the_old_one": (2, "liveness"),
     "pitfall_36_a_very_late_duplicate_makes_a_ghost": (0, "liveness"),
-    "ours_the_clock_of_a_former_station_is_believed": (8, "liveness"),
+    "ours_the_clock_of_a_former_station_is_believed": (17, "liveness"),
     "ours_a_qubit_is_freed_under_its_readout": (473, "Owners"),
     "ours_outcomes_are_flipped_at_one_end": (0, "Outcomes"),
     "ours_an_end_is_told_twice": (0, "Ends"),
