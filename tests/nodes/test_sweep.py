@@ -154,13 +154,17 @@ def interrupted(file: Path, results: int, how: signal.Signals) -> tuple[int, lis
     However late the signal is, results are left to make: what they are printed into holds no more
     than four, and is read byte by byte.
     """
-    with subprocess.Popen(
+    # A shell lets what it starts in the background ignore interruptions, and so their children.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    running = subprocess.Popen(
         (*QSTACK, "sweep", str(file), "--workers", "2", "--no-plot", "--json"),
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         bufsize=0,
         pipesize=4096,
-    ) as running:
+    )
+    signal.signal(signal.SIGINT, former)
+    with running:
         assert running.stdout is not None
         for _ in range(results):
             assert b'"key"' in running.stdout.readline()
