@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import attrs
 import trio
@@ -271,6 +272,29 @@ async def up(file: Path, environment: dict[str, str]) -> AsyncIterator[Child]:
             nursery.cancel_scope.cancel()
     finally:
         child.close()
+
+
+# --- links ------------------------------------------------------------------------------
+
+
+def views(status: dict[str, Any], link: str) -> dict[str, bool]:
+    """Which ends say, as far as this node has heard, that a link is up."""
+    routes = status["network"]["routes"]
+    return {
+        name: said["links"][link]["up"] for name, said in routes.items() if link in said["links"]
+    }
+
+
+async def settled(node: LiveNode, links: dict[str, bool]) -> dict[str, Any]:
+    """Return a node's status once it has heard of these links as up, or not, from both ends.
+
+    A process that says `ready` has its ports; its links are up a moment later, and what is asked
+    for before is refused.
+    """
+    while True:
+        status: dict[str, Any] = await node.status()
+        if all(list(views(status, name).values()) == [up, up] for name, up in links.items()):
+            return status
 
 
 # --- programs -----------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from tests.nodes.live_rig import (
     plain,
     processes,
     qstack,
+    settled,
     two_nodes,
     up,
 )
@@ -205,6 +206,7 @@ async def test_a_dead_world_is_an_error_with_its_reason_until_it_is_back(
             books(file) as (one, other),
         ):
             alice = one.node
+            await settled(alice, {"alice-bob": True})
             request = await alice.create_keep(plain("bob", 2))
             first, second = await hold(alice, request, 2)
             children["world"].popen.kill()

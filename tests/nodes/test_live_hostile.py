@@ -29,6 +29,7 @@ from tests.nodes.live_rig import (
     processes,
     queued_bytes,
     resident_bytes,
+    settled,
     with_mallory_text,
 )
 
@@ -165,6 +166,7 @@ async def test_a_flood_from_strangers_and_from_a_peers_address_harms_nobody(
                 (2, forge.as_anybody),
             ]
             flood = Flood(alice, ports)
+            await settled(alice, {"alice-bob": True})
             await one.fulfil(await alice.create_keep(plain("bob", 200)))
             await flood.pour(forgers, WARM_UP)
             pid = children["alice"].popen.pid

@@ -9,6 +9,8 @@ import socket
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,25 @@ def network(tmp_path: Path) -> Path:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     return environment_for(tmp_path)
+
+
+@contextmanager
+def up_for(
+    network: Path, environment: dict[str, str], *words: str
+) -> Iterator[subprocess.Popen[str]]:
+    """Run `qstack up`; it is told to end with the block, however the block ends."""
+    with subprocess.Popen(
+        (*QSTACK, "up", str(network), *words),
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as up:
+        try:
+            yield up
+        finally:
+            if up.poll() is None:
+                up.send_signal(signal.SIGTERM)
 
 
 def test_a_smoke_run_of_each_kind_is_as_good_as_predicted(
@@ -150,9 +171,7 @@ def test_a_network_that_does_not_run_is_unreachable_and_says_so(
 def test_up_stops_on_a_signal_and_leaves_no_process(
     network: Path, environment: dict[str, str], number: signal.Signals
 ) -> None:
-    with subprocess.Popen(
-        (*QSTACK, "up", str(network)), env=environment, stdout=subprocess.PIPE, text=True, cwd=ROOT
-    ) as up:
+    with up_for(network, environment) as up:
         assert up.stdout is not None
         assert "two_nodes is up" in up.stdout.readline()
         pids = children_of(up.pid)
@@ -165,13 +184,7 @@ def test_up_stops_on_a_signal_and_leaves_no_process(
 def test_a_killed_node_comes_back_on_its_ports_and_serves_again(
     network: Path, environment: dict[str, str]
 ) -> None:
-    with subprocess.Popen(
-        (*QSTACK, "up", str(network), "--json"),
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    ) as up:
+    with up_for(network, environment, "--json") as up:
         assert up.stdout is not None
         events = map(json.loads, up.stdout)
         assert any(event["event"] == "up" for event in events)
