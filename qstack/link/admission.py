@@ -16,6 +16,7 @@ from qstack.link.decay import holders
 from qstack.link.fidelity import FidelityUnit
 from qstack.link.queue import Queue
 from qstack.link.scheduler import Progress, Scheduler, wanted
+from qstack.link.service import senseless
 from qstack.link.timetable import Owner
 from qstack.messages.common import BasisPlan, PairKind
 from qstack.messages.link import LinkRequest
@@ -37,18 +38,10 @@ def nonsense(request: LinkRequest, parameters: LinkParameters) -> Refusal | None
     complaint = ""
     if request.id.origin not in (end.node for end in parameters.ends):
         complaint = f"{request.id.origin} is no end of link {parameters.name}"
-    elif request.number < 1:
-        complaint = f"number is {request.number}; ask for one pair at least"
-    elif not 0.0 <= request.fidelity_min <= 1.0:
-        complaint = f"fidelity_min is {request.fidelity_min}; it lies between 0 and 1"
-    elif request.remaining_ns < 0:
-        complaint = f"the maximum time is {request.remaining_ns} ns; 0 means no limit"
-    elif not (math.isfinite(request.weight) and request.weight > 0):
-        complaint = f"weight is {request.weight}; it must be positive"
-    elif request.final_bell is not None and request.final_bell not in range(4):
-        complaint = f"final_bell is {request.final_bell}; Bell indices are 0 to 3"
     elif _bad_plan(request.origin_plan) or _bad_plan(request.peer_plan):
         complaint = "a basis plan has probabilities or angles that mean nothing"
+    else:
+        complaint = senseless(request)
     return (ErrorCode.CREATE, complaint) if complaint else None
 
 

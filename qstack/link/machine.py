@@ -36,6 +36,7 @@ from qstack.physical.service import (
     LinkParameters,
     MeasuredReady,
     PairMissing,
+    PhysicalIndication,
     Settled,
     StationDown,
     StationUp,
@@ -59,16 +60,6 @@ class LinkPeerDown:
 
 
 FromAbove: TypeAlias = LinkCreate | LinkCancel | LinkListen | LinkDivide
-FromBelow: TypeAlias = (
-    KeptReady
-    | MeasuredReady
-    | PairMissing
-    | Settled
-    | StationUp
-    | StationDown
-    | ClockSeen
-    | DeviceTrouble
-)
 FromPeer: TypeAlias = (
     LinkSync
     | LinkAdd
@@ -87,7 +78,9 @@ FromPeer: TypeAlias = (
 )
 FromMemory: TypeAlias = Completed | MemoryResult | Rejected | Faulted | Aborted
 Adjacency: TypeAlias = LinkPeerUp | LinkPeerDown
-LinkEvent: TypeAlias = FromAbove | FromBelow | FromPeer | FromMemory | Adjacency | Tick | Drained
+LinkEvent: TypeAlias = (
+    FromAbove | PhysicalIndication | FromPeer | FromMemory | Adjacency | Tick | Drained
+)
 
 
 class Link:

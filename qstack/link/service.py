@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias
 
 from qstack.errors import ErrorCode
@@ -29,6 +30,7 @@ __all__ = [
     "LinkServiceRequest",
     "Remedy",
     "remedy",
+    "senseless",
 ]
 
 PRIOR_SIGMAS = 2.0
@@ -158,3 +160,19 @@ LinkIndication: TypeAlias = (
     | LinkExpired
     | LinkClock
 )
+
+
+def senseless(request: LinkRequest) -> str:
+    """Return which term of a request makes no sense over any number of links; empty if none."""
+    complaint = ""
+    if request.number < 1:
+        complaint = f"number is {request.number}; ask for one pair at least"
+    elif not 0.0 <= request.fidelity_min <= 1.0:
+        complaint = f"fidelity_min is {request.fidelity_min}; it lies between 0 and 1"
+    elif request.remaining_ns < 0:
+        complaint = f"the maximum time is {request.remaining_ns} ns; 0 means no limit"
+    elif not (math.isfinite(request.weight) and request.weight > 0):
+        complaint = f"weight is {request.weight}; it must be positive"
+    elif request.final_bell is not None and request.final_bell not in range(4):
+        complaint = f"final_bell is {request.final_bell}; Bell indices are 0 to 3"
+    return complaint

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from qstack.errors import ErrorCode
+from qstack.link.service import senseless
 from qstack.machine import record
 from qstack.messages.common import PLAIN_Z, BasisPlan, PairKind
 from qstack.messages.link import LinkRequest
@@ -71,19 +72,7 @@ def manner_for(kind: PairKind, number: int, within_ns: Duration) -> Manner:
 
 def nonsense(request: LinkRequest) -> Verdict | None:
     """Return why an end-to-end request makes no sense, or None."""
-    complaint = ""
-    if request.number < 1:
-        complaint = f"number is {request.number}; ask for one pair at least"
-    elif not 0.0 <= request.fidelity_min <= 1.0:
-        complaint = f"fidelity_min is {request.fidelity_min}; it lies between 0 and 1"
-    elif request.remaining_ns < 0:
-        complaint = f"the maximum time is {request.remaining_ns} ns; 0 means no limit"
-    elif not (math.isfinite(request.weight) and request.weight > 0):
-        complaint = f"weight is {request.weight}; it must be positive"
-    elif request.final_bell is not None and request.final_bell not in range(4):
-        complaint = f"final_bell is {request.final_bell}; Bell indices are 0 to 3"
-    else:
-        complaint = _unlike(request)
+    complaint = senseless(request) or _unlike(request)
     return Verdict(ErrorCode.CREATE, complaint) if complaint else None
 
 

@@ -19,7 +19,7 @@ import pytest
 from qstack.errors import ErrorCode
 from qstack.messages.application import Cancel
 from qstack.messages.circuits import Method
-from qstack.messages.common import PLAIN_Z
+from qstack.messages.common import PLAIN_Z, RequestId
 from qstack.sim.heap import Wire
 from qstack.testing.chain_runs import Chain
 from qstack.testing.chains import ChainLab, Segment
@@ -256,20 +256,24 @@ def test_lost_late_doubled_and_overtaken_datagrams_change_nothing_but_the_time(l
     assert_at_rest(chain)
 
 
+def cancelled(chain: Chain, by: str, request: RequestId) -> None:
+    """Cancel in the midst of 1,000 pairs: all qubits are free at once, not when circuits end."""
+    party = chain.alice if by == "alice" else chain.bob
+    party.say(Cancel(party.reference(), request))
+    chain.run(lambda: chain.alice.finished() and chain.bob.finished())
+    assert 5 <= users_agree(chain) < 1000
+    chain.settle(100 * MILLISECOND)
+    for node in chain.lab.nodes:
+        assert chain.net.host(node).slots.held() == {}
+        assert chain.report(node)["circuits"] != []
+
+
 @pytest.mark.parametrize("by", ["alice", "bob"])
 def test_a_cancelled_request_ends_alike_at_both_ends_and_gives_everything_back(by: str) -> None:
     chain = relaxed(Chain(lab(0.95, 0.95), seed=13))
     reference = chain.alice.keep(terms("bob", 1000, fidelity_min=0.9))
     chain.run(lambda: len(chain.bob.pairs) >= 5 and in_rounds(chain) > 0)
-    party = chain.alice if by == "alice" else chain.bob
-    party.say(Cancel(party.reference(), chain.alice.created[reference]))
-    chain.run(lambda: chain.alice.finished() and chain.bob.finished())
-    assert 5 <= users_agree(chain) < 1000
-    # At once, not only when the circuit is given up.
-    chain.settle(100 * MILLISECOND)
-    for node in chain.lab.nodes:
-        assert chain.net.host(node).slots.held() == {}
-        assert chain.report(node)["circuits"] != []
+    cancelled(chain, by, chain.alice.created[reference])
     assert [end.ended[0].delivered for end in (chain.alice, chain.bob)] == [users_agree(chain)] * 2
     assert_at_rest(chain)
 

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from qstack.errors import ErrorCode
-from qstack.messages.application import Cancel
 from qstack.testing.chain_runs import Chain
 from qstack.testing.parties import terms
 from qstack.units import MILLISECOND, SECOND
@@ -26,6 +25,7 @@ from tests.whole.test_purified import (
     READOUT,
     Errors,
     assert_at_rest,
+    cancelled,
     lab,
     nested,
     of_purification,
@@ -208,15 +208,7 @@ def test_a_cancelled_request_empties_the_rounds_on_all_its_links(by: str) -> Non
     reference = chain.alice.keep(terms("bob", 1000, fidelity_min=0.75))
     chain.run(lambda: len(chain.bob.pairs) >= 5 and in_rounds(chain) >= 4)
     on_links(chain)
-    party = chain.alice if by == "alice" else chain.bob
-    party.say(Cancel(party.reference(), chain.alice.created[reference]))
-    chain.run(lambda: chain.alice.finished() and chain.bob.finished())
-    assert 5 <= users_agree(chain) < 1000
-    # At once, not only when the circuit is given up.
-    chain.settle(100 * MILLISECOND)
-    for node in chain.lab.nodes:
-        assert chain.net.host(node).slots.held() == {}
-        assert chain.report(node)["circuits"] != []
+    cancelled(chain, by, chain.alice.created[reference])
     assert_at_rest(chain)
 
 
