@@ -78,9 +78,12 @@ class Balance:
             if not place.has(side):
                 continue
             limit = self._reservations.limit(place, side, self._crowding.sharing(place.link(side)))
-            if limit and isinstance(part, Between):
-                part.trim(side, limit)
             held = member.held_on(side)
+            if limit < held and limit and isinstance(part, Between):
+                # Halves in rounds stay: of those that wait the oldest go.
+                inside = held - part.held_on(side)
+                part.trim(side, max(0, limit - inside))
+                held = member.held_on(side)
             if side is Side.UP:
                 member.room.balance(limit, held)
             elif member.supply is not None:

@@ -3,9 +3,9 @@
 A circuit takes as many qubits of a link as come free: that serves it best, and usually the others
 too. But two circuits may each have filled a link that the other needs, and would then wait until a
 cutoff, and again after it. A node that sees all qubits of a link taken by halves that wait, while
-a circuit that runs over it has none, is patient for a part of the cutoff. Then it divides the
-qubits among the circuits (`Reservations.limit`) for a while, in which each gets on: a portion is
-room for one half at least, and that is enough.
+a circuit that runs over it has fewer than it needs at once, is patient for a part of the cutoff.
+Then it divides the qubits among the circuits (`Reservations.limit`) for a while, in which each gets
+on: a portion is room for what it needs (`qubits_of`), one half where nothing is purified.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import attrs
 
 from qstack.machine import earliest
 from qstack.messages.circuits import CircuitId
+from qstack.network.admission import qubits_of
 from qstack.network.places import Place
 from qstack.physical.service import LinkParameters
 from qstack.units import MILLISECOND, Duration, Instant, LinkName, NodeName
@@ -76,8 +77,12 @@ class Crowding:
 
     def look(self, link: LinkName, running: Collection[tuple[Place, int]]) -> None:
         """Look at the circuits that run over a link, each with the number of its halves here."""
-        held = [halves for _, halves in running]
-        full = len(held) > 1 and sum(held) >= self._qubits[link] and 0 in held
+        held = sum(halves for _, halves in running)
+        full = (
+            len(running) > 1
+            and held >= self._qubits[link]
+            and any(halves < qubits_of(place, place.side_on(link)) for place, halves in running)
+        )
         crowd = self._crowds.get(link)
         if crowd is None:
             if not full:

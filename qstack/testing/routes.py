@@ -38,6 +38,7 @@ from qstack.testing.routes_early import EarlyHalves
 from qstack.testing.routes_memory import RouteBaseline, busy
 from qstack.testing.routes_scenario import FAULTS_END, RARE_PURPOSE, Call, RouteScenario
 from qstack.testing.routes_states import RouteStates
+from qstack.testing.scenario import PATIENCE_NS as SILENCE_NS
 from qstack.testing.scenario import PLANS, TIMING, USER_NS, Isolation, Mishap, UserCrash
 from qstack.testing.swarm import Stuck, User, who
 from qstack.testing.truth import TruthError
@@ -47,6 +48,9 @@ LEASE_NS: Duration = 12 * MILLISECOND
 IDLE_NS: Duration = 3 * MILLISECOND
 HOLD_NS: Duration = MILLISECOND
 """Leases, rests and updates of routes: short against a run, as keepalives are."""
+
+NOTICED_NS: Duration = SILENCE_NS + 4 * HOLD_NS
+"""So long after the last fault everybody knows of it, however it ended."""
 
 PATIENCE_NS: Duration = 400 * MILLISECOND
 """After the faults healed every outstanding request must end within this virtual time."""
@@ -184,6 +188,8 @@ class RouteRun:
             heap.call(began + mishap.at, partial(self._befall, mishap))
             heap.call(began + mishap.until, partial(self._heal, mishap))
         heap.run(began + FAULTS_END, max_steps=MAX_STEPS)
+        # What died last and is back may be noticed by its silence only, and told of after that.
+        heap.run(heap.now + NOTICED_NS, max_steps=MAX_STEPS)
         self._until(self._all_well, "after the faults healed")
         self._until(self._together, "not everybody finds everybody again")
         self._probe()

@@ -53,6 +53,19 @@ def test_measured_pairs_of_all_seeds_together_are_as_their_goodness_says(
     assert not any(sums.refuted for sums in found.values())
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        # Circuits with rounds on links each had one half where they needed two.
+        1198,
+        # So here, and an end's halves that wait for a round of its own could not be let go.
+        1898,
+    ],
+)
+def test_networks_in_which_circuits_once_stood_still_for_each_other_get_on(seed: int) -> None:
+    assert run_seed(Switches((), None), seed).checker == ""
+
+
 def test_outcomes_that_are_wrong_too_often_refute_the_goodness() -> None:
     """One in ten is expected; of 200 by Hoeffding 0.1858 more, and the slack, may be wrong."""
     room = math.sqrt(math.log(1 / ALARM) / 400)
