@@ -95,7 +95,8 @@ names its setting, and a half made at another one is missing.
 the link layer with the pair, and freed by whoever owns it then. A slot whose command is refused
 or fails rests for a time that doubles, while the others go on; when every slot failed three
 times in a row, or a device says that it cannot work, the arm rests and the link layer is told.
-Measured halves use EmitterMeasure and take no slot.
+Measured halves use EmitterMeasure and take no slot; the next command comes before the one before
+has all its pairs, so that no mode of the link stays empty.
 
 **Names of the states** are in the tables: ``attempts.TABLE`` (a command of the emitter),
 ``arming.TABLE`` (a node's arm), ``pairing.TABLE`` (a link at its station).

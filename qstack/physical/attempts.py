@@ -8,6 +8,7 @@ the device sends is the truth.
 
 from __future__ import annotations
 
+import sys
 from enum import IntEnum, auto
 from typing import Any, TypeAlias, assert_never
 
@@ -253,6 +254,20 @@ class Attempts:
                 serve.end,
             ),
         )
+
+    def ahead(self, work: int, serve: Serve) -> int:
+        """Return how many pairs the command to measure that runs has to go for the same work.
+
+        A number that no command has, where what runs must end before another is given.
+        """
+        if not self.running:
+            return 0
+        if len(self.running) > 1:
+            return sys.maxsize
+        (attempt,) = self.running.values()
+        armed = attempt.state is AttemptState.ARMED and attempt.qubit is None
+        same = attempt.work == work and attempt.before == serve.end and self.current(attempt)
+        return attempt.left if armed and same else sys.maxsize
 
     def withdraw(self, keep: int, work: int) -> list[Device]:
         """Abort all armed attempts but the oldest that give `keep` heralds for this work."""

@@ -24,11 +24,16 @@ from qstack.physical.slots import Slots
 from qstack.units import Instant, NodeName
 
 MEASURED_AT_ONCE = 24
-"""So many pairs are asked for with one command to measure; the next one follows it.
+"""So many pairs are asked for with commands to measure at a time.
 
 No more than twice that is ever undecided or unconfirmed, so that a fast emitter never makes the
 station, which keeps 64 unconfirmed successes, close its analyser and throw the rest away.
 """
+
+FOLLOW_AT = MEASURED_AT_ONCE // 2
+"""The next command comes when the one before has so many pairs to go, and takes the modes that it
+leaves free. A command makes no more attempts in a cycle than pairs are missing to it: alone, it
+would use 3.4 of four modes."""
 
 
 class Filling:
@@ -67,9 +72,10 @@ class Filling:
             return []
         first = max(arming.first_cycle, target.begin)
         if target.plan is not None:
-            if uncovered <= 0 or attempts.running or attempts.resting(MEASURED):
+            ahead = attempts.ahead(work, target)
+            if uncovered <= 0 or ahead > FOLLOW_AT or attempts.resting(MEASURED):
                 return []
-            pairs = min(uncovered, MEASURED_AT_ONCE)
+            pairs = min(uncovered, MEASURED_AT_ONCE - ahead)
             return [attempts.measure(work, target, pairs, first)]
         count = min(uncovered, self._modes - attempts.armed)
         if count <= 0 or attempts.starved or attempts.measuring():

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qstack.messages.common import PairKind
+from qstack.messages.devices import EmitterMeasure
 from qstack.messages.physical import ArmReply, Herald, Verdict
-from qstack.physical.filling import MEASURED_AT_ONCE
+from qstack.physical.filling import FOLLOW_AT, MEASURED_AT_ONCE
 from qstack.physical.service import KeptReady
 from tests.physical.physical_lab import CONFIRM, NAMES, Faults, Lab, job, parameters
 
@@ -46,6 +47,32 @@ def test_measured_halves_are_indicated_with_their_own_outcome(kind: PairKind) ->
     assert not lab.missing("alice")
     commands = -(-30 // MEASURED_AT_ONCE)
     assert lab.counts["EmitterMeasure"] == commands * (2 if kind is PairKind.MEASURE else 1)
+    lab.rested()
+
+
+def test_the_next_command_to_measure_comes_before_the_last_pairs_of_the_one_before() -> None:
+    """Else the last pairs of each would leave modes of the link empty."""
+    lab = Lab(link=parameters(modes=4, memories=4)).start(job(1, 200, PairKind.MEASURE))
+    asked: dict[str, list[int]] = {name: [] for name in NAMES}
+    most = 0
+    take = lab.hardware.take
+
+    def look(who: str, command: object) -> None:
+        nonlocal most
+        take(who, command)
+        if who in NAMES and isinstance(command, EmitterMeasure):
+            running = [entry.left for entry in lab.hardware.armed[who]]
+            asked[who].append(command.pairs)
+            most = max(most, sum(running))
+            assert len(running) <= 2
+
+    lab.hardware.take = look  # type: ignore[method-assign]  # to look on
+    lab.run()
+    for name in NAMES:
+        assert sum(asked[name]) == 200
+        assert asked[name][:2] == [MEASURED_AT_ONCE, MEASURED_AT_ONCE - FOLLOW_AT]
+    assert most == MEASURED_AT_ONCE
+    assert lab.sequences("alice") == lab.sequences("bob") == [(100, n) for n in range(1, 201)]
     lab.rested()
 
 
