@@ -201,7 +201,7 @@ def test_a_peer_that_fails_gives_figures_without_values() -> None:
 def test_the_figures_of_routing_can_be_measured_on_a_small_network() -> None:
     figures = list(routing.figures(40, 0.25))
     assert all(figure.value is not None and figure.value > 0 for figure in figures)
-    assert figures[-1].target == routing.RATIO
+    assert [figure.target for figure in figures if figure.target] == [routing.RATIO]
 
 
 def test_the_figures_of_the_ring_can_be_measured_on_a_small_one() -> None:

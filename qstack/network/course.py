@@ -32,6 +32,9 @@ from qstack.units import SECOND, Duration, NodeName
 CUTOFFS = (2, 5, 10, 20, 50, 100)
 """A cutoff may be the shortest coherence time of the network divided by one of these."""
 
+DOUBT = 0.002
+"""What a search with few labels for each node may miss of the largest fidelity, amply."""
+
 PATIENCE = 20
 """Without a cutoff for fidelity's sake a pair waits as long as so many pairs of the route take.
 
@@ -119,10 +122,10 @@ def choose(
     are those that may be used. `need_hz`: pairs per second of lab time that must be had; 0 for
     what there is.
     """
-    best, limit, better = None, 0.0, graph
+    best, limit, better, most = None, 0.0, graph, None
     methods = methods if promise.manner.purified else ()
     if not promise.purified:
-        best = _plain(graph, source, promise)
+        best, most = _plain(graph, source, promise)
     if best is None and promise.manner.purified:
         best, limit, better = with_rounds(graph, source, promise, methods)
     elif best is not None and not promise.reserved and methods:
@@ -132,7 +135,8 @@ def choose(
         if other is not None and other.rate_hz > GAIN * best.rate_hz:
             best, better = other, found
     if best is None:
-        return _hopeless(graph, source, promise, limit)
+        most = _highest(graph, source, promise) if most is None else most
+        return _hopeless(source, promise, most, limit)
     made = best.plan
     rate_hz = best.route.rate_hz if best.cutoff_ns else rate_at_once(better, best.route)
     rate_hz /= 1.0 if made is None else made.pairs
@@ -164,17 +168,29 @@ def _cutoffs(graph: Graph) -> list[Duration]:
     return found
 
 
-def _plain(graph: Graph, source: NodeName, promise: Promise) -> Course | None:
-    """The fastest course without purification."""
+def _plain(graph: Graph, source: NodeName, promise: Promise) -> tuple[Course | None, float | None]:
+    """The fastest course without purification, or what such give at most if that was looked at.
+
+    To look at that first is one search, to find with each cutoff that there is nothing are many.
+    """
+    found = route(graph, promise.query(source, promise.fidelity_min, 0))
+    if found is not None:
+        return Course(found, 0, 0.0), None
     best: Course | None = None
-    for cutoff in _cutoffs(graph):
-        query = promise.query(source, promise.fidelity_min, cutoff)
-        found = route(graph, query)
+    cutoffs = _cutoffs(graph)[1:]
+    most = _highest(graph, source, promise)
+    if most < promise.fidelity_min - DOUBT:
+        return None, most
+    for cutoff in cutoffs:
+        found = route(graph, promise.query(source, promise.fidelity_min, cutoff))
         if found is not None and (best is None or found.rate_hz > best.route.rate_hz):
             best = Course(found, cutoff, 0.0)
-        if found is not None and cutoff == 0:
-            break
-    return best
+    return best, most
+
+
+def _highest(graph: Graph, source: NodeName, promise: Promise) -> float:
+    """The largest fidelity of any way without purification, with whatever cutoff."""
+    return best_fidelity(graph, promise.query(source, 0.0, 0), _cutoffs(graph))
 
 
 def with_rounds(
@@ -252,10 +268,8 @@ def refines(found: Route) -> bool:
     return any(hop.way != UNPURIFIED for hop in found.hops)
 
 
-def _hopeless(graph: Graph, source: NodeName, promise: Promise, limit: float) -> Verdict:
-    best = max(
-        best_fidelity(graph, promise.query(source, 0.0, cutoff)) for cutoff in _cutoffs(graph)
-    )
+def _hopeless(source: NodeName, promise: Promise, best: float, limit: float) -> Verdict:
+    """Why there is no way: without rounds there is `best` at most, with them `limit`."""
     if best <= 0:
         reason = f"no way leads from {source} to {promise.target} now"
         return Verdict(ErrorCode.NO_RESOURCES, reason)

@@ -27,10 +27,10 @@ pair: that adds to both of the latter. The time between pairs is longer by all o
 among as many pairs as the ends can have at once, for each try, whether its swaps succeed or not.
 
 All of this is monotone: a label that is no worse in anything leads to no worse routes. Labels are
-settled in the order of falling rate of what they would deliver if they ended there, so the first
-that reaches the target with enough fidelity is the best. Each node settles at most
-`most_labels`; the second half of them must each improve the best fidelity there. With no such limit
-the search is exact; with it, it is compared with the exact one in the tests.
+settled in the order of the rate that they may still come to, which is never less than what they do
+come to, so the first that reaches the target with enough fidelity is the best. Each node settles
+at most `most_labels`; the second half of them must each improve the best fidelity there. Without
+such a limit the search is exact; with it, it is compared with the exact one in the tests.
 
 Equal databases give equal choices: everything is visited in the order of names, and ties are
 broken by fidelity, by the number of hops and by the order of the visit.
@@ -40,9 +40,9 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from operator import mul, sub
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import attrs
 
@@ -77,6 +77,11 @@ __all__ = [
 ]
 
 MOST_LABELS = 16
+LEAST_LABELS = 4
+LABELS_TO_ALL = 400
+"""Where no fidelity is asked for, so many labels of all nodes together may settle, but
+`LEAST_LABELS` of each; one of each in the search for routes to all nodes at once."""
+
 _ROUNDING = 1e-12
 
 
@@ -89,6 +94,8 @@ def route(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> 
     `most_labels` per node, None for an exact search. LocalProtocolError for ends that are one
     or unknown.
     """
+    if most_labels is not None and query.fidelity_min <= 0:
+        most_labels = min(most_labels, max(LEAST_LABELS, LABELS_TO_ALL // len(graph.sites)))
     return next(search(graph, query, most_labels), None)
 
 
@@ -96,11 +103,13 @@ def fastest(graph: Graph, source: NodeName) -> dict[NodeName, Route]:
     """Return the route of the largest rate to each node that can be reached, in one search.
 
     As :func:`route` finds them one by one without asking for fidelity: LocalProtocolError for
-    a source that is unknown.
+    a source that is unknown. The more nodes there are the fewer labels each settles: who asks for
+    a status must not keep a node from its neighbours.
     """
     if source not in graph.sites:
         raise LocalProtocolError(f"no node {source} is known")
     query = Query(source, "")
+    most = max(1, min(MOST_LABELS, LABELS_TO_ALL // len(graph.sites)))
     found: dict[NodeName, Route] = {}
     settled: dict[NodeName, list[Label]] = {name: [] for name in graph.sites}
     heap: list[_Entry] = []
@@ -113,7 +122,7 @@ def fastest(graph: Graph, source: NodeName) -> dict[NodeName, Route]:
             heapq.heappush(heap, (*rank, label))
         label, new = heapq.heappop(heap)[-1], []
         node = label.choice.to
-        if len(settled[node]) >= MOST_LABELS or dominated(settled[node], label, Rivals.RATES):
+        if len(settled[node]) >= most or dominated(settled[node], label, Rivals.RATES):
             continue
         settled[node].append(label)
         end = finished(graph, Query(source, node), arrived(label))
@@ -166,24 +175,41 @@ def front(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> 
     return found
 
 
-def best_fidelity(graph: Graph, query: Query, most_labels: int | None = MOST_LABELS) -> float:
-    """Return the largest fidelity that any route gives, 0 where there is none: for a refusal."""
-    # The type checker does not see that our records are attrs classes.
-    free = attrs.evolve(cast(Any, query), fidelity_min=0.0)
-    found = search(graph, free, most_labels, purest=True)
-    return max((each.fidelity for each in found), default=0.0)
+def best_fidelity(
+    graph: Graph,
+    query: Query,
+    cutoffs: Iterable[Duration] | None = None,
+    most_labels: int | None = MOST_LABELS,
+) -> float:
+    """Return the largest fidelity that any route gives, 0 where there is none: for a refusal.
+
+    With the best of these `cutoffs`, 0 for none, instead of the query's. A shorter one makes every
+    way purer, unless words need as long as it lasts: where the shortest leaves out no way the
+    others are not looked at.
+    """
+    best = 0.0
+    tried = (query.cutoff_ns,) if cutoffs is None else cutoffs
+    for cutoff in sorted(tried, key=lambda each: each or math.inf):
+        # The type checker does not see that our records are attrs classes.
+        free = attrs.evolve(cast(Any, query), fidelity_min=0.0, cutoff_ns=cutoff)
+        bounds = _Bounds(graph, free, purest=True)
+        found = search(graph, free, most_labels, bounds)
+        best = max(best, max((each.fidelity for each in found), default=0.0))
+        if not bounds.left_out:
+            break
+    return best
 
 
 def search(
-    graph: Graph, query: Query, most_labels: int | None, *, purest: bool = False
+    graph: Graph, query: Query, most_labels: int | None, bounds: _Bounds | None = None
 ) -> Iterator[Route]:
-    """Yield routes with the fidelity asked for, of falling rate; or those of pure labels first."""
+    """Yield routes with the fidelity asked for, of falling rate; or what `bounds` look for."""
     for name in (query.source, query.target):
         if name not in graph.sites:
             raise LocalProtocolError(f"no node {name} is known")
     if query.source == query.target:
         raise LocalProtocolError(f"a route from {query.source} to itself")
-    bounds = _Bounds(graph, query, purest)
+    bounds = bounds or _Bounds(graph, query)
     rivals = Rivals.EXACTLY if most_labels is None else Rivals.ROUGHLY
     settled: dict[NodeName, list[Label]] = {name: [] for name in graph.sites}
     heap: list[_Entry] = []
@@ -194,11 +220,15 @@ def search(
     while heap:
         label = heapq.heappop(heap)[-1]
         node = label.choice.to
+        if bounds.purest and bounds.beyond(node, sum(label.factors)):
+            continue
         if not _settle(settled[node], label, most_labels, rivals):
             continue
         if node == query.target:
             end = finished(graph, query, label)
-            if end.fidelity >= query.fidelity_min - _ROUNDING:
+            if end.fidelity >= bounds.fidelity_min:
+                if bounds.purest:
+                    bounds.fidelity_min = end.fidelity
                 yield end
             continue
         site = graph.sites[node]
@@ -236,19 +266,24 @@ def _push(heap: list[_Entry], label: Label, bounds: _Bounds, order: int) -> int:
     """
     node = label.choice.to
     total = sum(label.factors)
-    if 1 + total * bounds.factor[node] < 4 * bounds.fidelity_min:
+    if bounds.beyond(node, total):
         return order
-    rate = min(label.delivered_hz, bounds.rate[node])
-    first, second = (total, rate) if bounds.purest else (rate, total)
+    rate = bounds.rate_hz(label)
+    first, second = (total * bounds.factor[node], rate) if bounds.purest else (rate, total)
     heapq.heappush(heap, (-first, -second, label.count, order, label))
     return order + 1
 
 
 class _Bounds:
-    """What no way on from a node to the target can beat: its correlators, and its rate."""
+    """What no way on from a node to the target can beat: its correlators, and its rate.
 
-    def __init__(self, graph: Graph, query: Query, purest: bool) -> None:
+    `purest`: labels are settled in the order of what they may come to, and only routes better than
+    those before count. `left_out`: some way took words as long as the cutoff.
+    """
+
+    def __init__(self, graph: Graph, query: Query, *, purest: bool = False) -> None:
         self.purest = purest
+        self.left_out = False
         self.fidelity_min = query.fidelity_min - _ROUNDING
         between = {
             name
@@ -256,12 +291,27 @@ class _Bounds:
             if site.swaps and site.trust >= query.trust_min
         }
         to = query.target
-        self.factor = _best(_edges(graph, lambda c: max(c.factors)), to, between, 1.0, mul)
-        self.rate = _best(_edges(graph, lambda c: c.rate_hz), to, between, math.inf, min)
+        pure = {name: max(site.swapping) for name, site in graph.sites.items()}
+        factors = _edges(graph, lambda name, c: pure[name] * max(c.factors))
+        self.factor = _best(factors, to, between, 1.0, mul)
+        success = {name: site.success for name, site in graph.sites.items()}
+        self._swaps = _best(_edges(graph, lambda name, _: success[name]), to, between, 1.0, mul)
+        worth = _edges(graph, lambda name, c: (c.rate_hz, success[name]))
+        self._rate = _best(worth, to, between, math.inf, _swapped)
         self._cutoff_ns = query.cutoff_ns
         self._latency: dict[NodeName, float] = {}
         if self._cutoff_ns:
-            self._latency = _best(_edges(graph, lambda c: c.latency_ns), to, between, 0.0, sub)
+            edges = _edges(graph, lambda _, c: c.latency_ns)
+            self._latency = _best(edges, to, between, 0.0, sub)
+
+    def rate_hz(self, label: Label) -> float:
+        """What a label may still come to: some links ahead are slow, and some swaps fail."""
+        node = label.choice.to
+        return min(label.delivered_hz, self._rate[node], label.rate_hz * self._swaps[node])
+
+    def beyond(self, node: NodeName, total: float) -> bool:
+        """Whether correlators of this sum at a node cannot come to the fidelity that counts."""
+        return 1 + total * self.factor[node] < 4 * self.fidelity_min
 
     def cutoff_ns(self, label: Label, choice: Choice) -> Duration | None:
         """What is left of the cutoff once words have travelled the whole way; None for nothing.
@@ -273,27 +323,36 @@ class _Bounds:
         to_come = choice.latency_ns - self._latency[choice.to]
         left = self._cutoff_ns - label.latency_ns - round(to_come)
         left -= max(label.turn_ns, choice.turn_ns)
-        return left if left > 0 else None
+        if left > 0:
+            return left
+        self.left_out = True
+        return None
 
 
-_Edges: TypeAlias = dict[NodeName, list[tuple[NodeName, float]]]
+_Worth = TypeVar("_Worth")
+_Edges: TypeAlias = dict[NodeName, list[tuple[NodeName, _Worth]]]
 
 
-def _edges(graph: Graph, value: Callable[[Choice], float]) -> _Edges:
+def _edges(graph: Graph, value: Callable[[NodeName, Choice], _Worth]) -> _Edges[_Worth]:
     """By the node that they lead to: whence choices come, and what they are worth."""
-    found: _Edges = {}
+    found: _Edges[_Worth] = {}
     for name, choices in graph.choices.items():
         for choice in choices:
-            found.setdefault(choice.to, []).append((name, value(choice)))
+            found.setdefault(choice.to, []).append((name, value(name, choice)))
     return found
 
 
+def _swapped(rate_hz: float, link: tuple[float, float]) -> float:
+    """The rate that a swap leaves at most: `link` is the rate of one side, and its success."""
+    return min(rate_hz, link[0]) * link[1]
+
+
 def _best(
-    edges: _Edges,
+    edges: _Edges[_Worth],
     target: NodeName,
     between: set[NodeName],
     start: float,
-    join: Callable[[float, float], float],
+    join: Callable[[float, _Worth], float],
 ) -> dict[NodeName, float]:
     """The best way to `target` from each node: the largest of what `join` makes along it."""
     found: dict[NodeName, float] = {}

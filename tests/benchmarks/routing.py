@@ -7,14 +7,16 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
-from qstack.network.routing import Query, route
+from qstack.network.course import Promise, choose
+from qstack.network.routing import Query, fastest, route
 from qstack.network.topology import Graph
 from tests.benchmarks.table import Figure
 from tests.network.route_oracle import random_graph
 
 NODES, RADIUS = 1_000, 0.06
 RATIO = 50.0
-FIDELITIES = (0.5, 0.6, 0.7, 0.8)
+FIDELITIES = (0.0, 0.5, 0.6, 0.7, 0.8)
+TOO_MUCH = 0.99
 TARGETS = 5
 
 
@@ -51,7 +53,12 @@ def figures(nodes: int = NODES, radius: float = RADIUS, seed: int = 1) -> Iterat
         for fidelity in FIDELITIES:
             query = Query(names[0], target, fidelity)
             times.append(took_s(lambda q=query: route(graph, q)))  # type: ignore[misc]  # its own
+    asked = Promise(names[-1], TOO_MUCH, reserved=False)
+    refusal = took_s(lambda: choose(graph, names[0], asked, 0.0))
+    everywhere = took_s(lambda: fastest(graph, names[0]))
     yield Figure(f"plain Dijkstra, {nodes} nodes", plain * 1e3, "ms")
     yield Figure(f"route, {nodes} nodes, median", statistics.median(times) * 1e3, "ms")
     yield Figure(f"route, {nodes} nodes, worst", max(times) * 1e3, "ms")
     yield Figure("worst route to plain Dijkstra", max(times) / plain, "times", RATIO)
+    yield Figure(f"a refusal: fidelity {TOO_MUCH:g} is too much", refusal * 1e3, "ms")
+    yield Figure("ways to all nodes, for a status", everywhere * 1e3, "ms")
