@@ -17,6 +17,7 @@ from qstack.link.request import (
     Closed,
     Committed,
     Dropped,
+    Overdue,
     Quiet,
     Refused,
     Removed,
@@ -153,7 +154,7 @@ class Agreement:
         if request.state is State.ENDING:
             self._board.close(request, final=True)
         self._board.note("link-grace-over", request=str(request.wanted.id))
-        self._board.apply(request, Dropped(request.code, request.reason), now)
+        self._board.apply(request, Overdue(), now)
 
     def close_the_quiet(self, now: Instant) -> None:
         """Close each request that is removed, settled, and has no pair in hand."""

@@ -4,7 +4,7 @@ A request ends as DONE or FAILED at both ends, once each, and the ends agree on 
 each end says when it is through (``LinkClose``): not final, when the number was reached; final,
 when the request is out of the queue and the station confirmed that no success of it can follow.
 Two closes that name the same last pair mean done; two final ones mean that both ends hold the
-same valid pairs, and these decide.
+same valid pairs, and these decide. Where words take longer than the grace, an end decides alone.
 """
 
 from __future__ import annotations
@@ -111,8 +111,23 @@ class Quiet:
     """Removed, settled and no pair in hand: nothing more will come here."""
 
 
+@record
+class Overdue:
+    """The grace in which to end is over, and the station's or the peer's word has not come."""
+
+
 RequestEvent: TypeAlias = (
-    Committed | Refused | Stopped | Dropped | Removed | Counted | Reported | Voided | Closed | Quiet
+    Committed
+    | Refused
+    | Stopped
+    | Dropped
+    | Removed
+    | Counted
+    | Reported
+    | Voided
+    | Closed
+    | Quiet
+    | Overdue
 )
 
 _S = State
@@ -154,12 +169,14 @@ TABLE: dict[State, dict[type, frozenset[State]]] = {
         Voided: frozenset({_S.ENDING}),
         Closed: frozenset({_S.ENDING, _S.DONE}),
         Quiet: frozenset({_S.CLOSED, _S.DONE, _S.FAILED}),
+        Overdue: frozenset({_S.DONE, _S.FAILED}),
     },
     _S.CLOSED: {
         Stopped: frozenset({_S.CLOSED}),
         Dropped: frozenset({_S.FAILED}),
         Voided: frozenset({_S.CLOSED}),
         Closed: frozenset({_S.CLOSED, _S.DONE, _S.FAILED}),
+        Overdue: frozenset({_S.DONE, _S.FAILED}),
     },
     _S.DONE: {},
     _S.FAILED: {},
@@ -271,6 +288,8 @@ class Request:
                 return self._verdict()
             case Quiet():
                 return self._verdict_of_closed()
+            case Overdue():
+                return self._verdict_alone()
             case _:
                 assert_never(event)
 
@@ -302,4 +321,8 @@ class Request:
             return State.DONE
         if self._peer is None or not self._peer.final:
             return State.CLOSED
+        return self._verdict_alone()
+
+    def _verdict_alone(self) -> State:
+        """What this end's own pairs say: the peer, which was told of them, judges alike."""
         return State.DONE if self.reported == self.wanted.number else State.FAILED

@@ -23,6 +23,7 @@ from qstack.messages.devices import (
 from qstack.messages.physical import ArmReply, Herald, Success
 from qstack.messages.wire import KIND_OF, Frame
 from qstack.sim.network import VirtualNetwork
+from qstack.sim.world import Break
 from qstack.testing.judge import Checker
 from qstack.testing.truth import TruthError
 from qstack.units import Instant, LinkName, NodeName
@@ -69,6 +70,7 @@ class Origins(Checker):
         self._emitters = {
             (end.node, link.name): end.emitter for link in net.links for end in link.ends
         }
+        self._memories = {end.memory: end.node for link in net.links for end in link.ends}
 
     def emitted_at(self, pair: PairId) -> Instant | None:
         """Return when the later half of a pair was emitted; None where no end has reported it."""
@@ -96,6 +98,9 @@ class Origins(Checker):
         """Note clicks, emissions and outcomes, with the ages that the devices say."""
         if type(event) is OwnerGone:
             self.disturbed[event.owner] = now
+        elif type(event) is Break and event.device in self._memories:
+            # A device that is stalled as well says so only when it goes on.
+            self.disturbed[self._memories[event.device]] = now
         for action in actions:
             if type(action) is Up and type(action.event) is Reported:
                 self._reported(action.event.owner, action.event.body, now)

@@ -15,6 +15,7 @@ from qstack.link.request import (
     Committed,
     Counted,
     Dropped,
+    Overdue,
     Quiet,
     Refused,
     Removed,
@@ -135,6 +136,7 @@ EVENTS: list[RequestEvent] = [
     Voided(reported=False),
     Closed((1, 1), final=False),
     Quiet(),
+    Overdue(),
 ]
 
 
@@ -155,6 +157,24 @@ def test_every_event_in_every_state_is_in_the_table_or_refused(
     else:
         life.handle(event)
         assert life.state in allowed
+
+
+@pytest.mark.parametrize(("pairs", "verdict"), [(2, State.DONE), (1, State.FAILED)])
+@pytest.mark.parametrize("quiet", [False, True])
+def test_where_the_last_words_take_too_long_an_end_judges_by_its_own_pairs(
+    pairs: int, verdict: State, *, quiet: bool
+) -> None:
+    """The peer, which was told of them, judges alike: all were delivered, so nothing is late."""
+    life = Request(request("alice", 2), State.QUEUED, None)
+    for number in range(1, pairs + 1):
+        life.handle(Counted())
+        life.handle(Reported((1, number)))
+    life.handle(Removed(3, ErrorCode.TIMEOUT, "late"))
+    if quiet:
+        life.handle(Quiet())
+    life.handle(Overdue())
+    assert life.state is verdict
+    assert life.code is ErrorCode.TIMEOUT
 
 
 @given(st.lists(st.sampled_from(EVENTS), max_size=30))
