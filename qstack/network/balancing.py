@@ -78,9 +78,10 @@ class Balance:
         sides = member.sides
         if sides is None:
             sides = member.sides = self._reservations.sides(place)
+        crowded = self._crowding.any
         for side, link, limited in sides:
             limit = held = 0
-            if limited or self._crowding.any:
+            if limited or crowded:
                 limit = self._reservations.limit(place, side, self._crowding.sharing(link))
             if limit:  # without one it does not matter how many are here
                 if isinstance(part, Between):
