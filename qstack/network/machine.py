@@ -100,7 +100,7 @@ class Network:
         self.desk.qubits_at = self._qubits_at
         self.division = self.demand.circuits.division
         self._seen_changes = 0
-        self._offered: tuple[int, int] | None = None
+        self._offered: tuple[int, int, NetworkParameters] | None = None
         self._offers_made: tuple[Any, ...] | None = None
 
     # --- what is known -------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class Network:
     def _advertise(self) -> None:
         """Say what has changed of this node and its links since it last said so."""
         # Asked for after every step, of which few change anything that is said.
-        offered = self._seen_changes, self.reservations.changes
+        offered = self._seen_changes, self.reservations.changes, self.desk.parameters
         if offered == self._offered:
             return
         self._offered = offered
