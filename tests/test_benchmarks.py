@@ -118,7 +118,10 @@ def test_efficiencies_give_the_success_probabilities_they_stand_for() -> None:
 
 def test_circuits_are_measured_over_several_hops_and_install_in_one_round_trip() -> None:
     figures = {figure.name: figure for figure in circuits.figures((2, 3), 4)}
-    assert len(figures) == 4
+    assert len(figures) == 7
+    ahead = figures.pop("pairs of inner links ahead of the ends over 3 hops").value
+    assert ahead is not None
+    assert abs(ahead) <= 1  # next to an end no node is further ahead than the next pair
     assert all(figure.value is not None and figure.value > 0 for figure in figures.values())
     install = figures["install over 5 hops, in round trips of the path"]
     # The heap's own time, on every machine alike: a round trip and the way from user to node.

@@ -167,10 +167,11 @@ class Flight:
     @property
     def deadline(self) -> Instant | None:
         """When the oldest datagram, or one that was overtaken, has waited long enough."""
-        for sent_at, _ in self._sent.values():
-            oldest = sent_at + self.round_trip.waiting()
-            return oldest if self._overtaken_at is None else min(oldest, self._overtaken_at)
-        return None
+        if not self._sent:
+            return None
+        sent_at, _ = next(iter(self._sent.values()))
+        oldest = sent_at + self.round_trip.waiting()
+        return oldest if self._overtaken_at is None else min(oldest, self._overtaken_at)
 
     def acknowledged(
         self, largest: int, bitmap: int, held: Duration, now: Instant

@@ -41,7 +41,8 @@ class Greeting:
     """Lives and hellos of one adjacency.
 
     `life` is mine, `peer_life` the confirmed one of the peer (0: none) and `peer_boot` the boot
-    id of its process. `deadline` is when a hello is due that nothing else causes.
+    id of its process. `deadline` is when a hello is due that nothing else causes; `owed`, to whose
+    life one must leave with the next flush. `sure`: the peer has confirmed my life too.
     """
 
     def __init__(self, parameters: AdjacencyParameters, boot: BootId, room: int) -> None:
@@ -52,8 +53,8 @@ class Greeting:
         self.peer_boot: BootId = 0
         self.deadline: Instant | None = None
         self._seen: BootId = 0
-        self._owed: BootId | None = None
-        self._sure = False
+        self.owed: BootId | None = None
+        self.sure = False
         self._former: tuple[BootId, ...] = ()
         self._incompatible: BootId = 0
         self._tokens = BURST
@@ -86,14 +87,13 @@ class Greeting:
         self.peer_life = life
         self.peer_boot = boot
         self._seen = life
-        self._sure = False
+        self.sure = False
         self.deadline = now + self._parameters.hello_interval_ns
 
-    def assured(self, now: Instant) -> None:
+    def assured(self) -> None:
         """The peer has confirmed my life too: no more hellos."""
-        if not self._sure:
-            self._sure = True
-            self.deadline = None
+        self.sure = True
+        self.deadline = None
 
     def replaced(self) -> None:
         """The peer starts another life by a hello that echoes mine: mine can stay."""
@@ -103,7 +103,7 @@ class Greeting:
         """The confirmed life of the peer ended for us, whether or not the peer knows."""
         replaced = self.peer_life in self._former
         self.peer_life = 0
-        self._sure = False
+        self.sure = False
         self.deadline = now if self._parameters.initiate else None
         if not replaced:
             # The peer may live on in the belief that all is well. Only a new life of mine makes
@@ -117,7 +117,7 @@ class Greeting:
 
     def shut(self) -> None:
         """Nothing more is sent."""
-        self._owed = None
+        self.owed = None
         self.deadline = None
 
     # --- hellos that come in --------------------------------------------------------------
@@ -159,13 +159,13 @@ class Greeting:
 
     def answer_stranger(self, header: Header, now: Instant) -> None:
         """Someone sends as if we knew each other: at most a hello, never more."""
-        if self._owed is None:
+        if self.owed is None:
             former = header.source_boot in self._former
             self._owe(self.peer_life if former else header.source_boot, now)
 
     def _owe(self, echo: BootId, now: Instant) -> None:
         """Let a hello leave with the next flush, if the rate allows."""
-        if self._owed is None:
+        if self.owed is None:
             interval = self._parameters.hello_interval_ns
             earned = (now - self._token_at) // interval
             if earned > 0:
@@ -174,22 +174,17 @@ class Greeting:
             if not self._tokens:
                 return
             self._tokens -= 1
-        self._owed = echo
+        self.owed = echo
 
     # --- hellos that leave ----------------------------------------------------------------
-
-    @property
-    def silent(self) -> bool:
-        """Whether no hello is owed, nor will be by the passing of time."""
-        return self._owed is None and self.deadline is None
 
     def due(self, now: Instant) -> Frame | None:
         """Return the hello that must leave now, if any."""
         timed = self.deadline is not None and self.deadline <= now
-        if self._owed is None and not timed:
+        if self.owed is None and not timed:
             return None
-        echo = self._owed if self._owed is not None else self.peer_life or self._seen
-        self._owed = None
+        echo = self.owed if self.owed is not None else self.peer_life or self._seen
+        self.owed = None
         if self.deadline is not None:
             self.deadline = now + self._parameters.hello_interval_ns
         hello = self._hello(self._boot, echo)

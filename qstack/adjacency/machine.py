@@ -88,8 +88,8 @@ class Adjacency:
         # Asked for after every step of the process; most steps are another adjacency's.
         if not self._due_known:
             self._due_known = True
-            due = earliest(self._received.ack_at, self._live_at, self._flight.deadline)
-            due = earliest(due, self._greeting.deadline)
+            times = self._received.ack_at, self._live_at, self._flight.deadline
+            due = earliest(*times, self._greeting.deadline)
             self._due = None if self.state is State.CLOSED else due
         return self._due
 
@@ -99,7 +99,8 @@ class Adjacency:
             self._received.ack_at is not None and self._received.ack_at <= now
         ):
             return False
-        return self._outbox.idle and self._greeting.silent
+        greeting = self._greeting  # no hello is owed, nor will be by the passing of time
+        return greeting.owed is None and greeting.deadline is None and self._outbox.idle
 
     def handle(self, event: Event, now: Instant) -> list[Any]:
         """Take one event; return Transmit, Up and Note actions."""
@@ -190,8 +191,7 @@ class Adjacency:
     # --- what comes in --------------------------------------------------------------------
 
     def _arrived(self, datagram: Datagram, now: Instant) -> None:
-        header = datagram.header
-        p = self.parameters
+        header, p = datagram.header, self.parameters
         self._counters["received"] += 1
         if header.source != p.peer or header.destination != p.name:
             self._refused(0, "a datagram between others")
@@ -203,7 +203,8 @@ class Adjacency:
         if header.version != VERSION:
             self._refused(0, f"version {header.version} was not agreed on")
             return
-        self._greeting.assured(now)
+        if not self._greeting.sure:
+            self._greeting.assured()
         self._heard = max(self._heard, now)
         fresh = self._received.add(header.number, now)
         for frame in datagram.frames:
@@ -341,12 +342,14 @@ class Adjacency:
         """Send everything that may leave, bundled, and the acknowledgement that is due."""
         frames: list[Frame] = []
         room = self._room
-        hello = self._greeting.due(now)
+        greeting = self._greeting
+        silent = greeting.owed is None and greeting.deadline is None
+        hello = None if silent else greeting.due(now)
         if hello is not None:
             self._counters["hellos"] += 1
             frames.append(hello)
-            room -= self._greeting.size
-        if not self._greeting.peer_life:
+            room -= greeting.size
+        if not greeting.peer_life:
             if frames:
                 self._send(frames, now)
             return
@@ -366,12 +369,10 @@ class Adjacency:
                 return
             if self._outbox.idle:
                 return
-            frames = []
-            room = self._room
+            frames, room = [], self._room
 
     def _send(self, frames: list[Frame], now: Instant) -> None:
-        p = self.parameters
-        received = self._received
+        p, received = self.parameters, self._received
         self._number += 1
         self._counters["sent"] += 1
         held_ns = now - received.largest_at if received.largest else 0

@@ -76,9 +76,12 @@ class Reservations:
         self.draining = False
         self.drained: set[LinkName] = set()
         """Links that take nothing new."""
+        self.changes = 0
+        """How often anything that is advertised of this changed."""
 
     def drain(self, link: LinkName | None, drain: bool) -> None:
         """Take nothing new on a link, or at all; LocalProtocolError for a link that is not here."""
+        self.changes += 1
         if link is None:
             self.draining = drain
         elif link not in self._links:
@@ -246,6 +249,18 @@ class Reservations:
             for circuit in self._shares[name]
         }
 
+    def sides(self, place: Place) -> tuple[tuple[Side, LinkName, bool], ...]:
+        """Return the sides of a circuit here: their links, and whether halves always have a limit.
+
+        Where they have none, there is one only while the qubits of the link are divided. As long as
+        the circuit lives this stays as it is.
+        """
+        return tuple(
+            (side, place.link(side), self._rest(place, side) is not None)
+            for side in Side
+            if place.has(side)
+        )
+
     def limit(self, place: Place, side: Side, running: Collection[CircuitId]) -> int:
         """Return how many halves of this side a circuit may have here, 0 for any number.
 
@@ -275,6 +290,7 @@ class Reservations:
 
     def reserve(self, place: Place) -> None:
         """Hold what the circuit needs on both sides."""
+        self.changes += 1
         for side in Side:
             if place.has(side):
                 leg = place.leg(side)
@@ -283,6 +299,7 @@ class Reservations:
 
     def release(self, place: Place) -> None:
         """Give it back: the circuit is over, or rests."""
+        self.changes += 1
         for side in Side:
             if place.has(side):
                 self._shares[place.link(side)].pop(place.id, None)

@@ -29,7 +29,8 @@ class Balance:
     def all(self, members: Collection[Member]) -> None:
         """Look at all circuits of the node."""
         for member in members:
-            self.may_rest(member)
+            if member.used and not member.rests:
+                self.may_rest(member)
         if len(members) > 1 or self._crowding.any:
             self._look_for_crowds(members)
         for member in members:
@@ -70,20 +71,25 @@ class Balance:
             self._crowding.look(link, over.get(link, ()))
 
     def one(self, member: Member) -> None:
-        """Say how many halves may come on each side of a circuit."""
+        """Say how many halves may come on each side of a circuit: `limit` 0 for any number."""
         place, part = member.place, member.part
         if part is None or member.rests:
             return
-        for side in Side:
-            if not place.has(side):
-                continue
-            limit = self._reservations.limit(place, side, self._crowding.sharing(place.link(side)))
-            held = member.held_on(side)
-            if limit < held and limit and isinstance(part, Between):
-                # Halves in rounds stay: of those that wait the oldest go.
-                inside = held - part.held_on(side)
-                part.trim(side, max(0, limit - inside))
+        sides = member.sides
+        if sides is None:
+            sides = member.sides = self._reservations.sides(place)
+        crowded = self._crowding.any
+        for side, link, limited in sides:
+            limit = held = 0
+            if limited or crowded:
+                limit = self._reservations.limit(place, side, self._crowding.sharing(link))
+            if limit:  # without one it does not matter how many are here
                 held = member.held_on(side)
+                if limit < held and isinstance(part, Between):
+                    # Halves in rounds stay: of those that wait the oldest go.
+                    inside = held - part.held_on(side)
+                    part.trim(side, max(0, limit - inside))
+                    held = member.held_on(side)
             if side is Side.UP:
                 member.room.balance(limit, held)
             elif member.supply is not None:

@@ -40,7 +40,15 @@ from qstack.network.division.asking import Circuit, Work
 from qstack.network.division.machine import Division
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
-from qstack.network.member import Heard, Member, asker_of, missing_part
+from qstack.network.member import (
+    Heard,
+    Member,
+    asker_of,
+    first_lease,
+    first_wait,
+    leased,
+    missing_part,
+)
 from qstack.network.orders import OrderState
 from qstack.network.passing import Passing
 from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, place_of
@@ -82,20 +90,12 @@ class Circuits:
     @property
     def deadline(self) -> Instant | None:
         """The next end of a lease, or of a pair that waits."""
-        leases = (m.place.lease_until for m in self._members.values() if self._leased(m.place))
-        return earliest(self.work_deadline, *leases)
+        return earliest(self.work_deadline, first_lease(self._members.values()))
 
     @property
     def work_deadline(self) -> Instant | None:
         """The next end of a pair that waits, for a swap or a set, or of a crowd's patience."""
-        parts = (member.part for member in self._members.values())
-        waits = (part.deadline for part in parts if isinstance(part, Between | Head))
-        return earliest(self._balance.deadline, *waits)
-
-    @staticmethod
-    def _leased(place: Place) -> bool:
-        """Whether a lease can end here: that of a head-end is for the answer to its install."""
-        return not place.is_head or place.state is PlaceState.INSTALLING
+        return earliest(self._balance.deadline, first_wait(self._members.values()))
 
     def member(self, circuit: CircuitId) -> Member | None:
         """Return this node's part in a circuit."""
@@ -386,7 +386,7 @@ class Circuits:
         now = self._desk.now
         for member in self.members:
             place = member.place
-            if self._leased(place) and now >= place.lease_until:
+            if leased(place) and now >= place.lease_until:
                 reason = f"its lease ended at {self._desk.node}"
                 if place.is_head:
                     reason = f"{place.neighbour(Side.DOWN)} did not answer for {place.tail}"
@@ -396,4 +396,4 @@ class Circuits:
 
     def balance(self) -> None:
         """After each step: who rests, and what there is room for, where halves share qubits."""
-        self._balance.all(self.members)
+        self._balance.all(self._members.values())

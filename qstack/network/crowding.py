@@ -60,6 +60,8 @@ class Crowding:
     def deadline(self) -> Instant | None:
         """When the patience with a link ends, or the time for which one is divided."""
         found: Instant | None = None
+        if not self._crowds:
+            return found
         for crowd in self._crowds.values():
             found = earliest(found, crowd.until if crowd.patience is None else crowd.patience)
         return found

@@ -69,7 +69,7 @@ class Demand:
     def deadline(self) -> Instant | None:
         """The next deadline of a request, refresh of a lease, or end of an idle circuit."""
         upkeep = (each for p in self._plans.values() for each in (p.refresh_at, p.idle_until))
-        return earliest(self.work_deadline, *upkeep)
+        return earliest(self.work_deadline, *upkeep) if self._plans else None
 
     @property
     def work_deadline(self) -> Instant | None:

@@ -313,9 +313,10 @@ def operations_of(model: MemoryModel) -> Operations:
 
 def faded(storage: Storage, before_ns: Duration, after_ns: Duration) -> Correlators:
     """Return what ageing does between two ages; a stretched exponential does not compose."""
-    first, last = fading(storage, before_ns), fading(storage, after_ns)
-    x, y, z = (b / a if a > 0 else 0.0 for a, b in zip(first, last, strict=True))
-    return x, y, z
+    phase, _, level = fading(storage, before_ns)
+    later, _, lower = fading(storage, after_ns)
+    across = later / phase if phase > 0 else 0.0
+    return across, across, lower / level if level > 0 else 0.0
 
 
 def _division(link: LinkParameters, info: PairInfo) -> _Division:

@@ -99,6 +99,8 @@ class Network:
         self.desk.operations_at = self.demand.ways.operations_at
         self.desk.qubits_at = self._qubits_at
         self.division = self.demand.circuits.division
+        self._seen_changes = 0
+        self._offered: tuple[int, int, NetworkParameters] | None = None
         self._offers_made: tuple[Any, ...] | None = None
 
     # --- what is known -------------------------------------------------------------------------
@@ -267,6 +269,7 @@ class Network:
                 intake.expired(body.request, body.pair, body.reason)
 
     def _seen(self, event: LinkSeen) -> None:
+        self._seen_changes += 1
         self._views[event.link] = View(event.up, event.latency_ns, event.turn_ns)
         self.reservations.usable[event.link] = event.up
         self.division.seen(event.link, event.up)
@@ -298,6 +301,11 @@ class Network:
 
     def _advertise(self) -> None:
         """Say what has changed of this node and its links since it last said so."""
+        # Asked for after every step, of which few change anything that is said.
+        offered = self._seen_changes, self.reservations.changes, self.desk.parameters
+        if offered == self._offered:
+            return
+        self._offered = offered
         views = [
             View(view.up, view.latency_ns, view.turn_ns, name in self.reservations.drained)
             for name, view in self._views.items()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 
@@ -17,7 +17,7 @@ from qstack.network.room import Room
 from qstack.network.stills import HopStill
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
-from qstack.units import BootId, LinkName, NodeName
+from qstack.units import BootId, Instant, LinkName, NodeName
 
 
 @attrs.define(eq=False)
@@ -27,7 +27,7 @@ class Member:
     `passing`: requests at nodes between; ends have orders. `room` for halves from upstream.
     `life`: of the head-end, as routes told of it when the circuit came. `used`: it has carried a
     request. `rests`: none is on it now. `stills`: of the hops whose pairs are purified before they
-    are swapped.
+    are swapped. `sides`: as :meth:`Reservations.sides` says, once that was asked for.
     """
 
     place: Place
@@ -39,6 +39,7 @@ class Member:
     used: bool = False
     rests: bool = False
     stills: dict[Side, HopStill] = attrs.field(factory=dict)
+    sides: tuple[tuple[Side, LinkName, bool], ...] | None = None
 
     @property
     def quiet(self) -> bool:
@@ -77,6 +78,33 @@ class Member:
         inside = self.stills[side].held if side in self.stills else 0
         part = self.part
         return inside + (part.held_on(side) if isinstance(part, Between) else part.held)
+
+
+def leased(place: Place) -> bool:
+    """Whether a lease can end here: that of a head-end is for the answer to its install."""
+    return place.index != 0 or place.state is PlaceState.INSTALLING
+
+
+def first_lease(members: Iterable[Member]) -> Instant | None:
+    """Return when the first lease of these circuits ends."""
+    first: Instant | None = None
+    for member in members:
+        place = member.place
+        if leased(place) and (first is None or place.lease_until < first):
+            first = place.lease_until
+    return first
+
+
+def first_wait(members: Iterable[Member]) -> Instant | None:
+    """Return when the first half that waits on these circuits, for a swap or a set, is too old."""
+    first: Instant | None = None
+    for member in members:
+        part = member.part
+        if type(part) is Between or type(part) is Head:
+            due = part.deadline
+            if due is not None and (first is None or due < first):
+                first = due
+    return first
 
 
 def missing_part(member: Member | None) -> float:

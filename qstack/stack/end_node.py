@@ -109,9 +109,10 @@ class EndNode:
 
     @property
     def _links_deadline(self) -> Instant | None:
-        for link in self._stepped:
-            self._deadlines[link] = earliest(self.physical[link].deadline, self.link[link].deadline)
         if self._stepped:
+            for link in self._stepped:
+                due = earliest(self.physical[link].deadline, self.link[link].deadline)
+                self._deadlines[link] = due
             self._stepped.clear()
             self._first = earliest(*self._deadlines.values())
         return self._first

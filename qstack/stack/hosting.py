@@ -272,6 +272,8 @@ class Neighbours:
     def drain(self, now: Instant) -> list[Any]:
         """Let out what was collected, bundled."""
         actions: list[Any] = []
+        if not self._dirty:
+            return actions
         for peer, adjacency in self._dirty.items():
             self._stepped[peer] = adjacency
             actions += adjacency.handle(DRAINED, now)  # nothing comes up by it

@@ -57,7 +57,7 @@ class Cost:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Keep the garbage collector away from what exists already."""
     gc.collect()
     gc.freeze()
@@ -75,7 +75,7 @@ def world_us(probability: float, pairs: int, seed: int = 1) -> float:
     for slot in range(QUBITS):
         driver.arm("a", slot)
         driver.arm("b", slot)
-    with _undisturbed():
+    with undisturbed():
         begun = time.process_time()
         _make(driver, pairs)
         return (time.process_time() - begun) * 1e6 / pairs
@@ -111,7 +111,7 @@ def swap_us(swaps: int = 2_000, gate_ns: int = 0) -> float:
     driver = driver_of(1, emitter=emitter, analyser=POLARISATION, memory=memory)
     driver.open(modes=2)
     total = 0.0
-    with _undisturbed():
+    with undisturbed():
         for number in range(swaps):
             for slot in (0, 1):
                 driver.arm("a", slot)
@@ -138,7 +138,7 @@ def network_cost(
     around: Surroundings = plain if keepalive else _silent(plain)
     rig = Rig(lab, seed, around)
     steps, entries = rig.heap.steps, rig.heap.entries
-    with _undisturbed():
+    with undisturbed():
         begun = time.process_time()
         rig.alice.keep(terms("bob", pairs))
         until = rig.heap.now + _LIMIT_NS
@@ -187,7 +187,7 @@ def heap_us(entries: int = 100_000) -> float:
     heap.add("alice", _Echo("alice", "bob"))
     heap.add("bob", _Echo("bob", "alice"))
     heap.post("alice", TICK)
-    with _undisturbed():
+    with undisturbed():
         begun = time.process_time()
         heap.run(1_000 * entries)
         return (time.process_time() - begun) * 1e6 / heap.entries

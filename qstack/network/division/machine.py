@@ -33,6 +33,7 @@ from qstack.units import BootId, Instant, LinkName, NodeName
 
 FOR_CONTROLLER = BinsAsk | BinsRelease
 FOR_NODES = BinsAnswer | BinsPlan | BinsClock
+_ALL = FOR_CONTROLLER | FOR_NODES
 OwnerOf: TypeAlias = Callable[[CircuitId, LinkName], Owner | None]
 
 
@@ -63,12 +64,14 @@ class Division:
     @staticmethod
     def is_ours(message: Any) -> bool:
         """Whether a message is for this part of the network layer."""
-        return isinstance(message, FOR_CONTROLLER | FOR_NODES)
+        return isinstance(message, _ALL)
 
     @property
     def deadline(self) -> Instant | None:
         """When a lease ends, or something is to be said again."""
         asking, controller = self.asking, self.controller
+        if asking is None and controller is None:
+            return None
         return earliest(
             None if asking is None else asking.deadline,
             None if controller is None else controller.deadline,
