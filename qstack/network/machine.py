@@ -14,6 +14,7 @@ from qstack.link.service import (
     LinkFailed,
     LinkListen,
     LinkPairReady,
+    LinkWindows,
 )
 from qstack.machine import TICK, Action, Tick, Up, earliest
 from qstack.messages.common import PairKind
@@ -89,6 +90,8 @@ class Network:
             self._by_remote.setdefault(remote, link.name)
             self._remote_of[link.name] = remote
         self._views = {name: View(False) for name in self._remote_of}
+        self._periods: dict[LinkName, Instant] = {}
+        """When a period of a link's windows began, for those that are known."""
         self.flood = LinkState(node, boot)
         self.reservations = Reservations(node, parameters.links)
         self.demand = Demand(self.desk, self.reservations, self.flood)
@@ -246,6 +249,9 @@ class Network:
         intake = self.intake
         if type(body) is LinkClock:
             self.division.clock(link, body)
+            return
+        if type(body) is LinkWindows:
+            self._periods[link] = body.began
             return
         if type(body) is LinkAccepted:
             if body.request.purpose >= FIRST_LABEL:
