@@ -7,10 +7,17 @@ from typing import Any
 import attrs
 
 from qstack.machine import FromDevice, Transmit
+from qstack.messages.common import PairId
 from qstack.messages.devices import EmitterFired, EmitterHeralded, EmitterOutcome
+from qstack.messages.network import RouteUpdate
 from qstack.messages.physical import Herald
-from qstack.sim.network import VirtualNetwork
-from qstack.units import Duration, Instant, LinkName
+from qstack.sim.heap import Wire
+from qstack.sim.network import Surroundings, VirtualNetwork
+from qstack.stack import Timing
+from qstack.testing import Party, terms
+from qstack.testing.routes_lab import RouteLab
+from qstack.testing.routes_memory import busy
+from qstack.units import MICROSECOND, MILLISECOND, SECOND, Duration, Instant, LinkName, NodeName
 from qstack.windows import Windows, window_after
 
 
@@ -81,3 +88,77 @@ class Hours:
             ended = began + self.cycle_ns(link)
             assert opens <= began, f"{link}: an attempt at {began}, {opens - began} ns too early"
             assert ended <= closes, f"{link}: an attempt at {began} ends {ended - closes} ns late"
+
+
+WIRE_NS = 20 * MICROSECOND
+CALM = Timing(50 * MILLISECOND, 500 * MICROSECOND, 200 * MICROSECOND, MILLISECOND, 1.0)
+
+
+class Running:
+    """A network of many nodes, links of which have windows; every node has a user who listens."""
+
+    def __init__(self, lab: RouteLab, seed: int = 11) -> None:
+        self.lab = lab
+        around = Surroundings(wire=Wire(WIRE_NS), timing=CALM)
+        self.net = VirtualNetwork(lab.links(), lab.world(), seed, around)
+        self.hours = Hours(self.net, dict(lab.windows))
+        self.net.heap.watch = self._watch
+        self.updates: list[tuple[Instant, RouteUpdate]] = []
+        self.users = {node: Party(self.net.heap, f"user-{node}", node) for node in lab.nodes}
+        for node, user in self.users.items():
+            self.net.user(user.name, [node], user.listen)
+        self.rest(40 * MILLISECOND)
+        for user in self.users.values():
+            user.accept()
+        self.rest(40 * MILLISECOND)
+
+    def _watch(self, target: str, event: Any, now: Instant, actions: list[Any]) -> None:
+        self.hours.watch(target, event, now, actions)
+        for action in actions:
+            for frame in action.datagram.frames if type(action) is Transmit else ():
+                if type(frame.body) is RouteUpdate and frame.body.origin == target:
+                    self.updates.append((now, frame.body))
+
+    @property
+    def now(self) -> Instant:
+        return self.net.heap.now
+
+    def rest(self, duration_ns: Duration) -> None:
+        self.net.heap.run(self.now + duration_ns)
+
+    def rest_until(self, at: Instant) -> None:
+        self.net.heap.run(at)
+
+    def ask(self, node: NodeName, remote: NodeName, number: int, **changes: Any) -> Any:
+        user = self.users[node]
+        reference = user.keep(terms(remote, number, **changes))
+        self.rest(100 * MICROSECOND)
+        return user.created[reference]
+
+    def pairs(self, node: NodeName, request: Any) -> list[tuple[Instant, PairId]]:
+        """When which pairs of a request were delivered at a node, those that are void left out."""
+        user = self.users[node]
+        void = {each.pair for each in user.expired}
+        told = [(at, p.info.pair) for at, p in user.pairs if p.request == request]
+        return [(at, pair) for at, pair in told if pair not in void]
+
+    def ending(self, node: NodeName, request: Any) -> Any:
+        user = self.users[node]
+        told: list[Any] = [*user.done, *user.ended]
+        found = [each for each in told if each.request == request]
+        assert len(found) <= 1, "it ends once"
+        return found[0] if found else None
+
+    def finish(self, node: NodeName, request: Any, limit_ns: Duration) -> Any:
+        self.net.heap.run(self.now + limit_ns, stop=lambda: self.ending(node, request) is not None)
+        return self.ending(node, request)
+
+    def paths(self, node: NodeName) -> list[list[NodeName]]:
+        circuits = self.net.host(node).network.report(self.now)["circuits"]
+        return [each["path"] for each in circuits if each["role"] == "head"]
+
+    def nothing_is_taken(self) -> None:
+        self.rest(2 * SECOND)
+        for node in self.lab.nodes:
+            host = self.net.host(node)
+            assert not busy(host), node
