@@ -46,6 +46,13 @@ class Gate:
         first, last = self.cycles
         return self.is_open and first <= begin < end <= last
 
+    def fits(self, clock: LinkClock, cycle_ns: Duration) -> bool:
+        """Whether every window holds a cycle, for all that is uncertain of this clock."""
+        if self._windows is None or clock.uncertainty_ns is None:
+            return True
+        shortest = min(lasts for _, lasts in self._windows.open_ns)
+        return clock.uncertainty_ns + self._delay_ns + 2 * cycle_ns <= shortest
+
     def forget(self) -> None:
         """The hardware's clock is gone, and with it the count of the window."""
         self.cycles, self._at, self._used_up = (0, 0), None, False

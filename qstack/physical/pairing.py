@@ -47,7 +47,7 @@ def _may(state: LinkState, *more: LinkState) -> dict[type[Any], frozenset[LinkSt
         EndReachable: frozenset({state}) | _ARMS,
         EndUnreachable: frozenset({state}) | _ARMS,
         StationClicks: same_or_closed,
-        Completed: frozenset({state}),
+        Completed: same_or_closed,
         Exhausted: frozenset({state}),
         Aborted: frozenset({state}),
         Rejected: same_or_closed,
@@ -68,7 +68,7 @@ TABLE: dict[LinkState, dict[type[Any], frozenset[LinkState]]] = {
     LinkState.DEFERRED: {
         **_may(LinkState.DEFERRED, LinkState.HALF, *_BOTH),
         Granted: frozenset({LinkState.DEFERRED, LinkState.PAIRED}),
-        Completed: frozenset({LinkState.DEFERRED, LinkState.PAIRED}),
+        Completed: frozenset({LinkState.DEFERRED, LinkState.PAIRED, LinkState.CLOSED}),
         Tick: frozenset({LinkState.DEFERRED, LinkState.PAIRED, LinkState.CLOSED}),
     },
     LinkState.PAIRED: {

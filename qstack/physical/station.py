@@ -135,6 +135,7 @@ class StationPhysical:
             case Completed():
                 if event.command == self._clock.command:
                     self._clock.completed(now)
+                    self._doubt(now)
             case Exhausted() | Aborted():
                 if event.command == self._open:
                     self._open = None
@@ -214,14 +215,8 @@ class StationPhysical:
         self._sequence += 1
         self._health.works()
         success = Success(
-            self._sequence,
-            arm.request,
-            event.cycle,
-            event.mode,
-            event.clicks,
-            self._bells[event.clicks],
-            event.tags_ps,
-            arm.setting,
+            *(self._sequence, arm.request, event.cycle, event.mode, event.clicks),
+            *(self._bells[event.clicks], event.tags_ps, arm.setting),
         )
         for end in self._ends:
             end.succeed(success, now)
@@ -352,6 +347,12 @@ class StationPhysical:
         self._clock.start(command, now)
         return clock_command(self._parameters, command)
 
+    def _doubt(self, now: Instant) -> None:
+        """A clock that took too long to begin tells no window: it has to begin again, later."""
+        if not self._gate.fits(self._clock, self._parameters.cycle_ns):
+            self._health.failed("its clock took longer to begin than a window lasts", now)
+            self._stop_clock()
+
     def _stop_clock(self) -> None:
         self._void_pending()
         self._clock.stop()
@@ -385,11 +386,8 @@ class StationPhysical:
     def _word(self, now: Instant) -> Word:
         oldest = min((event.cycle for event, _ in self._pending), default=None)
         return Word(
-            self._parameters.name,
-            self._clock.cycle(now),
-            self._sequence,
-            self._clock.announce(now, oldest),
-            self._first_cycle,
+            *(self._parameters.name, self._clock.cycle(now), self._sequence),
+            *(self._clock.announce(now, oldest), self._first_cycle),
             self._gate.until_ns(now) or self._deferred_ns,
             self._clock.epoch,
             self._gate.cycles,

@@ -139,6 +139,24 @@ def test_ends_that_know_of_no_windows_are_refused_with_the_reason() -> None:
     assert "windows" in replies(actions)[-1].reason
 
 
+def test_a_clock_that_took_longer_to_begin_than_a_window_lasts_begins_again() -> None:
+    """Nobody knows which of its cycles lie in the open time."""
+    station = Station((link("a-b", DAY),), CommandIds(), 9)
+    (slow,) = commands(station.handle(EndReachable("alice"), 0), StationClock)
+    first = Arm("a-b", 9, 1, None, PairKind.KEEP, "", 1, 0, 0, 0, 0)
+    station.handle(FromEnd("alice", first), 0)
+    late = 40_000_000
+    actions = station.handle(Completed("bsa", slow.command), late) + station.handle(DRAINED, late)
+    (reply,) = replies(actions)
+    assert reply.verdict is Verdict.REFUSED
+    assert "longer to begin than a window" in reply.reason
+    assert (reply.opens_cycle, reply.closes_cycle) == (0, 0)
+    due = station.deadline
+    assert due is not None
+    again = station.handle(TICK, due)
+    assert len(commands(again, StationClock)) == 1
+
+
 def test_links_that_share_an_analyser_have_it_in_their_windows_without_turns() -> None:
     station = station_of(link("a-b", DAY), link("b-c", NIGHT))
     spans = {name: window(station, name, 1_000) for name in ("a-b", "b-c")}
