@@ -17,6 +17,7 @@ from qstack.programs.figures import QUANTILES
 from qstack.programs.pairs import PairRecord, PairsReport
 from qstack.programs.tomography import AXES
 from qstack.units import NodeName
+from qstack.windows import in_words
 
 OnPair: TypeAlias = Callable[[PairRecord], None]
 
@@ -188,6 +189,8 @@ def show_status(answers: Mapping[NodeName, dict[str, Any] | str]) -> None:
         for link in draining["links"]:
             links.add_row(name, link, "network", "draining: takes nothing new")
         for link, rooms in answer.get("links", {}).items():
+            if rooms.get("closed_ns"):
+                links.add_row(name, link, "link", f"closed for {in_words(rooms['closed_ns'])}")
             for room, fields in rooms.items():
                 if isinstance(fields, dict):
                     shown = _clicks(fields) if room == "analyser" else _counters(fields)

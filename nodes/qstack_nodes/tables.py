@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from qstack.units import NodeName
+from qstack.windows import in_words
 from qstack_nodes.report import show_silent
 
 
@@ -70,7 +71,10 @@ def _links(routes: Mapping[NodeName, Any]) -> Table:
         )
         first = (name, str(said["trust"]), str(word))
         for link, view in said["links"].items():
-            state = "draining" if view["draining"] else "up" if view["up"] else "DOWN"
+            closed_ns = view.get("closed_ns", 0)
+            lost = f"closed for {in_words(closed_ns)}" if closed_ns else "DOWN"
+            works = f"up, opens in {in_words(closed_ns)}" if closed_ns else "up"
+            state = "draining" if view["draining"] else works if view["up"] else lost
             state += ", node draining" if said["draining"] else ""
             table.add_row(*first, link, view["peer"], state, f"{view['reserved']:.0%}", behind)
             first, behind = ("", "", ""), ""

@@ -23,15 +23,18 @@ def common_links(network: NetworkFile, a: NodeName, b: NodeName) -> list[LinkPar
 def predicted_rate_hz(network: NetworkFile, a: NodeName, b: NodeName, fidelity_min: float) -> float:
     """Return the rate of heralds of the fastest working point that meets the fidelity.
 
-    As if a memory were always free: an upper bound for what is kept. 0 without a common link.
+    As if a memory were always free: an upper bound for what is kept. 0 without a common link. Of a
+    link with windows: over a long time, in which it is open for their part.
     """
     rates = [0.0]
     for parameters in common_links(network, a, b):
+        windows = parameters.windows
+        part = 1.0 if windows is None else windows.whole_ns / windows.period_ns
         for setting in parameters.settings:
             success = setting.success_probability
             good = sum(p.share * p.weights[p.bell] for p in setting.patterns)
             if success > 0 and good / success >= fidelity_min:
-                rates.append(success * parameters.modes * 1e9 / parameters.cycle_ns)
+                rates.append(part * success * parameters.modes * 1e9 / parameters.cycle_ns)
     return max(rates)
 
 

@@ -17,6 +17,7 @@ from qstack.config.records import (
 )
 from qstack.config.settings import read_settings
 from qstack.config.structure import Problems, structure, table
+from qstack.config.windows import check_windows, read_windows
 from qstack.hal.emitter import EmitterSheet
 from qstack.hal.memory import MemorySheet
 from qstack.hal.station import StationSheet
@@ -24,6 +25,7 @@ from qstack.link.budget import BARRETT_KOK, PAIR_SOURCE, POLARISATION, SINGLE_CL
 from qstack.link.scheduler import SCHEDULERS
 from qstack.machine import record
 from qstack.units import MILLISECOND, Duration, NodeName
+from qstack.windows import Windows
 
 MIDPOINT_BSM = "midpoint-bsm"
 MIDPOINT_SOURCE = "midpoint-source"
@@ -129,7 +131,7 @@ class _Reader:
 
     def read(self, value: Any, pace: Pace) -> LinkFile | None:
         whole = table(value, self.path, self.problems)
-        rest = {k: v for k, v in whole.items() if k not in ("arms", "settings")}
+        rest = {k: v for k, v in whole.items() if k not in ("arms", "settings", "windows")}
         raw = structure(rest, _Link, self.path, self.problems)
         raw_arms = self._raw_arms(whole.get("arms"))
         settings = read_settings(
@@ -139,6 +141,7 @@ class _Reader:
             f"{self.path}.settings",
             self.problems,
         )
+        windows = read_windows(whole.get("windows"), f"{self.path}.windows", self.problems)
         if raw is None:
             return None
         self._check_link(raw)
@@ -154,7 +157,7 @@ class _Reader:
                     raw,
                     (analyser, *picked),
                     (whole_arms[0], whole_arms[1]),
-                    settings,
+                    (settings, windows),
                     pace,
                 )
                 self._check_physics(link, raw.keep)
@@ -306,7 +309,7 @@ class _Reader:
         raw: _Link,
         devices: tuple[str, str, str],
         arms: tuple[ArmFile, ArmFile],
-        settings: tuple[SettingFile, ...],
+        times: tuple[tuple[SettingFile, ...], Windows | None],
         pace: Pace,
     ) -> LinkFile:
         emitters = self._emitters(raw, devices[2], arms)
@@ -323,7 +326,7 @@ class _Reader:
             detectors=devices[1],
             source=devices[2],
             arms=arms,
-            settings=settings,
+            settings=times[0],
             cycle_ns=raw.cycle_ns or self.least_cycle_ns(emitters, arms, raw.scheme),
             modes=raw.modes,
             keep=keeps if raw.keep is None else raw.keep and keeps,
@@ -332,6 +335,7 @@ class _Reader:
             test_rate=raw.test_rate,
             confirm_ns=confirm,
             horizon_ns=raw.horizon_ns or max(2 * confirm, unnoticed),
+            windows=times[1],
         )
 
     def _emitters(
@@ -365,6 +369,7 @@ class _Reader:
         if link.cycle_ns < least:
             reason = f"{link.cycle_ns} is shorter than preparation and round trip of light: {least}"
             self.note("cycle_ns", reason)
+        check_windows(link, f"{self.path}.windows", self.problems)
         if keep and not link.keep:
             self.note("keep", "true, but the emitters' qubits, or the lack of memory, forbid it")
         self._check_measurement(link, arms.station)

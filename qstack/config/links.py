@@ -38,6 +38,7 @@ def link_parameters(network: NetworkFile, link_name: LinkName) -> LinkParameters
         test_rate=link.test_rate,
         confirm_ns=link.confirm_ns,
         horizon_ns=link.horizon_ns,
+        windows=link.windows,
     )
 
 

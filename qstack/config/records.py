@@ -13,6 +13,7 @@ from qstack.hal.station import StationSheet
 from qstack.machine import record
 from qstack.messages.wire import MAX_DATAGRAM
 from qstack.units import MILLISECOND, SECOND, Duration, LinkName, NodeName, Picoseconds
+from qstack.windows import Windows
 
 PURIFY = ("nested-dejmps", "pumped-dejmps", "nested-loss")
 """Methods of purification that a node takes part in if its file names none."""
@@ -205,7 +206,7 @@ class LinkFile:
 
     `detectors` is the station's device behind the analyser (empty: the receivers have them),
     `source` that of `midpoint-source`. `cycle_ns` was given, or is the least that preparation
-    and the round trip of light allow.
+    and the round trip of light allow. `windows`: when it is open; None: always.
     """
 
     name: LinkName
@@ -224,6 +225,7 @@ class LinkFile:
     test_rate: float
     confirm_ns: Duration
     horizon_ns: Duration
+    windows: Windows | None = None
 
 
 @record

@@ -13,14 +13,19 @@ from qstack.config import NetworkFile
 from qstack.units import LinkName, NodeName
 
 Heard: TypeAlias = Mapping[NodeName, Mapping[LinkName, bool]]
-"""What a node has heard: of each node, which of its links that one says are up."""
+"""What a node has heard: of each node, which of its links that one says are up.
+
+One that is closed by its windows counts as up: nobody is missed.
+"""
 
 
 def heard_of(status: Mapping[str, Any]) -> Heard:
     """Return what an end node has heard, by its status."""
     routes = status["network"]["routes"]
     return {
-        name: {link: bool(view["up"]) for link, view in said["links"].items()}
+        name: {
+            link: bool(view["up"] or view.get("closed_ns")) for link, view in said["links"].items()
+        }
         for name, said in routes.items()
     }
 

@@ -21,7 +21,8 @@ from qstack.link.timetable import Owner
 from qstack.messages.common import BasisPlan, PairKind
 from qstack.messages.link import LinkRequest
 from qstack.physical.service import LinkParameters
-from qstack.units import Duration, NodeName
+from qstack.units import Duration, LinkName, NodeName
+from qstack.windows import in_words
 
 Refusal: TypeAlias = tuple[ErrorCode, str]
 
@@ -76,6 +77,14 @@ def unsupported(
     return None
 
 
+def shut(request: LinkRequest, link: LinkName, closed_ns: Duration) -> Refusal | None:
+    """Return NO_TIME where the maximum time ends before the link opens, by its windows."""
+    if 0 < request.remaining_ns <= closed_ns:
+        given = in_words(request.remaining_ns)
+        return ErrorCode.NO_TIME, f"{link} is closed for {in_words(closed_ns)}; {given} are given"
+    return None
+
+
 def too_long(
     request: LinkRequest,
     queue: Queue,
@@ -105,7 +114,8 @@ def too_long(
     if own + free < min(least, request.remaining_ns):
         return (
             ErrorCode.NO_TIME,
-            f"{least} ns are needed; of {request.remaining_ns} ns, bins leave {own + free} ns",
+            f"{least} ns are needed; of {request.remaining_ns} ns, "
+            f"bins or windows leave {own + free} ns",
         )
     before = sum(
         max(0.0, work - room_ns(who, request.remaining_ns)[0])

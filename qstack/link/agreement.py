@@ -8,7 +8,7 @@ from typing import Any, cast
 import attrs
 
 from qstack.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
-from qstack.link.admission import Refusal, nonsense, too_big, too_long, unsupported
+from qstack.link.admission import Refusal, nonsense, shut, too_big, too_long, unsupported
 from qstack.link.board import Board
 from qstack.link.fidelity import Tally
 from qstack.link.request import (
@@ -98,6 +98,7 @@ class Agreement:
         stated = self.peer_memories
         return (
             unsupported(wanted, board.parameters, board.unit)
+            or shut(wanted, self._name, board.closed_ns(board.now))
             or too_long(
                 *(wanted, board.queue, board.progress, board.scheduler, board.unit),
                 room_ns=board.room_ns,

@@ -23,13 +23,14 @@ from qstack.link.request import (
     State,
 )
 from qstack.link.scheduler import SCHEDULERS
-from qstack.link.service import LinkClock, LinkDone, LinkFailed, LinkIndication
+from qstack.link.service import LinkClock, LinkDone, LinkFailed, LinkIndication, LinkWindows
 from qstack.link.timetable import ALWAYS, NEVER, Bin, Owner, bin_at, open_cycles
 from qstack.machine import Action, Device, Down, Note, Send, Up
 from qstack.messages.common import PairKind, RequestId
 from qstack.messages.link import LinkClose, LinkEstimate, LinkRequest, LinkSetting, LinkStation
-from qstack.physical.service import ClockSeen, LinkParameters, Rest, Serve
+from qstack.physical.service import ClockSeen, LinkParameters, Rest, Serve, WindowSeen
 from qstack.units import BootId, Duration, Instant, NodeName
+from qstack.windows import closed_ns, open_ns_within
 
 GRACE_CONFIRMS = 8
 """A request that ends waits for the station and the peer at most this many `confirm_ns`."""
@@ -55,6 +56,7 @@ class Board:
         self.bin_ends_at: Instant | None = None
         """When, by this end's estimate, another bin of the timetable begins."""
         self._clock: tuple[BootId, ClockSeen] | None = None
+        self._period: Instant | None = None
         self.settled_version = -1
         self.pending: list[LinkSetting | LinkEstimate] = []
         self.losses = Losses()
@@ -238,11 +240,30 @@ class Board:
             self.bin_ends_at = clock.began + here.end * cycle_ns
         return here
 
+    def see_windows(self, seen: WindowSeen) -> None:
+        """When a period of the link's windows began."""
+        self._period = seen.began
+        self.up(LinkWindows(seen.began))
+
+    def closed_ns(self, now: Instant) -> Duration:
+        """Return how long it takes until the link opens; 0 where it is open, or not known."""
+        windows, began = self.parameters.windows, self._period
+        return 0 if windows is None or began is None else closed_ns(windows, now - began)
+
     def room_ns(self, owner: Owner, within_ns: Duration) -> tuple[Duration, Duration]:
         """Return how much of the time from now on is this owner's alone, and how much is anybody's.
 
-        By the timetable, if the queue has one that counts and this end knows the cycle.
+        By the timetable, if the queue has one that counts and this end knows the cycle. Of what it
+        leaves, the time in which the link is closed counts as anybody's first.
         """
+        own, free = self._room_in_bins(owner, within_ns)
+        windows, began = self.parameters.windows, self._period
+        if windows is None or began is None:
+            return own, free
+        closed = within_ns - open_ns_within(windows, self.now - began, within_ns)
+        return max(0, own - max(0, closed - free)), max(0, free - closed)
+
+    def _room_in_bins(self, owner: Owner, within_ns: Duration) -> tuple[Duration, Duration]:
         table, clock = self.queue.timetable, self._clock
         if table is None or not self.scheduler.bins or clock is None or clock[0] != self.station:
             return 0, within_ns

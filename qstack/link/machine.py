@@ -40,9 +40,10 @@ from qstack.physical.service import (
     Settled,
     StationDown,
     StationUp,
+    WindowSeen,
 )
 from qstack.physical.slots import Slots
-from qstack.units import BootId, Chance, Instant, NodeName
+from qstack.units import BootId, Chance, Duration, Instant, NodeName
 
 
 @record
@@ -135,6 +136,8 @@ class Link:
                 self._harvest.station_down(event.station_boot)
             case ClockSeen():
                 self._board.hear_clock(event)
+            case WindowSeen():
+                self._board.see_windows(event)
             case DeviceTrouble():
                 self._board.note("link-device", ready=event.ready, reason=event.reason)
             case Completed() | MemoryResult():
@@ -194,6 +197,10 @@ class Link:
                 for found in (unit.at_emission(setting.id, pattern.clicks),)
             ],
         }
+
+    def closed_ns(self, now: Instant) -> Duration:
+        """Return how long it takes until the link opens by its windows; 0 where it is open."""
+        return self._board.closed_ns(now)
 
     def _conclude(self, now: Instant) -> None:
         """What may follow from any event: time, memory, ends, and the choice of what to serve."""

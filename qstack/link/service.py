@@ -28,6 +28,7 @@ __all__ = [
     "LinkOutcomeReady",
     "LinkPairReady",
     "LinkServiceRequest",
+    "LinkWindows",
     "Remedy",
     "remedy",
     "senseless",
@@ -151,6 +152,16 @@ class LinkClock:
     began: Instant
 
 
+@record
+class LinkWindows:
+    """A period of the link's windows began at `began`, local lab time, as far as is known.
+
+    Indicated at both ends of a link that has windows, again when the estimate has moved.
+    """
+
+    began: Instant
+
+
 LinkIndication: TypeAlias = (
     LinkAccepted
     | LinkPairReady
@@ -159,6 +170,7 @@ LinkIndication: TypeAlias = (
     | LinkFailed
     | LinkExpired
     | LinkClock
+    | LinkWindows
 )
 
 

@@ -37,7 +37,8 @@ class LinkMetric:
 
     `peer` is the other end. `latency_ns`: one way, of control messages between the ends.
     `reserved`: part of its time that circuits hold already, in [0, 1]. `windows`: when it works,
-    as (begins, lasts) in ns, counted from when the update was made; empty: always. `joined`: so
+    as (begins, lasts) in ns, counted from when the update was made; empty: always. They come again
+    every `repeats_ns`, in which all of them lie; 0: they do not. `joined`: so
     many (communication, storage) qubits has the advertiser there of which every two can meet in a
     round of purification, 0 where some cannot. `halves`: so many it can have there at once.
     `turn_ns`: so long a qubit that became free gives no pair, as the station must hear of it and
@@ -58,6 +59,7 @@ class LinkMetric:
     turn_ns: Duration = 0
     waits: bool = False
     draining: bool = False
+    repeats_ns: Duration = 0
 
 
 @payload

@@ -23,7 +23,7 @@ class Verdict(IntEnum):
     AHEAD = 3
     """The other end armed for something else on an older basis, and has been told."""
     DEFER = 4
-    """The analyser serves another link for `until_ns`."""
+    """The analyser serves another link, or the link is closed, for `until_ns`."""
     REFUSED = 5
     """Nothing can be served now; `reason` says why. All other verdicts: the clock runs."""
 
@@ -90,6 +90,9 @@ class ArmReply:
     at most 8 of them, which keeps the message inside one datagram. `epoch` counts the lives of
     the link's clock within this life of the station, from 0: with another one the cycles begin
     again, and what a node holds of the former count and finds in no success is void.
+    A link that has windows is open in the cycles from `opens_cycle` to before `closes_cycle`, the
+    present or the next ones, and the station is `phase_ns` into a period of its windows; both
+    cycles are 0 where it has none, or where the clock does not run.
     """
 
     link: LinkName
@@ -107,6 +110,9 @@ class ArmReply:
     unconfirmed: tuple[Success, ...]
     reason: str
     epoch: int
+    opens_cycle: int = 0
+    closes_cycle: int = 0
+    phase_ns: Duration = 0
 
 
 @message(0x12, Layer.PHYSICAL, Delivery.TIMED)

@@ -15,6 +15,10 @@ before they are swapped (`refinement`), or both; a neighbour whose link alone ca
 reached by a circuit of one hop. `trust` says who is in the way where a request asks that nodes
 between the ends be trusted.
 
+**Windows** (`hours`, `daylight`). Links that are closed for short times are up for routes, at the
+part of their rate that is left; those that are closed for longer are avoided meanwhile, and what
+runs there waits. A course over several promises the time in which all of them are open.
+
 **Bins** (`division`, `schedule`). Where a controller divides links in time, a head-end whose
 request has a maximum time first asks it for bins on all links of the course, and the masters of
 links keep to what it grants.

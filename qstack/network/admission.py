@@ -11,7 +11,7 @@ before it carries another request: who uses a link goes before who has used it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from qstack.errors import ErrorCode, LocalProtocolError
 from qstack.machine import record
@@ -21,7 +21,8 @@ from qstack.network.advertise import joined_at
 from qstack.network.places import Place, Side
 from qstack.network.purification import memories_of
 from qstack.physical.service import LinkParameters
-from qstack.units import LinkName, NodeName
+from qstack.units import Duration, LinkName, NodeName
+from qstack.windows import in_words
 
 ROUNDING = 1e-9
 
@@ -63,6 +64,11 @@ def both_of(place: Place) -> int:
     return sum(needed) if any(each > 1 for each in needed) else 1
 
 
+def never(link: LinkName) -> Duration:
+    """Return that of links without windows."""
+    return 0
+
+
 class Reservations:
     """What the circuits of a node hold of each of its links."""
 
@@ -74,6 +80,8 @@ class Reservations:
         self._places: dict[CircuitId, Place] = {}
         self.usable: dict[LinkName, bool] = dict.fromkeys(self._links, False)
         self.draining = False
+        self.night_ns: Callable[[LinkName], Duration] = never
+        """For how long a link is closed yet, where that is long enough for routes."""
         self.drained: set[LinkName] = set()
         """Links that take nothing new."""
         self.changes = 0
@@ -159,6 +167,10 @@ class Reservations:
             return Verdict(ErrorCode.CREATE, reason, leg.link)
         if not self.usable[leg.link]:
             return Verdict(ErrorCode.NO_RESOURCES, f"{here} is down", leg.link)
+        night_ns = self.night_ns(leg.link)
+        if night_ns:
+            reason = f"{here} is closed for {in_words(night_ns)}"
+            return Verdict(ErrorCode.NO_RESOURCES, reason, leg.link)
         if leg.link in self.drained:
             return self._drains(leg.link)
         held = self._shares[leg.link]

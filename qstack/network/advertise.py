@@ -23,6 +23,7 @@ from qstack.network.budget import (
     together,
     weights_of,
 )
+from qstack.network.hours import said_windows
 from qstack.physical.service import EndParameters, LinkParameters, MemoryModel, Setting
 from qstack.units import SECOND, Duration, NodeName
 
@@ -103,23 +104,47 @@ class View:
 
     `up`: neither the station nor the other end is missed. `latency_ns`: of a message to the other
     end, one way. `turn_ns`: to the station and back. `drained`: it takes nothing new.
+    `night`: it is closed for long.
     """
 
     up: bool
     latency_ns: Duration = 0
     turn_ns: Duration = 0
     drained: bool = False
+    night: bool = False
 
 
 def link_metric(
-    parameters: LinkParameters, node: NodeName, view: View, reserved: float = 0.0
+    parameters: LinkParameters,
+    node: NodeName,
+    view: View,
+    reserved: float = 0.0,
+    *,
+    phase_ns: Duration = 0,
 ) -> LinkMetric:
-    """Return what `node`, an end of the link, says of it: what drains is not up for others."""
-    peer, up = parameters.other(node).node, view.up and not view.drained
-    said = (up, view.latency_ns, reserved, (), offers(parameters, view.turn_ns))
-    halves = joined_at(parameters.end(node)), _qubits(parameters)
-    waits, drains = not view.up, view.drained
-    return LinkMetric(parameters.name, peer, *said, *halves, view.turn_ns, waits, drains)
+    """Return what `node`, an end of the link, says of it: what drains is not up for others.
+
+    Nor is what is closed for long, and what runs there waits. `phase_ns`: how far into a period of
+    its windows it is.
+    """
+    works = view.up and not view.night
+    peer, up = parameters.other(node).node, works and not view.drained
+    windows, repeats_ns = said_windows(parameters.windows, phase_ns)
+    return LinkMetric(
+        link=parameters.name,
+        peer=peer,
+        up=up,
+        latency_ns=view.latency_ns,
+        reserved=reserved,
+        windows=windows,
+        offers=offers(parameters, view.turn_ns),
+        joined=joined_at(parameters.end(node)),
+        halves=_qubits(parameters),
+        turn_ns=view.turn_ns,
+        waits=not works,
+        draining=view.drained,
+        repeats_ns=repeats_ns,
+    )
 
 
 def memories_of(ends: Iterable[EndParameters]) -> tuple[int, int]:

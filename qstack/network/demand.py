@@ -23,7 +23,7 @@ from qstack.network.head_end import Head, movable
 from qstack.network.linkstate import LinkState
 from qstack.network.manner import nonsense
 from qstack.network.member import Heard, Member
-from qstack.network.moving import broken_by, missed
+from qstack.network.moving import broken_by, missed, why
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
@@ -123,7 +123,7 @@ class Demand:
             return
         promise = promise_of(remote, request, trust_min, purify=purify)
         order.need_hz = need_of(request)
-        shared = self._shared(promise)
+        shared = self._shared(promise, request)
         if shared is not None and promise.reserved:
             plan = self._plans[shared]
             plan.waiting.append(order)
@@ -169,10 +169,10 @@ class Demand:
             elif broken is not None:
                 self.circuits.release(circuit, broken.code, broken.reason)
             elif link is not None and self.ways.may_leave(plan, orders):
-                self.circuits.release(circuit, ErrorCode.OTHER, f"link {link} is down")
+                self.circuits.release(circuit, ErrorCode.OTHER, why(said, link))
         return changed
 
-    def _shared(self, promise: Promise) -> CircuitId | None:
+    def _shared(self, promise: Promise, request: LinkRequest) -> CircuitId | None:
         for circuit, plan in self._plans.items():
             member = self.circuits.member(circuit)
             if plan.dry is not None or plan.left or plan.promise != promise or member is None:
@@ -182,7 +182,7 @@ class Demand:
             full = len(plan.waiting) + len(orders) >= most
             if plan.course is None or full or (promise.reserved and not self._grows(plan, member)):
                 continue
-            waits = missed(said, member.place) is not None
+            waits = missed(said, member.place) or not self.ways.lasts(member.place, request)
             broken = waits or broken_by(said, plan.course, promise) is not None
             if not broken and self.circuits.take(member) is None:
                 return circuit

@@ -81,7 +81,7 @@ class Direct:
             left = remaining(event.request, since, self._desk.now)
             if self._demand.ways.offers(event.remote, left, event.trust_min):
                 self._moving.add(request)
-                reason = f"{link} is down; another way is free"
+                reason = f"{link} is down or closed; another way is free"
                 self._desk.down(link, LinkCancel(request, reason))
 
     def accepted(self, link: LinkName, body: LinkAccepted) -> None:

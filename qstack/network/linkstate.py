@@ -22,6 +22,7 @@ import attrs
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.machine import Action, Note, Send, Tick, Up, earliest, record
 from qstack.messages.network import LinkMetric, NodeMetric, RouteDigest, RouteEntry, RouteUpdate
+from qstack.network.hours import moved_on, senseless
 from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, NodeName
 
 CHUNK = 1_000
@@ -115,6 +116,7 @@ class LinkState:
         self._held: dict[NodeName, _Held] = {}
         self._neighbours: set[NodeName] = set()
         self._content: Advertise | None = None
+        self._content_at: Instant = 0
         self._sequence = 0
         self._made: Instant | None = None
         self._wanted = False
@@ -127,6 +129,10 @@ class LinkState:
     def database(self) -> Mapping[NodeName, RouteUpdate]:
         """The newest update of each origin, my own among them; ages are those at arrival."""
         return {name: held.update for name, held in sorted(self._held.items())}
+
+    def ages(self, now: Instant) -> dict[NodeName, Duration]:
+        """Return how old the newest update of each origin is, without its transit."""
+        return {name: held.age(now) for name, held in self._held.items()}
 
     @property
     def deadline(self) -> Instant | None:
@@ -163,7 +169,7 @@ class LinkState:
                 _check(self.node, event.node, event.links, LocalProtocolError)
                 if event == self._content:
                     return []
-                self._content = event
+                self._content, self._content_at = event, now
                 self._wanted = True
                 return self._speak(now)
             case NeighbourUp(peer):
@@ -247,9 +253,8 @@ class LinkState:
             raise LocalProtocolError(f"{self.node} has nothing to say of itself")
         self._sequence += 1
         before = self._held.get(self.node)
-        update = RouteUpdate(
-            self.node, self.boot, self._sequence, 0, self._content.node, self._content.links
-        )
+        links = moved_on(self._content.links, now - self._content_at)
+        update = RouteUpdate(self.node, self.boot, self._sequence, 0, self._content.node, links)
         self._held[self.node] = _Held(update, now)
         self._made, self._wanted = now, False
         actions: list[Action] = [Send(peer, update) for peer in sorted(self._neighbours)]
@@ -322,8 +327,9 @@ def _check(
             times.append(offer.slot_ns)
             if offer.rate_hz < 0 or not math.isclose(sum(offer.weights), 1, abs_tol=1e-6):
                 raise error(f"{origin}: {link.link} offers {offer}")
-        if any(begins < 0 or lasts <= 0 for begins, lasts in link.windows):
-            raise error(f"{origin}: {link.link} has the windows {link.windows}")
+        reason = senseless(link)
+        if reason is not None:
+            raise error(f"{origin}: {link.link} has windows that cannot be: {reason}")
     if not all(0 <= share <= 1 for share in shares) or min(times) < 0 or node.exponent <= 0:
         raise error(f"{origin} advertises what cannot be: {node}, {links}")
     if len({link.link for link in links}) < len(links):

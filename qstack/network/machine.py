@@ -14,6 +14,7 @@ from qstack.link.service import (
     LinkFailed,
     LinkListen,
     LinkPairReady,
+    LinkWindows,
 )
 from qstack.machine import TICK, Action, Tick, Up, earliest
 from qstack.messages.common import PairKind
@@ -27,6 +28,7 @@ from qstack.network.desk import Desk, NetworkParameters, OnLink
 from qstack.network.direct import Direct
 from qstack.network.draining import drains_there
 from qstack.network.events import FromPeer, LinkSeen, PeerGone, PeerThere
+from qstack.network.hours import Hours
 from qstack.network.intake import Intake
 from qstack.network.linkstate import (
     Advertise,
@@ -47,7 +49,7 @@ from qstack.network.service import (
 )
 from qstack.network.talk import Talk
 from qstack.physical.slots import Slots
-from qstack.units import BootId, Chance, Instant, LinkName, NodeName
+from qstack.units import BootId, Chance, Duration, Instant, LinkName, NodeName
 
 __all__ = [
     "FromPeer",
@@ -89,8 +91,10 @@ class Network:
             self._by_remote.setdefault(remote, link.name)
             self._remote_of[link.name] = remote
         self._views = {name: View(False) for name in self._remote_of}
+        self._hours = Hours(parameters.links)
         self.flood = LinkState(node, boot)
         self.reservations = Reservations(node, parameters.links)
+        self.reservations.night_ns = self._night_ns
         self.demand = Demand(self.desk, self.reservations, self.flood)
         self.direct = Direct(self.desk, self._remote_of, self.demand, self.reservations)
         self.intake = Intake(self.desk, self.demand.circuits)
@@ -110,7 +114,8 @@ class Network:
         """When a lease, a request, a waiting pair or an advertisement needs a Tick."""
         demand = self.demand
         circuits = demand.circuits.deadline
-        return earliest(self.flood.deadline, demand.deadline, circuits, self.division.deadline)
+        own = earliest(self.division.deadline, self._hours.due)
+        return earliest(self.flood.deadline, demand.deadline, circuits, own)
 
     @property
     def work_deadline(self) -> Instant | None:
@@ -126,7 +131,9 @@ class Network:
         """What routes and circuits this node knows, in JSON's types."""
         self.desk.now = now
         return {
-            "routes": report_routes(self.node, self.flood.database, self.demand.graph),
+            "routes": report_routes(
+                self.node, self.flood.database, self.demand.graph, self.flood.ages(now)
+            ),
             "circuits": report_circuits(self.demand.circuits, now),
             "bins": self.division.report(now),
             "counters": dict(self.desk.counters),
@@ -185,7 +192,7 @@ class Network:
         self.demand.circuits.balance()
         self._advertise()
         if self.demand.reconsider():
-            self.direct.move({name for name, view in self._views.items() if not view.up})
+            self.direct.move({name for name in self._views if not self._works(name)})
         return self.desk.take_actions()
 
     # --- requests ------------------------------------------------------------------------------
@@ -195,7 +202,7 @@ class Network:
         drains = link is not None and (
             self.reservations.drains(link) or drains_there(self.flood.database, event.remote, link)
         )
-        usable = link is not None and self._views[link].up and not drains
+        usable = link is not None and self._works(link) and not drains
         # What no link does by itself a circuit does, also over one link: it means the same there.
         beyond = event.request.early or event.request.within_ns != 0
         if (
@@ -243,11 +250,21 @@ class Network:
 
     # --- links ---------------------------------------------------------------------------------
 
+    def _night_ns(self, link: LinkName) -> Duration:
+        return self._hours.night_ns(link, self.desk.now)
+
+    def _works(self, link: LinkName) -> bool:
+        """Whether a link is neither missed nor closed for long."""
+        return self._views[link].up and not self._night_ns(link)
+
     def _indicated(self, link: LinkName, body: Any) -> None:
         """An indication for a circuit, if its request is one's; otherwise for a user."""
         intake = self.intake
         if type(body) is LinkClock:
             self.division.clock(link, body)
+            return
+        if type(body) is LinkWindows:
+            self._hours.see(link, body.began)
             return
         if type(body) is LinkAccepted:
             if body.request.purpose >= FIRST_LABEL:
@@ -303,15 +320,20 @@ class Network:
         """Say what has changed of this node and its links since it last said so."""
         # Asked for after every step, of which few change anything that is said.
         offered = self._seen_changes, self.reservations.changes, self.desk.parameters
-        if offered == self._offered:
+        if self._hours:
+            self._hours.look(self.desk.now)
+        elif offered == self._offered:
             return
         self._offered = offered
         views = [
-            View(view.up, view.latency_ns, view.turn_ns, name in self.reservations.drained)
+            View(
+                *(view.up, view.latency_ns, view.turn_ns, name in self.reservations.drained),
+                night=bool(self._night_ns(name)),
+            )
             for name, view in self._views.items()
         ]
         shares = [round(self.reservations.share(name), 3) for name in self._views]
-        made = (views, shares, self.reservations.draining)
+        made = (views, shares, self.reservations.draining, tuple(self._hours.periods.items()))
         if made == self._offers_made:
             return
         self._offers_made = made
@@ -326,7 +348,10 @@ class Network:
             draining=self.reservations.draining,
         )
         metrics = tuple(
-            link_metric(self.desk.links[name], self.node, view, share)
+            link_metric(
+                *(self.desk.links[name], self.node, view, share),
+                phase_ns=self._hours.phase_ns(name, self.desk.now),
+            )
             for name, view, share in zip(self._views, views, shares, strict=True)
         )
         self._flood(Advertise(node, metrics))

@@ -8,17 +8,24 @@ from typing import Any
 from qstack.messages.network import RouteUpdate
 from qstack.network.circuits import Circuits
 from qstack.network.forwarding import Between
+from qstack.network.hours import closed_for
 from qstack.network.orders import Order
 from qstack.network.places import Side
 from qstack.network.routing import fastest, rate_at_once
 from qstack.network.topology import Graph
-from qstack.units import Instant, NodeName
+from qstack.units import Duration, Instant, NodeName
 
 
 def report_routes(
-    node: NodeName, database: Mapping[NodeName, RouteUpdate], graph: Graph
+    node: NodeName,
+    database: Mapping[NodeName, RouteUpdate],
+    graph: Graph,
+    ages: Mapping[NodeName, Duration],
 ) -> dict[str, Any]:
-    """Return every node that is known, and the fastest way to it from here."""
+    """Return every node that is known, and the fastest way to it from here.
+
+    `closed_ns`: so long a link is closed yet, by its windows, `ages` being those of the updates.
+    """
     found: dict[str, Any] = {}
     ways = fastest(graph, node) if node in graph.sites else {}
     for name, update in database.items():
@@ -32,6 +39,7 @@ def report_routes(
                     "up": link.up,
                     "reserved": link.reserved,
                     "draining": link.draining,
+                    "closed_ns": closed_for(link, ages[name]),
                 }
                 for link in update.links
             },

@@ -17,6 +17,7 @@ from qstack.network.budget import (
     correlators,
     swap_factor,
 )
+from qstack.network.hours import phase_of, share
 from qstack.units import SECOND, Duration, LinkName, NodeName
 
 Way: TypeAlias = tuple[Method, int]
@@ -53,7 +54,8 @@ class Choice:
     there). `halves`: so many pairs of it there can be at once. `slot_ns`: attempts end at such
     intervals, 0 for at any time. `turn_ns`: a qubit that became free gives no pair so long. `tilt`
     of the pairs as in :class:`~qstack.messages.network.LinkOffer`. `way`: method and rounds by
-    which its nodes purify them before they are swapped.
+    which its nodes purify them before they are swapped. `share`: in this part of the time the link
+    is open, of which its rate makes allowance.
     """
 
     to: NodeName
@@ -69,6 +71,15 @@ class Choice:
     turn_ns: Duration = 0
     tilt: float = 0.0
     way: Way = UNPURIFIED
+    share: float = 1.0
+
+    @property
+    def while_open_hz(self) -> float:
+        """The rate while the link is open."""
+        if self.share >= 1:
+            return self.rate_hz
+        more = self.turn_ns / (self.halves * SECOND)
+        return 1 / (self.share * (1 / self.rate_hz + more) - more)
 
     @property
     def alone_hz(self) -> float:
@@ -85,6 +96,17 @@ def slowed(rate_hz: float, more_ns: Duration, parallel: float) -> float:
     return 1 / (1 / rate_hz + more_ns / (parallel * SECOND)) if rate_hz > 0 else 0.0
 
 
+def lessened(rate_hz: float, share: float, more_ns: float, parallel: float) -> float:
+    """Return the rate at which pairs with so much more time for each come in a share of the time.
+
+    That is: what, slowed by this, is the share of `rate_hz` slowed by the same.
+    """
+    if share >= 1 or rate_hz <= 0:
+        return rate_hz
+    more = more_ns / (parallel * SECOND)
+    return 1 / ((1 / rate_hz + more) / share - more) if share > 0 else 0.0
+
+
 @record
 class Graph:
     """Sites by name, and the choices that leave each, in the order of names."""
@@ -98,7 +120,8 @@ def graph_of(database: Mapping[NodeName, RouteUpdate]) -> Graph:
 
     A link is used where both its ends advertise it as up and neither is draining, at the working
     points that both offer. Of each number the worse of the two views is taken: the lower rate,
-    the weights of lower fidelity, the longer latency. Reserved time is taken off the rate.
+    the weights of lower fidelity, the longer latency. Reserved time is taken off the rate, and so
+    is the time in which the link pauses.
     """
     sites = {name: _site(name, database[name].node) for name in sorted(database)}
     choices: dict[NodeName, tuple[Choice, ...]] = {}
@@ -148,11 +171,14 @@ def _choices(
     kind = stores(database[name].node) and stores(other.node)
     joined = mine.joined[kind], theirs.joined[kind]
     halves = max(1, min(mine.halves, theirs.halves))
+    hours = phase_of(mine, 0)
+    part = 1.0 if hours is None else share(hours.windows)
     for offer in sorted(mine.offers, key=lambda each: each.setting):
         twin = offers.get(offer.setting)
         rate = 0.0 if twin is None else free * min(offer.rate_hz, twin.rate_hz)
         if twin is None or rate <= 0:
             continue
+        rate = lessened(rate, part, max(mine.turn_ns, theirs.turn_ns), halves)
         worse = _worse(offer, twin)
         weights = worse.weights
         latency = max(mine.latency_ns, theirs.latency_ns)
@@ -161,7 +187,7 @@ def _choices(
         if min(factors) > 0:
             point = mine.link, offer.setting, rate, weights, factors, latency, joined, halves
             times = max(offer.slot_ns, twin.slot_ns), max(mine.turn_ns, theirs.turn_ns)
-            yield Choice(mine.peer, *point, *times, worse.tilt)
+            yield Choice(mine.peer, *point, *times, worse.tilt, UNPURIFIED, part)
 
 
 def _worse(one: LinkOffer, other: LinkOffer) -> LinkOffer:

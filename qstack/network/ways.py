@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from qstack.errors import ErrorCode
 from qstack.messages.circuits import CircuitId, CircuitInstall, Method
 from qstack.messages.link import LinkRequest
 from qstack.network.admission import Verdict
 from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.course import Course, choose, legs_of
+from qstack.network.daylight import at_once, by_day, lasts, open_for
 from qstack.network.desk import Desk
 from qstack.network.division.asking import Work, work_of
 from qstack.network.draining import explained
 from qstack.network.head_end import movable
+from qstack.network.hours import Phase, phases_in
 from qstack.network.linkstate import LinkState
 from qstack.network.orders import Order
+from qstack.network.places import Place
 from qstack.network.plans import Plan, need_of, promise_of
 from qstack.network.refinement import confined
 from qstack.network.routing import Query, route
 from qstack.network.topology import Graph, graph_of
 from qstack.network.trust import mistrusted
-from qstack.units import NodeName
+from qstack.units import LinkName, NodeName
 
 
 class Ways:
@@ -29,6 +34,8 @@ class Ways:
         self._desk = desk
         self._flood = flood
         self._graph: Graph | None = None
+        self._timed = False
+        """Whether a link of the graph has windows."""
 
     def routes_changed(self) -> None:
         """The link-state database says something new."""
@@ -38,7 +45,9 @@ class Ways:
     def graph(self) -> Graph:
         """The network as routes see it now."""
         if self._graph is None:
-            self._graph = graph_of(self._flood.database)
+            said = self._flood.database
+            self._graph = graph_of(said)
+            self._timed = any(metric.windows for each in said.values() for metric in each.links)
         return self._graph
 
     def storage_at(self, node: NodeName) -> Storage:
@@ -88,12 +97,29 @@ class Ways:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
         need = plan.need_hz = need_of(wanted)
         asked = plan.promise, need, self._desk.parameters.methods
+        phases = self._phases()
         graph = confined(self._without(plan.avoid), plan.fewer)
+        if phases:
+            graph = open_for(graph, phases, wanted.remaining_ns)
         here = self._desk.node
         found = choose(graph, here, *asked)
+        if phases and not isinstance(found, Verdict):
+            found = at_once(graph, here, asked, found, phases)
         if isinstance(found, Verdict):
             found = mistrusted(graph, here, *asked) or explained(found, self._flood.database)
+            return by_day(found, phases, wanted.remaining_ns)
         return found
+
+    def lasts(self, place: Place, request: LinkRequest) -> bool:
+        """Whether no link of a circuit closes for the night before a maximum time is over."""
+        phases = self._phases()
+        return not phases or lasts(place, phases, request.remaining_ns)
+
+    def _phases(self) -> Mapping[LinkName, Phase]:
+        """The windows of links, and where they are now; empty where no link has any."""
+        if self.graph and not self._timed:
+            return {}
+        return phases_in(self._flood.database, self._flood.ages(self._desk.now))
 
     def work(self, plan: Plan, course: Course) -> Work | None:
         """What bins it needs where links are divided in time."""

@@ -70,6 +70,13 @@ former bin until both ends have armed for the next. An emitter that says that it
 over gets no more commands for them. For links divided in time `cycles.py` estimates the link's
 cycle, and ClockSeen tells the link layer of it.
 
+**Windows** (`gate.py`, `opening.py`). A link that is open at times only has windows. The station
+counts the present or the next one in cycles, so that all of it lies in the open time of its own
+clock, and says so in its replies. The ends clip their work to it, as to a bin, and arm a little
+ahead; outside of it an end has no target and its slots are free (`task.py`). The analyser is
+opened to the window's end, and another window counts when it has told all that it saw. Ends that
+wanted something are told of it at once, idle ones with their next arm.
+
 **Without a herald line** (`grid.py`, `filling.py`) nothing stops the hardware, so each command
 is a single attempt, and both ends must make it in the same cycle. Each arms exactly at multiples
 of its *spacing*, a power of two of cycles not below its measured turnaround; powers of two nest,

@@ -10,7 +10,8 @@ there too: a first cycle that lies ahead of the hardware would be waited for.
 
 from __future__ import annotations
 
-from qstack.units import Duration, Instant
+from qstack.messages.physical import Beacon
+from qstack.units import Duration, Instant, LinkName
 
 DRIFT = 5_000
 """A computer's clock and the hardware's gain less than one part in this on each other (200 ppm)."""
@@ -82,6 +83,26 @@ class LinkClock:
         if self._origin is None:
             return 0
         return max(self._latest, (now - self._origin[0]) // self._cycle_ns, 0)
+
+    def span(self, opens: Instant, closes: Instant, now: Instant) -> tuple[int, int]:
+        """Return the cycles that lie between two instants, from the first to before the second.
+
+        Whenever cycle 0 began, as far as that is known; (0, 0) where it is not.
+        """
+        if self._origin is None or self.uncertainty_ns is None:
+            return 0, 0
+        latest, found = self._origin
+        earliest = latest - self.uncertainty_ns
+        latest += (now - found) // DRIFT
+        first = -(-(opens - earliest) // self._cycle_ns)
+        return max(0, first), max(0, (closes - latest) // self._cycle_ns)
+
+    def beacon(self, link: LinkName, sequence: int, now: Instant) -> Beacon | None:
+        """Return what tells an end of the link's cycle; None where that is not known yet."""
+        if self.uncertainty_ns is None:
+            return None
+        cycle, uncertainty_ns = self.cycle(now), self.uncertainty_ns
+        return Beacon(link, cycle, self._cycle_ns, uncertainty_ns, sequence, self.announced)
 
     def announce(self, now: Instant, oldest_open: int | None) -> int:
         """Return the last cycle of which every click is decided; a later click is void.

@@ -5,11 +5,14 @@ Every check comes before the first change, so that a senseless message leaves no
 
 from __future__ import annotations
 
+from typing import Any
+
 from qstack.errors import RemoteProtocolError
 from qstack.messages.physical import ArmReply, Beacon, Herald, Success, Verdict
 from qstack.physical.arming import Arming
 from qstack.physical.attempts import Emission
 from qstack.physical.matching import MAX_CYCLE, Matching, Statement
+from qstack.physical.opening import check_window
 from qstack.physical.service import LinkParameters
 from qstack.units import Instant
 
@@ -53,6 +56,7 @@ class Conversation:
         rewound = not first and reply.epoch != self.epoch
         statement = self._statement(reply, reply.epoch > 0)
         arming.check(reply)
+        check_window(reply)
         if not (0 if first else self.epoch) <= reply.epoch < MAX_CYCLE:
             raise RemoteProtocolError(f"epoch {reply.epoch} after epoch {self.epoch}")
         matching.check(statement, reply.last_sequence if first else arming.limit)
@@ -109,6 +113,17 @@ class Conversation:
         if matching.known() < message.last_sequence:
             self.ask(now)
         return void
+
+    def report(self) -> dict[str, Any]:
+        """What was asked for and heard, for people."""
+        return {
+            **self.arming.report(),
+            "last_sequence": self.matching.seen,
+            "skipped": self.matching.skipped,
+            "queries": self.queries,
+            "too_early": self.too_early,
+            "held_heralds": self.held_heralds,
+        }
 
     def ask(self, now: Instant) -> bool:
         """Ask for a reply, unless one is on its way; return whether the arm must leave."""

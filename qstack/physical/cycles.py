@@ -21,6 +21,11 @@ class CycleEstimate:
         self._at: Instant = 0
         self._told: Instant | None = None
 
+    @property
+    def began(self) -> Instant | None:
+        """When cycle 0 began, None where nothing was heard."""
+        return None if self._epoch < 0 else self._began
+
     def heard(self, epoch: int, cycle: int, now: Instant) -> Instant | None:
         """The station's clock of this epoch was in `cycle`; return its beginning if it moved.
 

@@ -59,6 +59,8 @@ class Word:
     first_cycle: int
     until_ns: Duration
     epoch: int
+    window: tuple[int, int] = (0, 0)
+    phase_ns: Duration = 0
 
 
 class StationEnd:
@@ -83,6 +85,8 @@ class StationEnd:
         """When a reply leaves that may wait; None where none does."""
         self.remind_at: Instant | None = None
         self.said: tuple[Verdict, int, str] | None = None
+        self.curious = False
+        """Whether it asked for something since it was told of a window; see :meth:`tell_window`."""
         self._confirm_ns = confirm_ns
         self._herald_line = herald_line
         self._firsts = Firsts()
@@ -137,8 +141,9 @@ class StationEnd:
             self.used = 0
             self.wanted = wanted(arm)
             self._owe(arm, now)
+            self.curious = True
         elif arm.query != former.query:
-            self.reply_due = True
+            self.reply_due = self.curious = True
         self.arm = arm
         self.reachable = True
         if arm.herald_sequence > self.confirmed:
@@ -180,6 +185,12 @@ class StationEnd:
         if self.hold_until is not None and self.hold_until <= now:
             self.reply_due, self.hold_until = True, None
 
+    def tell_window(self) -> None:
+        """Another window counts: tell an end that wants something, or did in the former one."""
+        if self.arm is not None and self.curious:
+            self.reply_due = True
+            self.curious = self.wants
+
     def begin(self, boot: BootId, last_sequence: int) -> None:
         """The end is there. A new life of it has seen nothing, and is told nothing old."""
         if boot == 0 or boot != self.boot:
@@ -217,7 +228,7 @@ class StationEnd:
             case LinkState.PAIRED:
                 return Verdict.ACCEPT, ""
             case LinkState.DEFERRED:
-                return Verdict.DEFER, "the analyser serves another link"
+                return Verdict.DEFER, reason or "the analyser serves another link"
             case LinkState.APART if other.arm is not None:
                 arm, their = self.arm, other.arm
                 mine = (arm.queue_version, arm.bin, arm.herald_sequence)
@@ -271,4 +282,6 @@ class StationEnd:
             tuple(self.unconfirmed[:MAX_LISTED]),
             reason,
             word.epoch,
+            *word.window,
+            word.phase_ns,
         )

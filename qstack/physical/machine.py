@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 from qstack.errors import HardwareFault
 from qstack.hal.commands import CommandIds
-from qstack.machine import Drained, Note, Send, Tick, Up
+from qstack.machine import Drained, Note, Send, Tick, Up, earliest
 from qstack.messages.devices import (
     Aborted,
     Calibration,
@@ -26,7 +26,7 @@ from qstack.messages.devices import (
     Rejected,
 )
 from qstack.messages.physical import ArmReply, Beacon, Herald, Verdict
-from qstack.physical.arming import check_order, same_work, wish_for
+from qstack.physical.arming import check_order
 from qstack.physical.attempts import ROOM, Emission
 from qstack.physical.conversation import Conversation
 from qstack.physical.events import (
@@ -38,6 +38,7 @@ from qstack.physical.events import (
 )
 from qstack.physical.filling import MEASURED_AT_ONCE, Filling
 from qstack.physical.matching import Resolved, indication
+from qstack.physical.opening import Opening
 from qstack.physical.service import (
     DeviceTrouble,
     LinkParameters,
@@ -48,6 +49,7 @@ from qstack.physical.service import (
     StationUp,
 )
 from qstack.physical.slots import Owner, Slots
+from qstack.physical.task import Task
 from qstack.units import Instant, NodeName
 
 __all__ = ["NodePhysical", "StationReachable", "StationUnreachable"]
@@ -71,11 +73,9 @@ class NodePhysical:
         self._conversation = Conversation(parameters)
         self._matching = self._conversation.matching
         self._arming = self._conversation.arming
-        self._order: Serve | Rest | None = None
-        self._remaining = 0
-        self._work = 0
-        self._works_for: Serve | None = None
-        self._troubles: dict[str, str] = {}
+        windows = parameters.windows
+        self._opening = None if windows is None else Opening(parameters, windows)
+        self._task = Task(self._opening)
         self._unsettled = False
         self._dirty = False
         self._confirm_at: Instant | None = None
@@ -100,6 +100,8 @@ class NodePhysical:
         matching = self._matching
         if self._left():
             return 0
+        if self._opening is not None and type(self._task.order) is Serve:
+            due = earliest(due, self._opening.due)
         for at in (self._confirm_at, self._conversation.ask_at(), matching.patience_ends()):
             if at is not None and (due is None or at < due):
                 due = at
@@ -136,7 +138,7 @@ class NodePhysical:
             case ArmReply():
                 actions = self._reply(event, now)
             case Serve() | Rest():
-                actions = self._ordered(event)
+                actions = self._ordered(event, now)
             case StationReachable():
                 actions = self._reachable(event)
             case StationUnreachable():
@@ -154,45 +156,37 @@ class NodePhysical:
     def report(self) -> dict[str, Any]:
         """What is going on and what was counted, for people."""
         return {
-            **self._arming.report(),
-            "remaining": self._remaining,
+            **self._conversation.report(),
+            "remaining": self._task.remaining,
             "armed": self._attempts.armed,
-            "last_sequence": self._matching.seen,
-            "troubles": dict(self._troubles),
-            "skipped": self._matching.skipped,
-            "queries": self._conversation.queries,
-            "too_early": self._conversation.too_early,
-            "held_heralds": self._conversation.held_heralds,
+            "troubles": dict(self._task.troubles),
             **self.counters,
         }
 
     # --- orders of the link ---------------------------------------------------------------
 
-    def _ordered(self, order: Serve | Rest) -> list[Any]:
+    def _ordered(self, order: Serve | Rest, now: Instant) -> list[Any]:
         check_order(order, self._parameters)
-        self._order = order
-        self._remaining = order.pairs if isinstance(order, Serve) else 0
+        self._task.take(order)
         self._unsettled = True
+        self._pass(now)
         return self._follow()
 
-    def _target(self) -> Serve | None:
-        """What to work for now: the order, unless a device cannot work."""
-        order = self._order
-        return order if isinstance(order, Serve) and not self._troubles else None
+    def _pass(self, now: Instant) -> bool:
+        """Let the link's windows pass; return whether it opened or closed for this end."""
+        if self._opening is None:
+            return False
+        changed = self._opening.look(now)
+        if self._opening.lost and type(self._task.order) is Serve:
+            self._conversation.ask(now)
+        return changed
 
     def _follow(self) -> list[Any]:
-        """Make arm and attempts follow the order and the devices' state."""
+        """Make arm and attempts follow the order, the link's windows and the devices' state."""
         self._dirty = True
-        target, former = self._target(), self._works_for
-        changed = target is None or former is None or not same_work(target, former)
-        if changed and not (target is None and former is None):
-            self._work += 1
-        self._works_for = target
-        version = 0 if self._order is None else self._order.queue_version
-        wish = wish_for(target, version)
-        waiting = self._matching.waiting(self._work)
-        aborts = self._attempts.withdraw(max(0, self._remaining - waiting), self._work)
-        replan = changed and target is not None
+        wish, replan = self._task.turn()
+        waiting = self._matching.waiting(self._task.number)
+        aborts = self._attempts.withdraw(max(0, self._task.remaining - waiting), self._task.number)
         if not self._arming.silent and (wish != self._arming.wish or aborts or replan):
             self._arming.handle(wish)
             self._arming.seen_from = self._matching.seen
@@ -210,6 +204,8 @@ class NodePhysical:
         self._arming.handle(event)
         if fresh:
             self._filling.begin()
+            if self._opening is not None:
+                self._opening.forget()
             self._void(self._conversation.begin())
         self._arming.seen_from = self._matching.seen
         self._dirty = True
@@ -219,7 +215,7 @@ class NodePhysical:
         if self._arming.silent:
             return []
         self._arming.handle(event)
-        aborts = self._attempts.withdraw(0, self._work)
+        aborts = self._attempts.withdraw(0, self._task.number)
         self._attempts.new_epoch()
         self._void(self._conversation.end())
         self._confirm_at = None
@@ -230,11 +226,16 @@ class NodePhysical:
         epoch, based = self._conversation.epoch, self._arming.based
         void = self._conversation.reply(reply, now)
         rewound = based and reply.epoch != epoch
-        actions: list[Any] = [*self._filling.heard(reply, rewound, self._work, now)]
+        actions: list[Any] = [*self._filling.heard(reply, rewound, self._task.number, now)]
         if void and not rewound:
             self._filling.voided(void, now)
         self._void(void)
         self._dirty = True
+        if self._opening is not None:
+            answers = reply.number == self._arming.number
+            seen = self._opening.told(reply, answers=answers, now=now)
+            self._pass(now)
+            actions += [*self._follow(), *([] if seen is None else [Up(seen)])]
         if reply.verdict is not Verdict.REFUSED:
             return actions
         self._count("refused")
@@ -294,11 +295,11 @@ class NodePhysical:
         return self._trouble(event.device, event.reason or event.status.name.lower())
 
     def _trouble(self, what: str, reason: str) -> list[Any]:
-        first, self._troubles[what] = not self._troubles, reason
+        first, self._task.troubles[what] = not self._task.troubles, reason
         return self._follow() + ([Up(DeviceTrouble(False, reason))] if first else [])
 
     def _recovered(self, what: str) -> list[Any]:
-        if self._troubles.pop(what, None) is None or self._troubles:
+        if self._task.troubles.pop(what, None) is None or self._task.troubles:
             return []
         return [*self._follow(), Up(DeviceTrouble(True, ""))]
 
@@ -329,9 +330,7 @@ class NodePhysical:
 
     def _indicate(self, resolved: Resolved) -> Up:
         success, emission = resolved.success, resolved.emission
-        request = self._arming.wish.request
-        if success.request is request or success.request == request:
-            self._remaining = max(0, self._remaining - 1)
+        self._task.count(success.request, self._arming.wish.request)
         if resolved.reason:
             self._count("missing")
             if emission is not None:
@@ -358,18 +357,18 @@ class NodePhysical:
         if arming.silent or not dirty:
             return []
         commands: list[Any] = []
-        target = self._target()
+        target = self._task.target()
         seen = self._matching.seen
         if target is not None:
-            waiting = self._matching.waiting(self._work)
-            wanted = max(0, self._remaining - waiting)
+            waiting = self._matching.waiting(self._task.number)
+            wanted = max(0, self._task.remaining - waiting)
             missing = wanted - attempts.armed
             if missing < 0:
-                commands += attempts.withdraw(wanted, self._work)
+                commands += attempts.withdraw(wanted, self._task.number)
             elif missing and (target.plan is None or waiting <= MEASURED_AT_ONCE):
                 # Otherwise outcomes come faster than the station's word on them.
-                commands += self._filling.refill(target, self._work, missing, arming, now)
-            arming.offer(min(attempts.armed + waiting, self._remaining), seen)
+                commands += self._filling.refill(target, self._task.number, missing, arming, now)
+            arming.offer(min(attempts.armed + waiting, self._task.remaining), seen)
         unconfirmed = seen - arming.confirmed
         if arming.urgent() or unconfirmed >= CONFIRM_AT:
             self._confirm_at = None
@@ -385,6 +384,8 @@ class NodePhysical:
             self._dirty = True
             if self._matching.seen > self._arming.confirmed and not self._arming.silent:
                 return [Send(self._parameters.station, self._arming.message(self._matching.seen))]
+        if self._pass(now):
+            return self._follow()
         ask_at = self._conversation.ask_at()
         if ask_at is not None and ask_at <= now and self._conversation.ask(now):
             self._dirty = True

@@ -28,7 +28,7 @@ class LinkState(IntEnum):
     APART = auto()
     """Both want something, but not the same."""
     DEFERRED = auto()
-    """Both want the same, but the analyser is with another link."""
+    """Both want the same, but the analyser is with another link, or the link is closed."""
     PAIRED = auto()
     """Both want the same, and the analyser is open for it."""
     CLOSED = auto()
@@ -47,7 +47,7 @@ def _may(state: LinkState, *more: LinkState) -> dict[type[Any], frozenset[LinkSt
         EndReachable: frozenset({state}) | _ARMS,
         EndUnreachable: frozenset({state}) | _ARMS,
         StationClicks: same_or_closed,
-        Completed: frozenset({state}),
+        Completed: same_or_closed,
         Exhausted: frozenset({state}),
         Aborted: frozenset({state}),
         Rejected: same_or_closed,
@@ -67,11 +67,15 @@ TABLE: dict[LinkState, dict[type[Any], frozenset[LinkState]]] = {
     LinkState.APART: _may(LinkState.APART, LinkState.HALF, *_BOTH),
     LinkState.DEFERRED: {
         **_may(LinkState.DEFERRED, LinkState.HALF, *_BOTH),
-        Granted: frozenset({LinkState.PAIRED}),
+        Granted: frozenset({LinkState.DEFERRED, LinkState.PAIRED}),
+        Completed: frozenset({LinkState.DEFERRED, LinkState.PAIRED, LinkState.CLOSED}),
+        Tick: frozenset({LinkState.DEFERRED, LinkState.PAIRED, LinkState.CLOSED}),
     },
     LinkState.PAIRED: {
         **_may(LinkState.PAIRED, LinkState.HALF, *_BOTH),
         Deferred: frozenset({LinkState.DEFERRED}),
+        Exhausted: frozenset({LinkState.PAIRED, LinkState.DEFERRED}),
+        Tick: frozenset({LinkState.PAIRED, LinkState.DEFERRED, LinkState.CLOSED}),
     },
     LinkState.CLOSED: dict.fromkeys(_may(LinkState.CLOSED), _ALL),
 }

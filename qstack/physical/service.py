@@ -8,6 +8,7 @@ from qstack.bell import BellIndex, BellWeights
 from qstack.machine import record
 from qstack.messages.common import Basis, BasisPlan, PairKind, Pattern, Qubit, RequestId
 from qstack.units import BootId, Duration, Instant, LinkName, NodeName, Picoseconds
+from qstack.windows import Windows
 
 Values: TypeAlias = tuple[tuple[str, float], ...]
 """Named numbers: the parameters of a working point, as (name, value) pairs."""
@@ -108,7 +109,8 @@ class LinkParameters:
     `ends` in the order of their names: the first is master of the queue. `modes`: how many
     attempts fit into one cycle. `confirm_ns`: after this long without a confirmation the
     other side is asked. `horizon_ns`: time after an OK during which EXPIRE may follow.
-    `test_rate`: the fraction of kept pairs that is spent on test rounds.
+    `test_rate`: the fraction of kept pairs that is spent on test rounds. `windows`: when the link
+    is open, None for always.
     """
 
     name: LinkName
@@ -125,6 +127,7 @@ class LinkParameters:
     test_rate: float
     confirm_ns: Duration
     horizon_ns: Duration
+    windows: Windows | None = None
 
     def end(self, node: NodeName) -> EndParameters:
         """The end at `node`."""
@@ -276,6 +279,16 @@ class ClockSeen:
 
 
 @record
+class WindowSeen:
+    """A period of the link's windows began at `began`, local lab time, by the station's word.
+
+    Indicated once for each life of the station's clock, and where that has moved.
+    """
+
+    began: Instant
+
+
+@record
 class DeviceTrouble:
     """A device of this link cannot work (`ready` false), or can again."""
 
@@ -291,5 +304,6 @@ PhysicalIndication: TypeAlias = (
     | StationUp
     | StationDown
     | ClockSeen
+    | WindowSeen
     | DeviceTrouble
 )

@@ -17,14 +17,13 @@ from qstack.messages.devices import (
     Calibration,
     Completed,
     DeviceState,
-    DeviceStatus,
     Exhausted,
     Faulted,
     Rejected,
     StationClicks,
 )
-from qstack.messages.physical import Arm, Beacon, Success, Verdict
-from qstack.physical.analyser import clock_command, open_command
+from qstack.messages.physical import Arm, Success, Verdict
+from qstack.physical.analyser import STANDING_CYCLES, Health, clock_command, open_command
 from qstack.physical.clock import LinkClock
 from qstack.physical.events import (
     Deferred,
@@ -34,12 +33,17 @@ from qstack.physical.events import (
     Granted,
     StationEvent,
 )
+from qstack.physical.gate import Gate
 from qstack.physical.heralding import HARMLESS, MAX_UNCONFIRMED, StationEnd, Wanted, Word, in_bin
 from qstack.physical.pairing import TABLE, LinkState
 from qstack.physical.service import LinkParameters
 from qstack.units import BootId, Duration, Instant, NodeName
 
 __all__ = ["EndReachable", "EndUnreachable", "FromEnd", "StationPhysical"]
+
+
+_PASSING = (FromEnd, Tick, Exhausted, Completed)
+"""At these the windows of a link are looked at."""
 
 
 class StationPhysical:
@@ -69,13 +73,11 @@ class StationPhysical:
         delay_ns = max(end.delay_ns for end in parameters.ends)
         margin_ns = confirm_ns + 2 * delay_ns + parameters.cycle_ns
         self._clock = LinkClock(parameters.cycle_ns, margin_ns)
+        self._gate = Gate(parameters.windows, delay_ns, confirm_ns)
         self.state = LinkState.IDLE
         self._granted = not shared
         self._deferred_ns: Duration = 0
-        self._trouble = ""
-        self._fault = ""
-        self._retry_at: Instant | None = None
-        self._failures = 0
+        self._health = Health(confirm_ns)
         self._open: int | None = None
         self._open_for: Wanted | None = None
         self._first_cycle = 0
@@ -99,8 +101,12 @@ class StationPhysical:
 
     def _find_due(self) -> Instant | None:
         first, second = self._ends
-        due = earliest(self._retry_at, first.remind_at, second.remind_at)
+        due = earliest(self._health.retry_at, first.remind_at, second.remind_at)
         due = earliest(due, first.hold_until, second.hold_until)
+        if self._gate.keeps:
+            standing = self._open is not None
+            if standing or first.curious or second.curious:
+                due = earliest(due, self._gate.due(standing))
         if self._pending:
             return earliest(due, self._pending[0][1] + self._parameters.confirm_ns)
         return due
@@ -108,7 +114,7 @@ class StationPhysical:
     @property
     def agreed(self) -> bool:
         """Whether both ends want the same and nothing but the analyser may be missing."""
-        return self.state in (LinkState.PAIRED, LinkState.DEFERRED)
+        return self.state in (LinkState.PAIRED, LinkState.DEFERRED) and self._gate.is_open
 
     def handle(self, event: StationEvent, now: Instant) -> list[Any]:
         """Take one event; RemoteProtocolError, and nothing changed, for a senseless arm."""
@@ -129,9 +135,11 @@ class StationPhysical:
             case Completed():
                 if event.command == self._clock.command:
                     self._clock.completed(now)
+                    self._doubt(now)
             case Exhausted() | Aborted():
                 if event.command == self._open:
                     self._open = None
+                    self._gate.used_up(event)
             case Rejected() | Faulted():
                 actions += self._failed(event, now)
             case DeviceState():
@@ -152,7 +160,7 @@ class StationPhysical:
         """What is going on and what was counted, for people."""
         return {
             "state": self.state.name.lower(),
-            "trouble": self._trouble or self._fault,
+            "trouble": self._health.reason,
             "last_sequence": self._sequence,
             "unconfirmed": {end.node: len(end.unconfirmed) for end in self._ends},
             "pending": len(self._pending),
@@ -205,16 +213,10 @@ class StationPhysical:
             self._void(event)
             return
         self._sequence += 1
-        self._failures = 0
+        self._health.works()
         success = Success(
-            self._sequence,
-            arm.request,
-            event.cycle,
-            event.mode,
-            event.clicks,
-            self._bells[event.clicks],
-            event.tags_ps,
-            arm.setting,
+            *(self._sequence, arm.request, event.cycle, event.mode, event.clicks),
+            *(self._bells[event.clicks], event.tags_ps, arm.setting),
         )
         for end in self._ends:
             end.succeed(success, now)
@@ -236,20 +238,13 @@ class StationPhysical:
         else:
             return []
         self._count("faults")
-        self._fault = event.reason or "the analyser failed"
-        self._retry_at = now + (self._parameters.confirm_ns << min(self._failures, 6))
-        self._failures += 1
+        self._health.failed(event.reason, now)
         return [Note("analyser-failed", (("device", event.device), ("reason", event.reason)))]
 
     def _device_state(self, event: DeviceState) -> None:
         if event.device != self._parameters.analyser:
             return
-        if event.status in (DeviceStatus.READY, DeviceStatus.DEGRADED):
-            self._trouble = self._fault = ""
-            self._retry_at, self._failures = None, 0
-            return
-        self._trouble = event.reason or f"the analyser is {event.status.name.lower()}"
-        if event.status is DeviceStatus.OFFLINE:
+        if self._health.told(event):
             self._open = None
             self._stop_clock()
 
@@ -260,15 +255,14 @@ class StationPhysical:
         while self._pending and self._pending[0][1] + self._parameters.confirm_ns <= now:
             self._count("not_credited")
             self._void(self._pending.pop(0)[0])
-        if self._retry_at is not None and self._retry_at <= now:
-            self._retry_at, self._fault = None, ""
+        self._health.tick(now)
 
     # --- pairing --------------------------------------------------------------------------
 
     def _judge(self) -> tuple[LinkState, str]:
         """Return the state that follows from what is known, with a reason where it is CLOSED."""
-        if self._trouble or self._fault:
-            return LinkState.CLOSED, self._trouble or self._fault
+        if self._health.reason:
+            return LinkState.CLOSED, self._health.reason
         first, second = self._ends
         one = first.wanted if first.wants else None
         two = second.wanted if second.wants else None
@@ -278,13 +272,19 @@ class StationPhysical:
             return LinkState.APART, ""
         if one[2] not in self._settings:
             return LinkState.CLOSED, f"no setting {one[2]!r}"
+        if self._gate.keeps and one[5] == 0:
+            return LinkState.CLOSED, "the ends know of no windows of the link"
         room = MAX_UNCONFIRMED if self._open is not None else MAX_UNCONFIRMED // 2
         if len(first.unconfirmed) >= room or len(second.unconfirmed) >= room:
             return LinkState.CLOSED, "too many successes are unconfirmed"
+        if not self._gate.admits(one[4], one[5]):
+            return LinkState.DEFERRED, "the link is closed"
         return (LinkState.PAIRED if self._granted else LinkState.DEFERRED), ""
 
     def _review(self, event: StationEvent, now: Instant) -> list[Any]:
         """Let state and analyser follow the event."""
+        if self._gate.keeps and type(event) in _PASSING:
+            self._look(now)
         state, reason = self._judge()
         if state not in TABLE[self.state][type(event)]:
             raise LocalProtocolError(
@@ -294,7 +294,7 @@ class StationPhysical:
         first, second = self._ends
         want = first.wanted
         actions: list[Any] = []
-        if not self._clock.running and not self._trouble and not self._fault:
+        if not self._clock.running and not self._health.reason:
             actions.append(self._start_clock(now))
         if state is LinkState.PAIRED and want is not None:
             standing = self._open is not None and want == self._open_for
@@ -320,6 +320,12 @@ class StationPhysical:
                     end.reply_due = True
         return actions
 
+    def _look(self, now: Instant) -> None:
+        """Let the link's windows pass, and tell the ends of another one."""
+        if self._gate.look(self._clock, now, self._open is not None):
+            for end in self._ends:
+                end.tell_window()
+
     def _open_analyser(self, want: Wanted, now: Instant) -> Device:
         self._void_pending()
         setting = self._settings[want[2]]
@@ -330,7 +336,8 @@ class StationPhysical:
         self._first_cycle = max(here, min(max(asked), here + self._clock.margin_cycles))
         self._open = self._commands.next()
         self._open_for = want
-        where = (self._open, self._first_cycle)
+        cycles = self._gate.length(self._first_cycle, STANDING_CYCLES)
+        where = (self._open, self._first_cycle, cycles)
         return open_command(self._parameters, setting, where, self._failures_matter)
 
     # --- the clock ------------------------------------------------------------------------
@@ -340,27 +347,24 @@ class StationPhysical:
         self._clock.start(command, now)
         return clock_command(self._parameters, command)
 
+    def _doubt(self, now: Instant) -> None:
+        """A clock that took too long to begin tells no window: it has to begin again, later."""
+        if not self._gate.fits(self._clock, self._parameters.cycle_ns):
+            self._health.failed("its clock took longer to begin than a window lasts", now)
+            self._stop_clock()
+
     def _stop_clock(self) -> None:
         self._void_pending()
         self._clock.stop()
+        self._gate.forget()
         for end in self._ends:
             end.reply_due = end.arm is not None
 
     # --- what leaves at DRAINED -----------------------------------------------------------
 
     def _beacon(self, node: NodeName, now: Instant) -> list[Any]:
-        uncertainty_ns = self._clock.uncertainty_ns
-        if uncertainty_ns is None:
-            return []
-        beacon = Beacon(
-            self._parameters.name,
-            self._clock.cycle(now),
-            self._parameters.cycle_ns,
-            uncertainty_ns,
-            self._sequence,
-            self._clock.announced,
-        )
-        return [Send(node, beacon)]
+        beacon = self._clock.beacon(self._parameters.name, self._sequence, now)
+        return [] if beacon is None else [Send(node, beacon)]
 
     def _flush(self, now: Instant) -> list[Any]:
         self._dirty = False
@@ -382,13 +386,12 @@ class StationPhysical:
     def _word(self, now: Instant) -> Word:
         oldest = min((event.cycle for event, _ in self._pending), default=None)
         return Word(
-            self._parameters.name,
-            self._clock.cycle(now),
-            self._sequence,
-            self._clock.announce(now, oldest),
-            self._first_cycle,
-            self._deferred_ns,
+            *(self._parameters.name, self._clock.cycle(now), self._sequence),
+            *(self._clock.announce(now, oldest), self._first_cycle),
+            self._gate.until_ns(now) or self._deferred_ns,
             self._clock.epoch,
+            self._gate.cycles,
+            self._gate.phase_ns(now),
         )
 
     def _count(self, name: str, by: int = 1) -> None:

@@ -326,7 +326,11 @@ class Network:
                 return False
         heard = {
             name: {
-                origin: {link.link: link.up for link in update.links}
+                origin: {
+                    # One that is closed by its windows is known well enough.
+                    link.link: link.up or bool(link.waits and link.windows)
+                    for link in update.links
+                }
                 for origin, update in hosts[name].network.flood.database.items()
             }
             for name in self.nodes

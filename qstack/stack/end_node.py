@@ -341,7 +341,7 @@ class EndNode:
             "now_ns": now,
             "slots": status_of_slots(self.slots),
             "links": {
-                name: status_of_link(link, self.name, self.physical[name], self.link[name])
+                name: status_of_link(link, self.name, (self.physical[name], self.link[name]), now)
                 for name, link in self._links.items()
             },
             "network": self.network.report(now),

@@ -8,7 +8,7 @@ from qstack.link.machine import Link
 from qstack.physical.machine import NodePhysical
 from qstack.physical.service import LinkParameters
 from qstack.physical.slots import Slots
-from qstack.units import NodeName
+from qstack.units import Instant, NodeName
 
 
 def status_of_slots(slots: Slots) -> dict[str, Any]:
@@ -24,12 +24,14 @@ def status_of_slots(slots: Slots) -> dict[str, Any]:
 
 
 def status_of_link(
-    link: LinkParameters, node: NodeName, physical: NodePhysical, machine: Link
+    link: LinkParameters, node: NodeName, machines: tuple[NodePhysical, Link], now: Instant
 ) -> dict[str, Any]:
-    """Return what a node knows of one of its links."""
+    """Return what a node knows of one of its links; `closed_ns`: it opens so long from now."""
+    physical, machine = machines
     return {
         "station": link.station,
         "remote": link.other(node).node,
+        "closed_ns": machine.closed_ns(now),
         "physical": physical.report(),
         "link": machine.report(),
     }

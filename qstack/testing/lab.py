@@ -30,6 +30,7 @@ from qstack.sim.faults import Places
 from qstack.sim.heralding import BARRETT_KOK, HERALDS, SINGLE_CLICK
 from qstack.sim.world import WorldDevice, WorldEnd, WorldLink, WorldParameters
 from qstack.units import SECOND, Duration, LinkName, NodeName
+from qstack.windows import Windows
 
 ALPHA = 0.1
 EFFICIENCY = 0.8
@@ -81,6 +82,7 @@ class Lab:
     work_ns: Duration = 0
     shape: str = PAIR
     two_photons: bool = False
+    windows: Windows | None = None
 
     @property
     def joints(self) -> tuple[Joint, ...]:
@@ -165,6 +167,7 @@ class Lab:
             self.test_rate,
             self.confirm_ns,
             self.horizon_ns,
+            self.windows,
         )
 
     def _setting(self, name: str, alpha: float) -> Setting:

@@ -7,6 +7,7 @@ links, and can join any two of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 import attrs
@@ -27,7 +28,8 @@ from qstack.sim.devices import (
 )
 from qstack.sim.world import WorldDevice, WorldEnd, WorldLink, WorldParameters
 from qstack.testing.lab import CYCLE_NS, PREPARE_NS
-from qstack.units import SECOND, Duration, NodeName
+from qstack.units import SECOND, Duration, LinkName, NodeName
+from qstack.windows import Windows
 
 Edges = tuple[tuple[NodeName, NodeName], ...]
 
@@ -86,6 +88,7 @@ class RouteLab:
     work_ns: Duration = 0
     gates: float = 1.0
     joined: bool = False
+    windows: Mapping[LinkName, Windows] = attrs.field(factory=dict)
 
     @property
     def nodes(self) -> tuple[NodeName, ...]:
@@ -151,6 +154,7 @@ class RouteLab:
             0.0,
             self.confirm_ns,
             self.horizon_ns,
+            self.windows.get(name),
         )
 
     def _end(self, node: NodeName, other: NodeName) -> EndParameters:

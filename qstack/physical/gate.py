@@ -1,0 +1,101 @@
+"""When a link is open, at its station: the windows of its lab time, in cycles of the hardware.
+
+A window is counted in cycles once, when the one before it is over, and stays as it was told. A
+cycle belongs to it if all of it, and the way of its light, lie in the open time by what the
+station knows of the hardware's clock: at the beginning as if the hardware were as early as it can
+be, at the end as if it were as late.
+"""
+
+from __future__ import annotations
+
+from qstack.messages.devices import Aborted, Exhausted
+from qstack.physical.clock import LinkClock
+from qstack.units import Duration, Instant
+from qstack.windows import Windows, window_after
+
+_TRIES = 4
+"""Windows that are tried until one of them holds a cycle."""
+
+
+class Gate:
+    """The windows of one link, or none. `delay_ns`: the longest way of light to the station."""
+
+    def __init__(self, windows: Windows | None, delay_ns: Duration, patience_ns: Duration) -> None:
+        self._windows = windows
+        self._delay_ns = delay_ns
+        self._patience_ns = patience_ns
+        self.cycles = (0, 0)
+        """The cycles of the present or the next window, from the first to before the second."""
+        self.is_open = windows is None
+        self._at: tuple[Instant, Instant] | None = None
+        self._used_up = False
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the link has windows at all."""
+        return self._windows is not None
+
+    def length(self, first_cycle: int, most: int) -> int:
+        """Return for how many cycles from `first_cycle` the analyser may be open."""
+        return most if self._windows is None else max(1, min(most, self.cycles[1] - first_cycle))
+
+    def admits(self, begin: int, end: int) -> bool:
+        """Whether an arm for these cycles (before `end`) may be paired now."""
+        if self._windows is None:
+            return True
+        first, last = self.cycles
+        return self.is_open and first <= begin < end <= last
+
+    def fits(self, clock: LinkClock, cycle_ns: Duration) -> bool:
+        """Whether every window holds a cycle, for all that is uncertain of this clock."""
+        if self._windows is None or clock.uncertainty_ns is None:
+            return True
+        shortest = min(lasts for _, lasts in self._windows.open_ns)
+        return clock.uncertainty_ns + self._delay_ns + 2 * cycle_ns <= shortest
+
+    def forget(self) -> None:
+        """The hardware's clock is gone, and with it the count of the window."""
+        self.cycles, self._at, self._used_up = (0, 0), None, False
+        self.is_open = self._windows is None
+
+    def used_up(self, event: Exhausted | Aborted) -> None:
+        """The analyser stood open and does no more; of a whole window it has told all."""
+        self._used_up = self.keeps and type(event) is Exhausted
+
+    def until_ns(self, now: Instant) -> Duration:
+        """Return how long it takes until the link opens; 0 where it is open, or not known."""
+        return 0 if self._at is None else max(0, self._at[0] - now)
+
+    def phase_ns(self, now: Instant) -> Duration:
+        """Return how far into its period the link is."""
+        return 0 if self._windows is None else now % self._windows.period_ns
+
+    def due(self, standing: bool) -> Instant | None:
+        """When to look again; `standing`: what the analyser saw in the window may still come."""
+        if self._at is None:
+            return None
+        opens, closes = self._at
+        if not self.is_open:
+            return opens
+        return closes + self._patience_ns if standing else closes
+
+    def look(self, clock: LinkClock, now: Instant, standing: bool) -> bool:
+        """Let time pass; return whether another window counts from now on."""
+        if self._windows is None or clock.uncertainty_ns is None:
+            return False
+        patience_ns = self._patience_ns if standing else 0
+        over = self._used_up or self._at is None or self._at[1] + patience_ns <= now
+        if over:
+            self._next(self._windows, clock, now)
+        self.is_open = self._at is not None and self._at[0] <= now
+        return over
+
+    def _next(self, windows: Windows, clock: LinkClock, now: Instant) -> None:
+        after = now if self._at is None else max(now, self._at[1])
+        for _ in range(_TRIES):
+            opens, closes = window_after(windows, after)
+            first, last = clock.span(opens, closes - self._delay_ns, now)
+            if first < last:
+                break
+            after = closes
+        self.cycles, self._at, self._used_up = (first, max(first + 1, last)), (opens, closes), False
