@@ -38,8 +38,15 @@ from qstack.testing.routes_early import EarlyHalves
 from qstack.testing.routes_memory import RouteBaseline, busy
 from qstack.testing.routes_scenario import FAULTS_END, RARE_PURPOSE, Call, RouteScenario
 from qstack.testing.routes_states import RouteStates
-from qstack.testing.scenario import PATIENCE_NS as SILENCE_NS
-from qstack.testing.scenario import PLANS, TIMING, USER_NS, Isolation, Mishap, UserCrash
+from qstack.testing.scenario import (
+    PLANS,
+    SILENCE_NS,
+    TIMING,
+    USER_NS,
+    Isolation,
+    Mishap,
+    UserCrash,
+)
 from qstack.testing.swarm import Stuck, User, who
 from qstack.testing.truth import TruthError
 from qstack.units import MILLISECOND, Duration, NodeName

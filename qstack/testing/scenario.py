@@ -41,7 +41,7 @@ TIMING = Timing(
 
 USER_NS: Duration = MICROSECOND
 """From a user in a process of its own to its node."""
-PATIENCE_NS: Duration = 8 * TIMING.keepalive_ns
+SILENCE_NS: Duration = 8 * TIMING.keepalive_ns
 """After so long without a word a neighbour is lost: short against a run, long against a trip."""
 
 LINGER_NS: tuple[Duration, ...] = tuple(
@@ -280,7 +280,7 @@ def _with_long_partition(
         for pair in ((first, second), (first, station), (second, station))
     ]
     one, other = _pick(chance, talk)
-    at_ns, for_ns = chance.below(12 * MILLISECOND), PATIENCE_NS + chance.below(5 * MILLISECOND)
+    at_ns, for_ns = chance.below(12 * MILLISECOND), SILENCE_NS + chance.below(5 * MILLISECOND)
     one_way = (("one_way", float(chance.uniform() < 1 / 3)),)
     parted = Fault(PARTITION, at_ns, for_ns, (one,), (other,), one_way)
     faults = sorted((*schedule.faults, parted), key=lambda fault: fault.at_ns)

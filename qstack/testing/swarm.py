@@ -32,6 +32,7 @@ from qstack.testing.scenario import (
     FAULTS_END,
     LINGER_NS,
     PLANS,
+    SILENCE_NS,
     TIMING,
     USER_NS,
     Ask,
@@ -217,6 +218,8 @@ class Run:
             heap.call(self.began + mishap.until, partial(self._heal, mishap))
         heap.run(self.began + FAULTS_END, max_steps=MAX_STEPS)
         self.phase = "healed"
+        # What was cut off last may still be lost by its silence, and whoever asks then is told so.
+        heap.run(heap.now + SILENCE_NS, max_steps=MAX_STEPS)
         self._until(self._all_well, "after the faults healed")
         self.phase = "probe"
         self._until(self._all_found, "not all neighbours found each other")

@@ -107,11 +107,12 @@ def test_duplicates_and_held_datagrams_are_counted_and_come_twice_or_late() -> N
 
 
 def test_flipped_bits_are_refused_or_delivered_as_something_else() -> None:
+    """Two flips of one bit are none: one in 8 has two, of some 500 bits, so 0.5 of 2,000."""
     fates, bob = sent(Wire(100, corrupt=1.0), 2_000)
-    assert fates["rejected"] + fates["corrupted"] == 2_000
     assert min(fates.values()) > 100
     arrived = [event.datagram for _, event in bob.seen if hasattr(event, "datagram")]
-    assert len(arrived) == fates["corrupted"]
+    assert fates["rejected"] + len(arrived) == 2_000
+    assert 0 <= len(arrived) - fates["corrupted"] < 10
     assert all(
         d.header.source != "alice" or d.frames[0].body is not None for d in arrived if d.frames
     )
@@ -119,8 +120,9 @@ def test_flipped_bits_are_refused_or_delivered_as_something_else() -> None:
 
 def test_the_checksum_catches_all_but_flips_that_cancel_in_it() -> None:
     """Two flips of opposite kind in one of sixteen columns pass: one pair in 32, of 1 to 8."""
-    fates, _ = sent(Wire(100, corrupt=1.0, checksum=True), 4_000)
-    passed = fates.get("rejected", 0) + fates.get("corrupted", 0)
+    fates, bob = sent(Wire(100, corrupt=1.0, checksum=True), 4_000)
+    arrived = [event for _, event in bob.seen if hasattr(event, "datagram")]
+    passed = fates.get("rejected", 0) + len(arrived)
     assert fates["checksum"] + passed == 4_000
     assert passed < 4_000 / 8 / 32 * 3
 
