@@ -17,11 +17,11 @@ from qstack.messages.application import Cancel, PairReady
 from qstack.messages.common import PairId
 from qstack.network.routing import Query, route
 from qstack.sim.heap import Wire
-from qstack.sim.network import Surroundings, VirtualNetwork
-from qstack.testing import Party, terms
+from qstack.sim.network import Surroundings
 from qstack.testing.routes_lab import SHAPES, RouteLab
 from qstack.testing.scenario import TIMING
 from qstack.units import MICROSECOND, MILLISECOND, SECOND, Instant
+from tests.whole.many_rig import Many
 
 WIRE_NS = 20 * MICROSECOND
 LOST_NS = WIRE_NS + 8 * TIMING.keepalive_ns
@@ -34,29 +34,14 @@ def news_ns(shape: str) -> int:
     return 2 * DIAMETERS[shape] * WIRE_NS
 
 
-class Running:
-    """A network that has come together; every node has a user who listens."""
+class Running(Many):
+    """A network of which parties die."""
 
     def __init__(self, shape: str, *, efficiency: float = 0.3) -> None:
         self.shape = shape
-        lab = RouteLab(SHAPES[shape], qubits=2, efficiency=efficiency)
-        around = Surroundings(wire=Wire(WIRE_NS), timing=TIMING)
-        self.net = VirtualNetwork(lab.links(), lab.world(), 11, around)
-        self.users = {node: Party(self.net.heap, f"user-{node}", node) for node in lab.nodes}
         self.dead: set[str] = set()
-        for node, user in self.users.items():
-            self.net.user(user.name, [node], user.listen)
-        self.rest(40 * MILLISECOND)
-        for user in self.users.values():
-            user.accept()
-        self.rest(40 * MILLISECOND)
-
-    @property
-    def now(self) -> Instant:
-        return self.net.heap.now
-
-    def rest(self, duration_ns: int) -> None:
-        self.net.heap.run(self.now + duration_ns)
+        lab = RouteLab(SHAPES[shape], qubits=2, efficiency=efficiency)
+        super().__init__(lab, Surroundings(wire=Wire(WIRE_NS), timing=TIMING))
 
     def until(self, done: Callable[[], bool], limit_ns: int) -> Instant:
         """Run until this is so; return when it was."""
@@ -85,16 +70,6 @@ class Running:
     def alive(self) -> list[str]:
         return [node for node in self.users if node not in self.dead]
 
-    def paths(self, node: str) -> list[list[str]]:
-        circuits = self.net.host(node).network.report(self.now)["circuits"]
-        return [each["path"] for each in circuits if each["role"] == "head"]
-
-    def ask(self, node: str, remote: str, number: int, **changes: Any) -> Any:
-        user = self.users[node]
-        reference = user.keep(terms(remote, number, **changes))
-        self.until(lambda: reference in user.created, MILLISECOND)
-        return user.created[reference]
-
     # --- what users were told of one request ------------------------------------------------
 
     def pairs(self, node: str, request: Any) -> set[PairId]:
@@ -102,11 +77,6 @@ class Running:
         void = {each.pair for each in user.expired}
         told = (pair for _, pair in user.pairs if type(pair) is PairReady)
         return {p.info.pair for p in told if p.request == request} - void
-
-    def endings(self, node: str, request: Any) -> list[Any]:
-        user = self.users[node]
-        told: list[Any] = [*user.done, *user.ended]
-        return [each for each in told if each.request == request]
 
     def done(self, node: str, request: Any) -> bool:
         return any(each.request == request for each in self.users[node].done)

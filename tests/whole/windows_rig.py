@@ -14,11 +14,11 @@ from qstack.messages.physical import Herald
 from qstack.sim.heap import Wire
 from qstack.sim.network import Surroundings, VirtualNetwork
 from qstack.stack import Timing
-from qstack.testing import Party, terms
 from qstack.testing.routes_lab import RouteLab
 from qstack.testing.routes_memory import busy
 from qstack.units import MICROSECOND, MILLISECOND, SECOND, Duration, Instant, LinkName, NodeName
 from qstack.windows import Windows, window_after
+from tests.whole.many_rig import Many
 
 
 @attrs.define
@@ -94,23 +94,17 @@ WIRE_NS = 20 * MICROSECOND
 CALM = Timing(50 * MILLISECOND, 500 * MICROSECOND, 200 * MICROSECOND, MILLISECOND, 1.0)
 
 
-class Running:
-    """A network of many nodes, links of which have windows; every node has a user who listens."""
+class Running(Many):
+    """A network of many nodes, links of which have windows."""
 
     def __init__(self, lab: RouteLab, seed: int = 11) -> None:
-        self.lab = lab
-        around = Surroundings(wire=Wire(WIRE_NS), timing=CALM)
-        self.net = VirtualNetwork(lab.links(), lab.world(), seed, around)
-        self.hours = Hours(self.net, dict(lab.windows))
-        self.net.heap.watch = self._watch
         self.updates: list[tuple[Instant, RouteUpdate]] = []
-        self.users = {node: Party(self.net.heap, f"user-{node}", node) for node in lab.nodes}
-        for node, user in self.users.items():
-            self.net.user(user.name, [node], user.listen)
-        self.rest(40 * MILLISECOND)
-        for user in self.users.values():
-            user.accept()
-        self.rest(40 * MILLISECOND)
+        super().__init__(lab, Surroundings(wire=Wire(WIRE_NS), timing=CALM), seed)
+
+    def look_on(self) -> None:
+        """Watch every attempt from the beginning."""
+        self.hours = Hours(self.net, dict(self.lab.windows))
+        self.net.heap.watch = self._watch
 
     def _watch(self, target: str, event: Any, now: Instant, actions: list[Any]) -> None:
         self.hours.watch(target, event, now, actions)
@@ -119,21 +113,8 @@ class Running:
                 if type(frame.body) is RouteUpdate and frame.body.origin == target:
                     self.updates.append((now, frame.body))
 
-    @property
-    def now(self) -> Instant:
-        return self.net.heap.now
-
-    def rest(self, duration_ns: Duration) -> None:
-        self.net.heap.run(self.now + duration_ns)
-
     def rest_until(self, at: Instant) -> None:
         self.net.heap.run(at)
-
-    def ask(self, node: NodeName, remote: NodeName, number: int, **changes: Any) -> Any:
-        user = self.users[node]
-        reference = user.keep(terms(remote, number, **changes))
-        self.rest(100 * MICROSECOND)
-        return user.created[reference]
 
     def pairs(self, node: NodeName, request: Any) -> list[tuple[Instant, PairId]]:
         """When which pairs of a request were delivered at a node, those that are void left out."""
@@ -143,19 +124,13 @@ class Running:
         return [(at, pair) for at, pair in told if pair not in void]
 
     def ending(self, node: NodeName, request: Any) -> Any:
-        user = self.users[node]
-        told: list[Any] = [*user.done, *user.ended]
-        found = [each for each in told if each.request == request]
+        found = self.endings(node, request)
         assert len(found) <= 1, "it ends once"
         return found[0] if found else None
 
     def finish(self, node: NodeName, request: Any, limit_ns: Duration) -> Any:
         self.net.heap.run(self.now + limit_ns, stop=lambda: self.ending(node, request) is not None)
         return self.ending(node, request)
-
-    def paths(self, node: NodeName) -> list[list[NodeName]]:
-        circuits = self.net.host(node).network.report(self.now)["circuits"]
-        return [each["path"] for each in circuits if each["role"] == "head"]
 
     def nothing_is_taken(self) -> None:
         self.rest(2 * SECOND)
