@@ -42,7 +42,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterable, Iterator
 from operator import mul, sub
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, cast
 
 import attrs
 
@@ -242,7 +242,10 @@ def search(
             if cutoff is None:
                 continue
             longer = extend(graph, query, label, choice, cutoff)
-            if longer.rate_hz > 0 and not dominated(settled[there], longer, rivals):
+            if longer.rate_hz <= 0:
+                # What is left of the cutoff is less than a slot.
+                bounds.left_out = True
+            elif not dominated(settled[there], longer, rivals):
                 order = _push(heap, longer, bounds, order)
 
 
@@ -278,7 +281,7 @@ class _Bounds:
     """What no way on from a node to the target can beat: its correlators, and its rate.
 
     `purest`: labels are settled in the order of what they may come to, and only routes better than
-    those before count. `left_out`: some way took words as long as the cutoff.
+    those before count. `left_out`: the cutoff was too short for words, or for a slot, on some way.
     """
 
     def __init__(self, graph: Graph, query: Query, *, purest: bool = False) -> None:
@@ -296,8 +299,10 @@ class _Bounds:
         self.factor = _best(factors, to, between, 1.0, mul)
         success = {name: site.success for name, site in graph.sites.items()}
         self._swaps = _best(_edges(graph, lambda name, _: success[name]), to, between, 1.0, mul)
-        worth = _edges(graph, lambda name, c: (c.rate_hz, success[name]))
-        self._rate = _best(worth, to, between, math.inf, _swapped)
+        swaps = self._swaps
+        # What a link gives is swapped at the node that it leaves, and at all that follow.
+        ends = _edges(graph, lambda name, c: c.rate_hz * success[name] * swaps.get(c.to, 0.0))
+        self._rate = _best(ends, to, between, math.inf, min)
         self._cutoff_ns = query.cutoff_ns
         self._latency: dict[NodeName, float] = {}
         if self._cutoff_ns:
@@ -329,30 +334,24 @@ class _Bounds:
         return None
 
 
-_Worth = TypeVar("_Worth")
-_Edges: TypeAlias = dict[NodeName, list[tuple[NodeName, _Worth]]]
+_Edges: TypeAlias = dict[NodeName, list[tuple[NodeName, float]]]
 
 
-def _edges(graph: Graph, value: Callable[[NodeName, Choice], _Worth]) -> _Edges[_Worth]:
+def _edges(graph: Graph, value: Callable[[NodeName, Choice], float]) -> _Edges:
     """By the node that they lead to: whence choices come, and what they are worth."""
-    found: _Edges[_Worth] = {}
+    found: _Edges = {}
     for name, choices in graph.choices.items():
         for choice in choices:
             found.setdefault(choice.to, []).append((name, value(name, choice)))
     return found
 
 
-def _swapped(rate_hz: float, link: tuple[float, float]) -> float:
-    """The rate that a swap leaves at most: `link` is the rate of one side, and its success."""
-    return min(rate_hz, link[0]) * link[1]
-
-
 def _best(
-    edges: _Edges[_Worth],
+    edges: _Edges,
     target: NodeName,
     between: set[NodeName],
     start: float,
-    join: Callable[[float, _Worth], float],
+    join: Callable[[float, float], float],
 ) -> dict[NodeName, float]:
     """The best way to `target` from each node: the largest of what `join` makes along it."""
     found: dict[NodeName, float] = {}

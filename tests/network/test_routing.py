@@ -14,6 +14,7 @@ from qstack.bell import werner
 from qstack.errors import LocalProtocolError
 from qstack.messages.network import LinkOffer, RouteUpdate
 from qstack.network.budget import ETERNAL, Operations, Storage, swap_factor
+from qstack.network.course import Course, Promise, choose
 from qstack.network.meeting import meeting_rate
 from qstack.network.routing import (
     Hop,
@@ -24,8 +25,9 @@ from qstack.network.routing import (
     front,
     rate_at_once,
     route,
+    search,
 )
-from qstack.network.topology import Graph, Site, graph_of
+from qstack.network.topology import Choice, Graph, Site, graph_of
 from tests.network.flood_lab import link_metric, node_metric
 from tests.network.route_oracle import (
     best_rate,
@@ -311,6 +313,60 @@ def test_a_swap_that_fails_at_times_lowers_the_rate_alone() -> None:
     assert found is not None
     assert found.rate_hz == pytest.approx(60 / 1.5 / 2)
     assert found.fidelity == pytest.approx(0.95**2 + 0.05**2 / 3)
+
+
+# --- what labels may still come to ---------------------------------------------------------
+
+
+def plain_graph(
+    success: dict[str, float], links: tuple[tuple[str, str, float], ...], **fixed: Any
+) -> Graph:
+    """Perfect pairs; `fixed`: of every link, and `storage` of every node."""
+    storage = fixed.pop("storage", ETERNAL)
+    perfect = (1.0, 1.0, 1.0)
+    choices: dict[str, list[Choice]] = {name: [] for name in success}
+    for one, other, rate in links:
+        for here, there in ((one, other), (other, one)):
+            name, weights = f"{one}{other}", (1.0, 0.0, 0.0, 0.0)
+            latency = fixed.get("latency_ns", 1_000)
+            more = {key: value for key, value in fixed.items() if key != "latency_ns"}
+            found = Choice(there, name, "only", rate, weights, perfect, latency, **more)
+            choices[here].append(found)
+    sites = {
+        name: Site(name, True, 0, False, storage, perfect, share) for name, share in success.items()
+    }
+    return Graph(sites, {name: tuple(found) for name, found in choices.items()})
+
+
+@pytest.mark.parametrize("most_labels", [16, None])
+def test_swaps_before_a_slow_link_do_not_count_against_it(most_labels: int | None) -> None:
+    """By n and m: 1 pair/s of the last link, half lost there: 0.5. By x: 0.9 * 2 / 3 * 0.75."""
+    graph = plain_graph(
+        {"a": 1.0, "n": 0.5, "m": 0.5, "t": 1.0, "x": 0.75},
+        (("a", "n", 1e3), ("n", "m", 1e3), ("m", "t", 1.0), ("a", "x", 0.9), ("x", "t", 0.9)),
+    )
+    found = list(search(graph, Query("a", "t"), most_labels))
+    assert [each.nodes for each in found] == [("a", "n", "m", "t"), ("a", "x", "t")]
+    rates = [each.rate_hz for each in found]
+    assert rates == pytest.approx([0.5, 0.45], abs=1e-3)
+
+
+def test_a_cutoff_too_short_for_a_slot_hides_no_longer_one() -> None:
+    """5 ms is the half of T2: pairs of 200/s wait 5 ms at most, and longer ones are made anew."""
+    graph = plain_graph(
+        {"a": 1.0, "b": 1.0, "c": 1.0},
+        (("a", "b", 200.0), ("b", "c", 200.0)),
+        storage=Storage(0, 10_000_000),
+        latency_ns=45_000,
+        slot_ns=50_000,
+    )
+    cutoffs = (0, 5_000_000, 225_000, 125_000)
+    alone = [best_fidelity(graph, Query("a", "c", cutoff_ns=cutoff)) for cutoff in cutoffs]
+    assert alone[3] == 0.0
+    assert best_fidelity(graph, Query("a", "c"), cutoffs) == max(alone) == alone[2] > 0.9
+    found = choose(graph, "a", Promise("c", 0.8, reserved=False), 0.0)
+    assert isinstance(found, Course)
+    assert found.cutoff_ns > 0
 
 
 # --- to all nodes at once ----------------------------------------------------------------
