@@ -120,6 +120,7 @@ class Desk:
         )
         self._owned: dict[RequestId, tuple[CircuitId, Side]] = {}
         self._ended: dict[RequestId, tuple[CircuitId, Side]] = {}
+        self._closed: dict[RequestId, None] = {}
         self.storage_at: Callable[[NodeName], Storage] = eternal
         """How the qubits of another node fade, as it advertises."""
         self.operations_at: Callable[[NodeName], Operations] = ideal
@@ -149,6 +150,16 @@ class Desk:
         """Return what this step has to do, and begin the next."""
         actions, self._actions = self._actions, []
         return actions
+
+    def close(self, request: RequestId) -> None:
+        """A request ended here, as its tail-end, by agreement with its head-end."""
+        self._closed[request] = None
+        if len(self._closed) > _MOST_ENDED:
+            del self._closed[next(iter(self._closed))]
+
+    def is_closed(self, request: RequestId) -> bool:
+        """Whether a request ended here so, lately: whoever asks again is late."""
+        return request in self._closed
 
     def send(self, peer: NodeName, message: Any) -> None:
         """Send to a neighbour."""

@@ -140,14 +140,24 @@ def closed_for(metric: LinkMetric, age_ns: Duration) -> Duration:
 def phases_in(
     database: Mapping[NodeName, RouteUpdate], ages: Mapping[NodeName, Duration]
 ) -> dict[LinkName, Phase]:
-    """Return the windows of all links that have some, as the first of their ends says."""
+    """Return the windows of all links that have some, as the first of their ends says.
+
+    Nobody else's word counts: a link is between two nodes that name each other.
+    """
     found: dict[LinkName, Phase] = {}
     for name in sorted(database):
         for metric in database[name].links:
             phase = phase_of(metric, ages[name])
-            if phase is not None:
+            if phase is not None and _meets(database, metric, name):
                 found.setdefault(metric.link, phase)
     return found
+
+
+def _meets(database: Mapping[NodeName, RouteUpdate], metric: LinkMetric, name: NodeName) -> bool:
+    """Whether the other end says that this link leads to this node."""
+    other = database.get(metric.peer)
+    links = () if other is None else other.links
+    return any(each.link == metric.link and each.peer == name for each in links)
 
 
 def in_the_way(phases: Mapping[LinkName, Phase], within_ns: Duration) -> list[str]:

@@ -130,6 +130,7 @@ class Tail(End):
         if order.state is OrderState.CLOSING and not order.outstanding:
             self._close(order.wanted.id)
             order.handle(Finished())
+            self._desk.close(order.wanted.id)
             self.conclude(order)
 
     def _close(self, request: RequestId) -> None:

@@ -276,6 +276,10 @@ class Talk:
 
     def _asked(self, part: Tail, place: Place, request: LinkRequest) -> None:
         """The head-end asks this tail-end to take a request."""
+        if self._desk.is_closed(request.id):
+            # It went on by another circuit meanwhile, and has ended by that.
+            self._answer(place, request, ErrorCode.REJECTED, f"{request.id} has ended already")
+            return
         for member in self._circuits.members:
             if type(member.part) is Tail and request.id in member.part.orders:
                 # Its head-end has lost that circuit, and asks anew by this one.

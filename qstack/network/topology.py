@@ -79,7 +79,9 @@ class Choice:
         if self.share >= 1:
             return self.rate_hz
         more = self.turn_ns / (self.halves * SECOND)
-        return 1 / (self.share * (1 / self.rate_hz + more) - more)
+        spent = self.share * (1 / self.rate_hz + more) - more
+        # Where messages take nearly all of the time, what is left of it is lost in rounding.
+        return 1 / spent if spent > 0 else self.rate_hz / self.share
 
     @property
     def alone_hz(self) -> float:
@@ -176,9 +178,9 @@ def _choices(
     for offer in sorted(mine.offers, key=lambda each: each.setting):
         twin = offers.get(offer.setting)
         rate = 0.0 if twin is None else free * min(offer.rate_hz, twin.rate_hz)
+        rate = lessened(rate, part, max(mine.turn_ns, theirs.turn_ns), halves)
         if twin is None or rate <= 0:
             continue
-        rate = lessened(rate, part, max(mine.turn_ns, theirs.turn_ns), halves)
         worse = _worse(offer, twin)
         weights = worse.weights
         latency = max(mine.latency_ns, theirs.latency_ns)

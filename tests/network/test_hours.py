@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from qstack.errors import RemoteProtocolError
 from qstack.machine import TICK
-from qstack.messages.network import LinkMetric
+from qstack.messages.network import LinkMetric, RouteUpdate
 from qstack.network.hours import (
     Phase,
     closed_for,
@@ -20,6 +21,7 @@ from qstack.network.hours import (
     moved_on,
     night_ns,
     phase_of,
+    phases_in,
     said_windows,
     share,
     together,
@@ -108,6 +110,27 @@ def test_the_rate_of_a_share_of_the_time_is_that_share_of_the_rate(
         share=part,
     )
     assert choice.while_open_hz == pytest.approx(rate_hz, rel=1e-6)
+
+
+@pytest.mark.parametrize("more_ns", [10**15, 1 << 62])
+def test_numbers_that_no_arithmetic_can_part_again_divide_by_nothing(more_ns: int) -> None:
+    less = lessened(1e6, 0.5, more_ns, 1)
+    perfect = (1.0, 0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 0
+    choice = Choice("b", "ab", "s", less, *perfect, turn_ns=more_ns, share=0.5)
+    assert 0 < choice.while_open_hz < math.inf
+
+
+def test_the_windows_of_a_link_are_those_that_its_ends_tell_and_nobody_else() -> None:
+    night = {"windows": ((0, 1),), "repeats_ns": 10 * SECOND}
+    day = {"windows": ((0, 9 * SECOND),), "repeats_ns": 10 * SECOND}
+    database = {
+        "aaa": RouteUpdate("aaa", 1, 1, 0, node(), (link("ab", "bob", **night),)),
+        "alice": RouteUpdate("alice", 1, 1, 0, node(), (link("ab", "bob", **day),)),
+        "bob": RouteUpdate("bob", 1, 1, 0, node(), (link("ab", "alice", **day),)),
+        "carol": RouteUpdate("carol", 1, 1, 0, node(), (link("cd", "dave", **night),)),
+    }
+    found = phases_in(database, dict.fromkeys(database, 5))
+    assert found == {"ab": Phase(Windows(10 * SECOND, ((0, 9 * SECOND),)), 5)}
 
 
 HOSTILE: list[dict[str, Any]] = [

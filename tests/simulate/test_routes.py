@@ -60,9 +60,11 @@ def test_measured_pairs_of_all_seeds_together_are_as_their_goodness_says(
         1198,
         # So here, and an end's halves that wait for a round of its own could not be let go.
         1898,
+        # A request went on by another circuit and had ended by that when the first word came.
+        1169,
     ],
 )
-def test_networks_in_which_circuits_once_stood_still_for_each_other_get_on(seed: int) -> None:
+def test_seeds_of_many_nodes_that_once_failed_pass(seed: int) -> None:
     assert run_seed(Switches((), None), seed).checker == ""
 
 
