@@ -167,7 +167,7 @@ def in_the_way(phases: Mapping[LinkName, Phase], within_ns: Duration) -> list[st
         night, day = night_ns(phases[link]), day_ns(phases[link])
         if night:
             words.append(f"{link} is closed for {in_words(night)}")
-        elif day is not None and day < within_ns:
+        elif day is not None and day <= within_ns:
             words.append(f"{link} closes in {in_words(day)}")
     return words
 

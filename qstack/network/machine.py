@@ -333,11 +333,12 @@ class Network:
             for name, view in self._views.items()
         ]
         shares = [round(self.reservations.share(name), 3) for name in self._views]
-        made = (views, shares, self.reservations.draining, tuple(self._hours.periods.items()))
+        parameters = self.desk.parameters
+        periods = tuple(self._hours.periods.items())
+        made = (views, shares, self.reservations.draining, periods, parameters)
         if made == self._offers_made:
             return
         self._offers_made = made
-        parameters = self.desk.parameters
         ends = [link.end(self.node) for link in parameters.links]
         node = node_metric(
             [end.model for end in ends],

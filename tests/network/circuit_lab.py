@@ -333,7 +333,6 @@ class Lab:
         for name, trust in trusts.items():
             desk = self.nodes[name].desk
             desk.parameters = evolve(desk.parameters, trust=trust)
-            self.nodes[name]._offers_made = None
             self.step(name, TICK)
         self.settle()
 
