@@ -274,11 +274,11 @@ class StationPhysical:
             return LinkState.CLOSED, f"no setting {one[2]!r}"
         if self._gate.keeps and one[5] == 0:
             return LinkState.CLOSED, "the ends know of no windows of the link"
+        if not self._gate.admits(one[4], one[5]):
+            return LinkState.DEFERRED, "the link is closed"
         room = MAX_UNCONFIRMED if self._open is not None else MAX_UNCONFIRMED // 2
         if len(first.unconfirmed) >= room or len(second.unconfirmed) >= room:
             return LinkState.CLOSED, "too many successes are unconfirmed"
-        if not self._gate.admits(one[4], one[5]):
-            return LinkState.DEFERRED, "the link is closed"
         return (LinkState.PAIRED if self._granted else LinkState.DEFERRED), ""
 
     def _review(self, event: StationEvent, now: Instant) -> list[Any]:
