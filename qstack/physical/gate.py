@@ -26,7 +26,9 @@ class Gate:
         self._patience_ns = patience_ns
         self.cycles = (0, 0)
         """The cycles of the present or the next window, from the first to before the second."""
-        self.is_open = windows is None
+        self._begun = windows is None
+        self._spent = False
+        self._reaches = 0
         self._at: tuple[Instant, Instant] | None = None
         self._used_up = False
 
@@ -35,9 +37,23 @@ class Gate:
         """Whether the link has windows at all."""
         return self._windows is not None
 
-    def length(self, first_cycle: int, most: int) -> int:
-        """Return for how many cycles from `first_cycle` the analyser may be open."""
-        return most if self._windows is None else max(1, min(most, self.cycles[1] - first_cycle))
+    @property
+    def is_open(self) -> bool:
+        """Whether the link is open, and there is a cycle left to open the analyser for."""
+        return self._begun and not self._spent
+
+    def span(self, first_cycle: int, most: int) -> tuple[int, int]:
+        """Return from which cycle on, and for how many, the analyser is to open.
+
+        From `first_cycle` on at most, of the window alone, and for at most `most`.
+        """
+        if self._windows is None:
+            return first_cycle, most
+        last = self.cycles[1]
+        first_cycle = min(first_cycle, last - 1)
+        cycles = min(most, last - first_cycle)
+        self._reaches = first_cycle + cycles
+        return first_cycle, cycles
 
     def admits(self, begin: int, end: int) -> bool:
         """Whether an arm for these cycles (before `end`) may be paired now."""
@@ -56,11 +72,12 @@ class Gate:
     def forget(self) -> None:
         """The hardware's clock is gone, and with it the count of the window."""
         self.cycles, self._at, self._used_up = (0, 0), None, False
-        self.is_open = self._windows is None
+        self._begun, self._spent = self._windows is None, False
 
-    def used_up(self, event: Exhausted | Aborted) -> None:
-        """The analyser stood open and does no more; of a whole window it has told all."""
-        self._used_up = self.keeps and type(event) is Exhausted
+    def ended(self, event: Exhausted | Aborted) -> None:
+        """The analyser stood open and does no more; at a window's end it has told all of it."""
+        through = type(event) is Exhausted and self._reaches >= self.cycles[1]
+        self._used_up = self.keeps and through
 
     def until_ns(self, now: Instant) -> Duration:
         """Return how long it takes until the link opens; 0 where it is open, or not known."""
@@ -75,19 +92,23 @@ class Gate:
         if self._at is None:
             return None
         opens, closes = self._at
-        if not self.is_open:
+        if not self._begun:
             return opens
         return closes + self._patience_ns if standing else closes
 
     def look(self, clock: LinkClock, now: Instant, standing: bool) -> bool:
-        """Let time pass; return whether another window counts from now on."""
+        """Let time pass; return whether another window counts from now on.
+
+        `standing`: the analyser is open, and stays so to the end of the window.
+        """
         if self._windows is None or clock.uncertainty_ns is None:
             return False
         patience_ns = self._patience_ns if standing else 0
         over = self._used_up or self._at is None or self._at[1] + patience_ns <= now
         if over:
             self._next(self._windows, clock, now)
-        self.is_open = self._at is not None and self._at[0] <= now
+        self._begun = self._at is not None and self._at[0] <= now
+        self._spent = not standing and clock.reached(now) >= self.cycles[1]
         return over
 
     def _next(self, windows: Windows, clock: LinkClock, now: Instant) -> None:

@@ -35,6 +35,7 @@ from qstack.physical.events import (
 )
 from qstack.physical.gate import Gate
 from qstack.physical.heralding import HARMLESS, MAX_UNCONFIRMED, StationEnd, Wanted, Word, in_bin
+from qstack.physical.judging import judge, standing
 from qstack.physical.pairing import TABLE, LinkState
 from qstack.physical.service import LinkParameters
 from qstack.units import BootId, Duration, Instant, NodeName
@@ -42,8 +43,8 @@ from qstack.units import BootId, Duration, Instant, NodeName
 __all__ = ["EndReachable", "EndUnreachable", "FromEnd", "StationPhysical"]
 
 
-_PASSING = (FromEnd, Tick, Exhausted, Completed)
-"""At these the windows of a link are looked at."""
+_PASSING = (FromEnd, Tick, Completed, Granted)
+"""At these, and when its opening ends, the windows of a link are looked at."""
 
 
 class StationPhysical:
@@ -104,9 +105,9 @@ class StationPhysical:
         due = earliest(self._health.retry_at, first.remind_at, second.remind_at)
         due = earliest(due, first.hold_until, second.hold_until)
         if self._gate.keeps:
-            standing = self._open is not None
-            if standing or first.curious or second.curious:
-                due = earliest(due, self._gate.due(standing))
+            opened = self._open is not None
+            if opened or first.curious or second.curious:
+                due = earliest(due, self._gate.due(opened))
         if self._pending:
             return earliest(due, self._pending[0][1] + self._parameters.confirm_ns)
         return due
@@ -139,7 +140,8 @@ class StationPhysical:
             case Exhausted() | Aborted():
                 if event.command == self._open:
                     self._open = None
-                    self._gate.used_up(event)
+                    self._gate.ended(event)
+                    self._look(now)
             case Rejected() | Faulted():
                 actions += self._failed(event, now)
             case DeviceState():
@@ -263,27 +265,12 @@ class StationPhysical:
         """Return the state that follows from what is known, with a reason where it is CLOSED."""
         if self._health.reason:
             return LinkState.CLOSED, self._health.reason
-        first, second = self._ends
-        one = first.wanted if first.wants else None
-        two = second.wanted if second.wants else None
-        if one is None or two is None:
-            return (LinkState.IDLE if one is two else LinkState.HALF), ""
-        if one != two:
-            return LinkState.APART, ""
-        if one[2] not in self._settings:
-            return LinkState.CLOSED, f"no setting {one[2]!r}"
-        if self._gate.keeps and one[5] == 0:
-            return LinkState.CLOSED, "the ends know of no windows of the link"
-        room = MAX_UNCONFIRMED if self._open is not None else MAX_UNCONFIRMED // 2
-        if len(first.unconfirmed) >= room or len(second.unconfirmed) >= room:
-            return LinkState.CLOSED, "too many successes are unconfirmed"
-        if not self._gate.admits(one[4], one[5]):
-            return LinkState.DEFERRED, "the link is closed"
-        return (LinkState.PAIRED if self._granted else LinkState.DEFERRED), ""
+        opened, granted = self._open is not None, self._granted
+        return judge(self._ends, self._settings, self._gate, opened=opened, granted=granted)
 
     def _review(self, event: StationEvent, now: Instant) -> list[Any]:
         """Let state and analyser follow the event."""
-        if self._gate.keeps and type(event) in _PASSING:
+        if type(event) in _PASSING:
             self._look(now)
         state, reason = self._judge()
         if state not in TABLE[self.state][type(event)]:
@@ -297,12 +284,12 @@ class StationPhysical:
         if not self._clock.running and not self._health.reason:
             actions.append(self._start_clock(now))
         if state is LinkState.PAIRED and want is not None:
-            standing = self._open is not None and want == self._open_for
-            if not standing:
+            stands = standing(self._open, self._open_for, first)
+            if not stands:
                 actions.append(self._open_analyser(want, now))
             while self._pending and min(first.credit, second.credit) > 0:
                 self._succeed(self._pending.pop(0)[0], now)
-            if standing and former is state:
+            if stands and former is state:
                 return actions  # as both ends were told
         else:
             self._void_pending()
@@ -322,7 +309,8 @@ class StationPhysical:
 
     def _look(self, now: Instant) -> None:
         """Let the link's windows pass, and tell the ends of another one."""
-        if self._gate.look(self._clock, now, self._open is not None):
+        stands = standing(self._open, self._open_for, self._ends[0])
+        if self._gate.keeps and self._gate.look(self._clock, now, stands):
             for end in self._ends:
                 end.tell_window()
 
@@ -333,10 +321,10 @@ class StationPhysical:
         asked = [end.arm.first_cycle for end in self._ends if end.arm is not None]
         here = self._clock.reached(now)
         # An end may ask for a little later, not for next year.
-        self._first_cycle = max(here, min(max(asked), here + self._clock.margin_cycles))
+        wished = max(here, min(max(asked), here + self._clock.margin_cycles))
         self._open = self._commands.next()
         self._open_for = want
-        cycles = self._gate.length(self._first_cycle, STANDING_CYCLES)
+        self._first_cycle, cycles = self._gate.span(wished, STANDING_CYCLES)
         where = (self._open, self._first_cycle, cycles)
         return open_command(self._parameters, setting, where, self._failures_matter)
 
