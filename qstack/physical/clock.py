@@ -84,18 +84,37 @@ class LinkClock:
             return 0
         return max(self._latest, (now - self._origin[0]) // self._cycle_ns, 0)
 
-    def span(self, opens: Instant, closes: Instant, now: Instant) -> tuple[int, int]:
+    def span(self, opens: Instant, closes: Instant) -> tuple[int, int]:
         """Return the cycles that lie between two instants, from the first to before the second.
 
-        Whenever cycle 0 began, as far as that is known; (0, 0) where it is not.
+        Whenever cycle 0 began, as far as that will be known then. (0, 0) where there are none.
         """
-        if self._origin is None or self.uncertainty_ns is None:
+        if self._began is None or self._origin is None:
             return 0, 0
-        latest, found = self._origin
-        earliest = latest - self.uncertainty_ns
-        latest += (now - found) // DRIFT
-        first = -(-(opens - earliest) // self._cycle_ns)
-        return max(0, first), max(0, (closes - latest) // self._cycle_ns)
+        first = max(0, -(-(opens - self._bounds(opens)[0]) // self._cycle_ns))
+        last = max(0, (closes - self._bounds(closes)[1]) // self._cycle_ns)
+        return (first, last) if first < last else (0, 0)
+
+    def lost_ns(self, at: Instant) -> Duration:
+        """Return how much less is known at an instant than when the clock began: by drift."""
+        if self._origin is None or self.uncertainty_ns is None:
+            return 0
+        first, last = self._bounds(at)
+        return last - first - self.uncertainty_ns
+
+    def _bounds(self, at: Instant) -> tuple[Instant, Instant]:
+        """Between which instants cycle 0 began, by the hardware's count at a given instant.
+
+        What the start says is as certain as it took, what a click says as its longest way; from
+        then to the instant given, past or to come, hardware and computer may gain or lose.
+        """
+        if self._began is None or self._completed is None or self._origin is None:
+            return 0, 0
+        drift = abs(at - self._began) // DRIFT
+        seen, found = self._origin
+        since = abs(at - found) // DRIFT
+        earliest, latest = self._began - drift, self._completed + drift
+        return max(earliest, seen - self._margin_ns - since), min(latest, seen + since)
 
     def beacon(self, link: LinkName, sequence: int, now: Instant) -> Beacon | None:
         """Return what tells an end of the link's cycle; None where that is not known yet."""

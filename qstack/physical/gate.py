@@ -3,18 +3,29 @@
 A window is counted in cycles once, when the one before it is over, and stays as it was told. A
 cycle belongs to it if all of it, and the way of its light, lie in the open time by what the
 station knows of the hardware's clock: at the beginning as if the hardware were as early as it can
-be, at the end as if it were as late.
+be, at the end as if it were as late. What is known of the clock becomes less with time, as the
+oscillators drift apart: before that costs too much of a window, the clock is begun again.
 """
 
 from __future__ import annotations
 
+from qstack.machine import earliest
 from qstack.messages.devices import Aborted, Exhausted
-from qstack.physical.clock import LinkClock
+from qstack.physical.clock import DRIFT, LinkClock
 from qstack.units import Duration, Instant
-from qstack.windows import Windows, window_after
+from qstack.windows import Span, Windows, window_after
 
 _TRIES = 4
 """Windows that are tried until one of them holds a cycle."""
+
+PART = 4
+"""By this part of a window the clock may have drifted before it is begun again."""
+
+
+def fresh_from(span: Span) -> Instant:
+    """Return from when on a clock that begins drifts by half of that part until a window ends."""
+    opens, closes = span
+    return closes - (closes - opens) // PART * DRIFT // 4
 
 
 class Gate:
@@ -31,6 +42,14 @@ class Gate:
         self._reaches = 0
         self._at: tuple[Instant, Instant] | None = None
         self._used_up = False
+        self._renew_at: Instant | None = None
+        self.stale = False
+        """Whether the clock is to begin again, that the next window is known well."""
+
+    @property
+    def blind(self) -> bool:
+        """Whether the clock runs, but which cycles a window has is not known well enough."""
+        return self._at is not None and self.cycles == (0, 0)
 
     @property
     def keeps(self) -> bool:
@@ -72,6 +91,7 @@ class Gate:
     def forget(self) -> None:
         """The hardware's clock is gone, and with it the count of the window."""
         self.cycles, self._at, self._used_up = (0, 0), None, False
+        self._renew_at, self.stale = None, False
         self._begun, self._spent = self._windows is None, False
 
     def ended(self, event: Exhausted | Aborted) -> None:
@@ -93,13 +113,14 @@ class Gate:
             return None
         opens, closes = self._at
         if not self._begun:
-            return opens
+            return earliest(opens, self._renew_at)
         return closes + self._patience_ns if standing else closes
 
     def look(self, clock: LinkClock, now: Instant, standing: bool) -> bool:
         """Let time pass; return whether another window counts from now on.
 
-        `standing`: the analyser is open, and stays so to the end of the window.
+        `standing`: the analyser is open, and stays so to the end of the window. Where the clock
+        is :attr:`stale`, none counts until it began again.
         """
         if self._windows is None or clock.uncertainty_ns is None:
             return False
@@ -107,16 +128,30 @@ class Gate:
         over = self._used_up or self._at is None or self._at[1] + patience_ns <= now
         if over:
             self._next(self._windows, clock, now)
+            self._begun = False
+        waits = self._renew_at is not None and not self._begun
+        self.stale = waits and self._renew_at is not None and self._renew_at <= now
         self._begun = self._at is not None and self._at[0] <= now
         self._spent = not standing and clock.reached(now) >= self.cycles[1]
         return over
 
     def _next(self, windows: Windows, clock: LinkClock, now: Instant) -> None:
         after = now if self._at is None else max(now, self._at[1])
+        self._at, self.cycles, self._used_up = window_after(windows, after), (0, 0), False
+        opens, closes = self._at
+        self._renew_at = self._renewal(clock, self._at, now)
         for _ in range(_TRIES):
-            opens, closes = window_after(windows, after)
-            first, last = clock.span(opens, closes - self._delay_ns, now)
-            if first < last:
-                break
-            after = closes
-        self.cycles, self._at, self._used_up = (first, max(first + 1, last)), (opens, closes), False
+            cycles = clock.span(opens, closes - self._delay_ns)
+            if cycles[1]:
+                self.cycles, self._at = cycles, (opens, closes)
+                return
+            opens, closes = window_after(windows, closes)
+
+    def _renewal(self, clock: LinkClock, span: Span, now: Instant) -> Instant | None:
+        """When the clock is to begin again for a window, None where it is good enough."""
+        opens, closes = span
+        lost_ns = clock.lost_ns(closes)
+        if lost_ns > (closes - opens) // PART:
+            return fresh_from(span)
+        none = not clock.span(opens, closes - self._delay_ns)[1]
+        return now if none and 2 * (closes - now) // DRIFT < lost_ns // 2 else None

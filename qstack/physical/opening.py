@@ -44,7 +44,8 @@ class Opening:
         self._estimate = CycleEstimate(parameters.cycle_ns)
         self._window: tuple[int, int] | None = None
         self._always = False
-        self._period: tuple[int, Instant] | None = None
+        self._period: Instant | None = None
+        self._told: Instant | None = None
         self.shut = True
         self.known = False
         """Whether the window has not passed: it is now, or is to come."""
@@ -58,7 +59,7 @@ class Opening:
     def forget(self) -> None:
         """Another life of the station: nothing is known of its windows."""
         self._estimate.forget()
-        self._window, self._period = None, None
+        self._window = self._period = self._told = None
         self._always, self.shut, self.known = False, True, False
         self._promised = False
 
@@ -76,19 +77,24 @@ class Opening:
         self._window = (reply.opens_cycle, reply.closes_cycle)
         self._promised = reply.cycle >= reply.closes_cycle
         self._estimate.heard(reply.epoch, reply.cycle, now)
-        return self._phase(reply.epoch, reply.phase_ns % self._windows.period_ns, now)
+        return self._phase(reply.phase_ns % self._windows.period_ns, now)
 
-    def _phase(self, epoch: int, phase_ns: int, now: Instant) -> WindowSeen | None:
-        """Words are late: of two that differ little the one of an earlier beginning counts."""
+    def _phase(self, phase_ns: int, now: Instant) -> WindowSeen | None:
+        """Words are late: of two that differ little the one of an earlier beginning counts.
+
+        It is told again where it is further from what was told than the tolerance: slow drift adds
+        up. Periods are the station's computer's: when the hardware's clock began is all one.
+        """
         period = self._windows.period_ns
         began = now - phase_ns
-        if self._period is not None and self._period[0] == epoch:
-            moved = (began - self._period[1] + period // 2) % period - period // 2
+        if self._period is not None:
+            moved = (began - self._period + period // 2) % period - period // 2
             if abs(moved) <= self._tolerance_ns:
-                if moved < 0:
-                    self._period = (epoch, self._period[1] + moved)
+                began = self._period + min(moved, 0)
+            if self._told is not None and abs(began - self._told) <= self._tolerance_ns:
+                self._period = began
                 return None
-        self._period = (epoch, began)
+        self._period = self._told = began
         return WindowSeen(began)
 
     def look(self, now: Instant) -> bool:

@@ -62,7 +62,7 @@ def _may(state: LinkState, *more: LinkState) -> dict[type[Any], frozenset[LinkSt
 _BOTH = (LinkState.APART, LinkState.PAIRED, LinkState.DEFERRED, LinkState.CLOSED)
 
 TABLE: dict[LinkState, dict[type[Any], frozenset[LinkState]]] = {
-    LinkState.IDLE: _may(LinkState.IDLE, LinkState.HALF),
+    LinkState.IDLE: _may(LinkState.IDLE, LinkState.HALF, LinkState.CLOSED),
     LinkState.HALF: _may(LinkState.HALF, LinkState.IDLE, *_BOTH),
     LinkState.APART: _may(LinkState.APART, LinkState.HALF, *_BOTH),
     LinkState.DEFERRED: {

@@ -192,6 +192,9 @@ class StationPhysical:
         if not (0 <= event.mode < self._parameters.modes and 0 <= event.cycle < 1 << 62):
             self._count("device_errors")
             return
+        if self._gate.keeps and event.command < (self._clock.command or 0):
+            self._count("stray")  # of the clock's former count
+            return
         late = not self._clock.heard(event.cycle, now - event.age_ns)
         ours = event.command == self._open and in_bin(self._open_for, event.cycle)
         if late or not ours:
@@ -310,7 +313,10 @@ class StationPhysical:
     def _look(self, now: Instant) -> None:
         """Let the link's windows pass, and tell the ends of another one."""
         stands = standing(self._open, self._open_for, self._ends[0])
-        if self._gate.keeps and self._gate.look(self._clock, now, stands):
+        another = self._gate.look(self._clock, now, stands)
+        if self._gate.stale:
+            self._stop_clock()
+        elif another:
             for end in self._ends:
                 end.tell_window()
 

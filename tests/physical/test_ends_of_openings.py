@@ -15,6 +15,7 @@ from qstack.windows import Windows
 from tests.physical.physical_lab import CYCLE, parameters
 from tests.physical.test_windows_of_a_link import (
     DAY,
+    DRIFTED,
     PERIOD,
     arm,
     both,
@@ -136,7 +137,7 @@ def test_arms_after_the_last_cycle_of_a_window_open_nothing() -> None:
     assert replies(actions)[-1].verdict is Verdict.DEFER
     assert station.deadline == 40_000_000
     told = replies(step(station, TICK, 40_000_000))
-    assert {reply.opens_cycle * CYCLE for reply in told} == {PERIOD}
+    assert {reply.opens_cycle * CYCLE for reply in told} == {PERIOD + DRIFTED}
 
 
 def test_an_opening_shortly_before_the_end_of_a_window_does_not_reach_beyond() -> None:
