@@ -14,6 +14,7 @@ from qstack.hal.contract import (
     Session,
     begin,
     check_a_bell_measurement_agrees_with_gates,
+    check_each_command_ends_once,
     checks_for,
 )
 from qstack.machine import Tick
@@ -24,12 +25,14 @@ from qstack.messages.devices import (
     Completed,
     EmitterArm,
     EmitterHeralded,
+    EmitterMeasure,
+    EmitterOutcome,
     MemoryInitialise,
     Rejected,
 )
 from qstack.sim.devices import PLUGINS
 from qstack.units import Instant
-from tests.hal.benches import DEVICES, sim_memory
+from tests.hal.benches import DEVICES, PERFECT, measuring, sim_memory
 
 pytest_plugins = ["pytester"]
 
@@ -267,6 +270,39 @@ def test_a_memory_whose_bell_measurement_differs_from_its_gates_is_caught(
         return
     with pytest.raises(ContractBroken, match=words):
         check_a_bell_measurement_agrees_with_gates(bench)
+
+
+class OneAtATime:
+    """A simulated emitter that refuses to measure for a command while another one runs."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.emitter = make()
+        self.running: set[int] = set()
+
+    @property
+    def deadline(self) -> Instant | None:
+        deadline: Instant | None = self.emitter.deadline
+        return deadline
+
+    def handle(self, event: Any, now: Instant) -> list[Any]:
+        if isinstance(event, EmitterMeasure):
+            if self.running:
+                return [Rejected(event.device, event.command, False, "busy")]
+            self.running.add(event.command)
+        events: list[Any] = self.emitter.handle(event, now)
+        for each in events:
+            if not isinstance(each, EmitterOutcome) or each.last:
+                self.running.discard(each.command)
+        return events
+
+
+def test_an_emitter_that_measures_for_one_command_at_a_time_is_caught() -> None:
+    bench = measuring(PERFECT)
+    assert len(bench.examples) == 2
+    check_each_command_ends_once(bench)
+    make: Any = lambda: OneAtATime(bench.make)  # noqa: E731  a bench wants something to call
+    with pytest.raises(ContractBroken, match="does not take .*EmitterMeasure"):
+        check_each_command_ends_once(attrs.evolve(bench, make=make))  # type: ignore[misc]  # a record
 
 
 def test_a_setup_that_the_device_does_not_take_is_an_error_of_the_bench() -> None:
