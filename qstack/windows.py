@@ -113,11 +113,12 @@ def shifted(windows: Windows, phase_ns: Duration) -> tuple[tuple[Duration, Durat
 
 
 def gaps(windows: Windows) -> list[Duration]:
-    """Return how long the link is closed after each of its windows."""
+    """Return how long the link is closed after each of its windows; 0 where the next one is one
+    with it.
+    """
     spans = windows.open_ns
     begins = [first for first, _ in spans[1:]] + [spans[0][0] + windows.period_ns]
-    found = [after - sum(span) for span, after in zip(spans, begins, strict=True)]
-    return [gap for gap in found if gap > 0]
+    return [after - sum(span) for span, after in zip(spans, begins, strict=True)]
 
 
 def in_words(duration_ns: Duration) -> str:

@@ -56,13 +56,11 @@ def days(windows: Windows) -> Windows | None:
 
 def _filled(windows: Windows, *, nights: bool) -> Windows:
     """The windows with their nights, or else their pauses, added to the window before each."""
-    spans, period = windows.open_ns, windows.period_ns
-    following = [*(begins for begins, _ in spans[1:]), spans[0][0] + period]
-    found: list[tuple[Duration, Duration]] = []
-    for (begins, lasts), after in zip(spans, following, strict=True):
-        gap = after - begins - lasts
-        found.append((begins, lasts + gap if (gap > PAUSE_NS) is nights else lasts))
-    return Windows(period, tuple(found))
+    spans = zip(windows.open_ns, gaps(windows), strict=True)
+    found = [
+        (at, lasts + gap if (gap > PAUSE_NS) is nights else lasts) for (at, lasts), gap in spans
+    ]
+    return Windows(windows.period_ns, tuple(found))
 
 
 def share(windows: Windows) -> float:
@@ -237,7 +235,7 @@ def moved_on(links: tuple[LinkMetric, ...], by_ns: Duration) -> tuple[LinkMetric
     return tuple(found)
 
 
-def senseless(metric: LinkMetric) -> str | None:
+def wrong_windows(metric: LinkMetric) -> str | None:
     """Return why what is said of a link's windows makes no sense, None where it does."""
     windows, period = metric.windows, metric.repeats_ns
     if len(windows) > MOST_WINDOWS + 1:

@@ -22,7 +22,7 @@ import attrs
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.machine import Action, Note, Send, Tick, Up, earliest, record
 from qstack.messages.network import LinkMetric, NodeMetric, RouteDigest, RouteEntry, RouteUpdate
-from qstack.network.hours import moved_on, senseless
+from qstack.network.hours import moved_on, wrong_windows
 from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, NodeName
 
 CHUNK = 1_000
@@ -327,7 +327,7 @@ def _check(
             times.append(offer.slot_ns)
             if offer.rate_hz < 0 or not math.isclose(sum(offer.weights), 1, abs_tol=1e-6):
                 raise error(f"{origin}: {link.link} offers {offer}")
-        reason = senseless(link)
+        reason = wrong_windows(link)
         if reason is not None:
             raise error(f"{origin}: {link.link} has windows that cannot be: {reason}")
     if not all(0 <= share <= 1 for share in shares) or min(times) < 0 or node.exponent <= 0:
