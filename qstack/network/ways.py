@@ -33,22 +33,24 @@ class Ways:
     def __init__(self, desk: Desk, flood: LinkState) -> None:
         self._desk = desk
         self._flood = flood
-        self._graph: Graph | None = None
-        self._timed = False
-        """Whether a link of the graph has windows."""
+        self._seen: tuple[Graph, bool] | None = None
+        """The network as routes see it, and whether a link of it has windows."""
 
     def routes_changed(self) -> None:
         """The link-state database says something new."""
-        self._graph = None
+        self._seen = None
 
     @property
     def graph(self) -> Graph:
         """The network as routes see it now."""
-        if self._graph is None:
+        return self._look()[0]
+
+    def _look(self) -> tuple[Graph, bool]:
+        if self._seen is None:
             said = self._flood.database
-            self._graph = graph_of(said)
-            self._timed = any(metric.windows for each in said.values() for metric in each.links)
-        return self._graph
+            timed = any(metric.windows for each in said.values() for metric in each.links)
+            self._seen = graph_of(said), timed
+        return self._seen
 
     def storage_at(self, node: NodeName) -> Storage:
         """Return how the qubits of a node fade, as it advertises; eternal if it is not known."""
@@ -117,7 +119,8 @@ class Ways:
 
     def _phases(self) -> Mapping[LinkName, Phase]:
         """The windows of links, and where they are now; empty where no link has any."""
-        if self.graph and not self._timed:
+        _, timed = self._look()
+        if not timed:
             return {}
         return phases_in(self._flood.database, self._flood.ages(self._desk.now))
 
