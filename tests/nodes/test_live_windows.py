@@ -14,16 +14,14 @@ FEW = 20
 """So many pairs a request, so that whatever speed the computer has, two windows are needed."""
 
 
-def test_live_pairs_come_while_the_link_is_open_and_status_says_when_it_is_not(
-    tmp_path: Path,
-) -> None:
+def test_live_pairs_come_in_more_than_one_window_of_a_link(tmp_path: Path) -> None:
     text = (NETWORKS / "two_nodes.toml").read_text()
     more = f"[links.alice-bob.windows]\nperiod_ns = {PERIOD_NS}\nopen_ns = [[0, {OPEN_NS}]]\n"
     file = on_own_ports(f'traces = "{tmp_path}/traces"\n{text}\n{more}', tmp_path)
     environment = environment_for(tmp_path)
     command = f"'{sys.executable}' -m qstack_nodes.command"
     asking = f"{command} pairs alice bob --count {COUNT} --per-request {FEW} --json"
-    program = f"{asking} && {command} status --json && {command} routes && {command} status"
+    program = f"{asking} && {command} status --json"
     result = qstack(("up", str(file), "--", "sh", "-c", program), environment)
     assert result.returncode == 0, result.stderr
     lines = [json.loads(line) for line in result.stdout.splitlines() if line.startswith("{")]
@@ -31,5 +29,5 @@ def test_live_pairs_come_while_the_link_is_open_and_status_says_when_it_is_not(
     assert pairs["delivered"] == [COUNT, COUNT]
     closed = {line["node"]: line["links"]["alice-bob"] for line in lines if "slots" in line}
     assert set(closed) == {"alice", "bob"}
+    # How long is a matter of when it was asked: tests/nodes/test_windows_views.py has the numbers.
     assert all(0 <= said["closed_ns"] <= PERIOD_NS - OPEN_NS for said in closed.values())
-    assert "alice-bob" in result.stdout
