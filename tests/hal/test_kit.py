@@ -301,7 +301,7 @@ def test_an_emitter_that_measures_for_one_command_at_a_time_is_caught() -> None:
     assert len(bench.examples) == 2
     check_each_command_ends_once(bench)
     make: Any = lambda: OneAtATime(bench.make)  # noqa: E731  a bench wants something to call
-    with pytest.raises(ContractBroken, match="does not take .*EmitterMeasure"):
+    with pytest.raises(ContractBroken, match=r"does not take .*EmitterMeasure"):
         check_each_command_ends_once(attrs.evolve(bench, make=make))  # type: ignore[misc]  # a record
 
 
