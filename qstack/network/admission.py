@@ -122,7 +122,7 @@ class Reservations:
         return max(0.0, 1 - self._reserved(link))
 
     def _reserved(self, link: LinkName) -> float:
-        return sum(self._shares[link].values()) + sum(self._users[link].values())
+        return sum(self._shares[link].values(), 0.0) + sum(self._users[link].values(), 0.0)
 
     def promise(self, link: LinkName, request: RequestId, share: float) -> None:
         """A part of the link's time is promised to a user's own request for the neighbour."""
@@ -139,7 +139,7 @@ class Reservations:
 
     def share(self, link: LinkName) -> float:
         """Return the part of the link's time that circuits have reserved, in [0, 1]."""
-        return min(1.0, sum(self._shares[link].values()))
+        return min(1.0, sum(self._shares[link].values(), 0.0))
 
     def circuits(self, link: LinkName) -> int:
         """Return how many circuits use a link; those that rest do not."""

@@ -10,7 +10,7 @@ that whoever composes rooms can see that waiting askers may try again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from qstack.errors import LocalProtocolError
 from qstack.messages.common import Qubit
@@ -20,7 +20,7 @@ class Owner(NamedTuple):
     """Who holds a slot: a room ("physical", "link", "application") and what for, for people."""
 
     room: str
-    what: object
+    what: Any
 
 
 class Slots:
