@@ -167,11 +167,11 @@ class Flight:
     @property
     def deadline(self) -> Instant | None:
         """When the oldest datagram, or one that was overtaken, has waited long enough."""
-        if not self._sent:
-            return None
-        sent_at, _ = next(iter(self._sent.values()))
-        oldest = sent_at + self.round_trip.waiting()
-        return oldest if self._overtaken_at is None else min(oldest, self._overtaken_at)
+        for sent_at, _ in self._sent.values():
+            trip = self.round_trip
+            oldest = sent_at + (trip.timeout << trip.backoff)
+            return oldest if self._overtaken_at is None else min(oldest, self._overtaken_at)
+        return None
 
     def acknowledged(
         self, largest: int, bitmap: int, held: Duration, now: Instant
@@ -183,7 +183,9 @@ class Flight:
             if largest == number:
                 self.round_trip.sample(now - asked_at, held)
         arrived: Cargo = []
-        for number in [n for n in self._sent if n <= largest]:
+        for number in tuple(self._sent):
+            if number > largest:
+                break
             behind = largest - number
             if behind == 0 or (behind <= 64 and bitmap >> (behind - 1) & 1):
                 sent_at, cargo = self._sent.pop(number)
@@ -193,7 +195,11 @@ class Flight:
                 self.round_trip.backoff = 0
         if largest >= self._acked[0]:
             self._acked = max(self._acked, (largest, bitmap))
-        return arrived, self._overtaken(now)
+        # Where nothing is on its way nothing is overtaken either.
+        if self._sent:
+            return arrived, self._overtaken(now)
+        self._overtaken_at = None
+        return arrived, []
 
     def _overtaken(self, now: Instant) -> Cargo:
         """Give up what later datagrams overtook, once it had the time of a round trip.

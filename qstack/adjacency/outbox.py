@@ -88,10 +88,11 @@ StreamOut: TypeAlias = SoftOut | ChannelOut
 class _Route:
     """Where the messages of one kind go; streams are found by the value of one field."""
 
-    __slots__ = ("kind", "streams", "value")
+    __slots__ = ("is_timed", "kind", "streams", "value")
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+        self.is_timed = kind.delivery is Delivery.TIMED
         self.value = None if kind.stream is None else attrgetter(kind.stream)
         self.streams: dict[Any, tuple[str, int, StreamOut]] = {}
 
@@ -121,8 +122,10 @@ class Outbox:
             route = self._routes[cls] = _Route(KIND_OF[cls])
         kind = route.kind
         body = encode_body(message) if self._wire else message
-        if kind.delivery is Delivery.TIMED:
-            size = self._fitting(cls, body, FRAME_OVERHEAD)
+        if route.is_timed:
+            size = FRAME_OVERHEAD + (len(body) if self._wire else NOMINAL_BODY)
+            if size > self._room:
+                raise self._too_long(cls, size)
             self._timed.append((Frame(kind.number, "", 0, False, body), size))
             return
         value = None if route.value is None else route.value(message)
@@ -131,7 +134,9 @@ class Outbox:
             found = route.streams[value] = self._open(message)
         name, overhead, stream = found
         if type(stream) is SoftOut:
-            stream.size = self._fitting(cls, body, overhead)
+            stream.size = size = overhead + (len(body) if self._wire else NOMINAL_BODY)
+            if size > self._room:
+                raise self._too_long(cls, size)
             stream.sequence += 1
             stream.newest = Frame(kind.number, name, stream.sequence, False, body)
             self.soft[name] = stream
@@ -240,12 +245,9 @@ class Outbox:
             frame = Frame(kind.number, name, channel.sequence, start + piece < len(body), part)
             channel.waiting.append((frame, overhead + len(part), kind.bulk))
 
-    def _fitting(self, cls: type[Any], body: Any, overhead: int) -> int:
-        """Return the frame's size; timed and soft messages are never cut and so must fit."""
-        size = overhead + (len(body) if self._wire else NOMINAL_BODY)
-        if size > self._room:
-            raise LocalProtocolError(f"{cls.__name__} needs {size} bytes, {self._room} are there")
-        return size
+    def _too_long(self, cls: type[Any], size: int) -> LocalProtocolError:
+        """Return the error of a timed or soft message, which are never cut and so must fit."""
+        return LocalProtocolError(f"{cls.__name__} needs {size} bytes, {self._room} are there")
 
     def _size(self, frame: Frame) -> int:
         body = len(frame.body) if self._wire else NOMINAL_BODY
