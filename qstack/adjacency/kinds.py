@@ -1,11 +1,9 @@
-"""The messages between adjacencies themselves, and which frames want an answer."""
+"""The messages between adjacencies themselves."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from qstack.messages.control import Hello, KeepAlive
-from qstack.messages.wire import KIND_OF, Frame, Layer
+from qstack.messages.wire import KIND_OF, Layer
 
 OURS = frozenset(cls for cls, kind in KIND_OF.items() if kind.layer is Layer.CONTROL)
 """What adjacencies say to each other: nobody else's to post or to take."""
@@ -17,11 +15,3 @@ HELLO = KIND_OF[Hello].number
 
 ASKING = (HELLO, KIND_OF[KeepAlive].number)
 """Timed kinds that ask for an acknowledgement."""
-
-
-def asks(frames: Iterable[Frame]) -> bool:
-    """Whether any of these frames asks for an acknowledgement."""
-    for frame in frames:  # noqa: SIM110  a generator costs more than all of this
-        if frame.stream or frame.kind in ASKING:
-            return True
-    return False

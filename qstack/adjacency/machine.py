@@ -8,7 +8,7 @@ from typing import Any, assert_never
 from qstack.adjacency.flight import Cargo, Flight, Received, RoundTrip
 from qstack.adjacency.greeting import Greeting
 from qstack.adjacency.inbox import Inbox
-from qstack.adjacency.kinds import HELLO, OURS, REASON_LENGTH, asks
+from qstack.adjacency.kinds import ASKING, HELLO, OURS, REASON_LENGTH
 from qstack.adjacency.outbox import Outbox
 from qstack.adjacency.service import (
     COUNTERS,
@@ -84,22 +84,20 @@ class Adjacency:
     @property
     def deadline(self) -> Instant | None:
         """When this machine wants a Tick."""
-        # Asked for after every step of the process; most steps are another adjacency's. What
-        # it is made of changes in `handle` alone, which forgets it.
-        if not self._due_known:
-            self._due_known = True
-            self._due = self._find_due() if self._is_open else None
-        return self._due
-
-    def _find_due(self) -> Instant | None:
-        due, live_at = self._received.ack_at, self._live_at
-        if due is None or (live_at is not None and live_at < due):
-            due = live_at
+        if self._due_known:  # what it is made of changes in `handle` alone, which forgets it
+            return self._due
+        due, at = self._received.ack_at, self._live_at
+        if due is None or (at is not None and at < due):
+            due = at
         at = self._flight.deadline
         if at is not None and (due is None or at < due):
             due = at
         at = self._greeting.deadline
-        return at if at is not None and (due is None or at < due) else due
+        if at is not None and (due is None or at < due):
+            due = at
+        self._due_known = True
+        self._due = due = due if self._is_open else None
+        return due
 
     def quiet(self, now: Instant) -> bool:
         """Whether DRAINED would let nothing leave now, so that it need not be handed in."""
@@ -217,8 +215,10 @@ class Adjacency:
         self._heard = max(self._heard, now)
         received = self._received
         fresh = received.add(header.number, now)
-        if asks(datagram.frames):
-            received.owe(fresh, now, p.ack_delay_ns)
+        for frame in datagram.frames:
+            if frame.stream or frame.kind in ASKING:
+                received.owe(fresh, now, p.ack_delay_ns)
+                break
         if not fresh:
             self._counters["duplicates"] += 1
             return
@@ -364,12 +364,12 @@ class Adjacency:
             return
         while True:
             cargo: Cargo = []
-            outbox.fill(frames, cargo, room, flight.has_room)
+            outbox.fill(frames, cargo, room, flight)
             if frames:
                 self._send(frames, now)
                 if cargo:
                     flight.sent(self._number, cargo, now)
-                elif asks(frames):
+                elif any(frame.kind in ASKING for frame in frames):
                     flight.asked(self._number, now)
             elif self._received.ack_at is not None and self._received.ack_at <= now:
                 self._counters["bare_acks"] += 1
@@ -381,13 +381,14 @@ class Adjacency:
             frames, room = [], self._room
 
     def _send(self, frames: list[Frame], now: Instant) -> None:
-        p, received, greeting = self.parameters, self._received, self._greeting
-        self._number += 1
+        p, greeting, received = self.parameters, self._greeting, self._received
+        self._number = number = self._number + 1
         self._counters["sent"] += 1
-        lives, largest = (greeting.life, greeting.peer_life), received.largest
+        mine, theirs, largest = greeting.life, greeting.peer_life, received.largest
         held = int((now - received.largest_at) / self._us_ns) if largest else 0
-        seen = largest, received.bitmap, held
-        header = Header(VERSION, p.name, p.peer, *lives, self._number, *seen, 0)
+        header = Header(
+            VERSION, p.name, p.peer, mine, theirs, number, largest, received.bitmap, held, 0
+        )
         received.told()
         self._actions.append(Transmit(p.port, Datagram(header, tuple(frames))))
 

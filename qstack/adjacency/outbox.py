@@ -6,7 +6,7 @@ from collections import deque
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from qstack.adjacency.flight import Cargo
+from qstack.adjacency.flight import Cargo, Flight
 from qstack.codec import FRAME_OVERHEAD, MAX_TEXT, encode_body
 from qstack.errors import LocalProtocolError
 from qstack.messages.wire import KIND_OF, Delivery, Frame, Kind, stream_of
@@ -154,10 +154,10 @@ class Outbox:
         if type(stream) is ChannelOut and limit > stream.limit:
             stream.limit = limit
 
-    def fill(self, frames: list[Frame], cargo: Cargo, room: int, more_flight: bool) -> None:
+    def fill(self, frames: list[Frame], cargo: Cargo, room: int, flight: Flight) -> None:
         """Move what goes into one datagram: timed, soft, lost, control, and bulk frames.
 
-        Without `more_flight` channels wait, because enough datagrams are on their way already.
+        Channels wait while enough datagrams are in `flight`.
         """
         timed = self._timed
         while timed:
@@ -176,7 +176,7 @@ class Outbox:
                     frames.append(soft.newest)
                     cargo.append((soft, soft.newest))
                     room -= soft.size
-        if not more_flight:
+        if not (self.again or self._ready) or not flight.has_room:
             return
         while self.again:
             channel, frame = self.again[0]
