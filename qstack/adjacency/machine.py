@@ -256,7 +256,7 @@ class Adjacency:
             self._refused(0, "acknowledges what was never sent")
             return
         flight = self._flight
-        if not flight.waits:
+        if not flight.on_way and flight.probe is None:
             return
         held = int(header.ack_delay_us * 1_000 * self.parameters.lab_per_wall)
         arrived, lost = flight.acknowledged(header.largest, header.bitmap, held, now)
@@ -364,7 +364,7 @@ class Adjacency:
             return
         while True:
             cargo: Cargo = []
-            outbox.fill(frames, cargo, room, flight)
+            is_left = outbox.fill(frames, cargo, room, flight)
             if frames:
                 self._send(frames, now)
                 if cargo:
@@ -376,7 +376,7 @@ class Adjacency:
                 self._send(frames, now)
             else:
                 return
-            if outbox.idle:
+            if not is_left:
                 return
             frames, room = [], self._room
 
