@@ -70,7 +70,8 @@ class EventHeap(Company):
         self._at: Instant = -1
         self._present: deque[Entry] = deque()
         self._handed: deque[Entry] = deque()
-        self._limit = 1 << 62
+        self._limit = self._rest_at = 1 << 62
+        self._may_rest = False
         self._world = self._target(WORLD)
         self._script = Target("", drains=False)
         self._lives = 0
@@ -175,12 +176,17 @@ class EventHeap(Company):
         *,
         stop: Callable[[], bool] | None = None,
         max_steps: int = 10_000_000,
+        rest_after: int | None = None,
     ) -> bool:
         """Turn the heap until the instant, or until `stop` says so; False if it ran dry.
 
-        Raises RuntimeError after `max_steps` steps: a run that does not end is a bug.
+        `stop` is asked after every turn. With `rest_after` it returns after so many steps, or
+        where a listener said :meth:`rest`. Raises RuntimeError after `max_steps` steps: a run
+        that does not end is a bug.
         """
         self._limit = self.steps + max_steps
+        self._may_rest = rest_after is not None
+        self._rest_at = self._limit + 1 if rest_after is None else self.steps + rest_after
         with SELDOM_COLLECTED:
             return self._run(until, stop)
 
@@ -213,8 +219,15 @@ class EventHeap(Company):
                 self._hand_over()
             if stop is not None and stop():
                 return True
-            if self.steps > self._limit:
-                self._endless()
+            if self.steps >= self._rest_at:
+                if self.steps > self._limit:
+                    self._endless()
+                return True
+
+    def rest(self) -> None:
+        """Let :meth:`run`, if it may, return after the present turn: somebody waits for it."""
+        if self._may_rest:
+            self._rest_at = 0
 
     def turn(self) -> None:
         """Take the next entry of the heap, if there is one."""
