@@ -161,10 +161,9 @@ class Machine(Protocol):
         """Take one event and return what is to be done about it."""
 
 
-def earliest(*deadlines: Instant | None) -> Instant | None:
+def earliest(first: Instant | None = None, *others: Instant | None) -> Instant | None:
     """Return the earliest of several deadlines, ignoring those that are None."""
-    first = None
-    for deadline in deadlines:
+    for deadline in others:
         if deadline is not None and (first is None or deadline < first):
             first = deadline
     return first

@@ -132,68 +132,74 @@ class RoundTrip:
 
 
 class Flight:
-    """Our datagrams that carry something which must arrive, until they did or are lost."""
+    """Our datagrams that carry something which must arrive, until they did or are lost.
 
-    __slots__ = ("_acked", "_overtaken_at", "_probe", "_sent", "round_trip")
+    `on_way`: when each of them was sent and what it carries, by number, the oldest first.
+    `probe`: number and instant of one that carries nothing such, but is answered at once. Both
+    are changed here alone; where there are neither, an acknowledgement says nothing.
+    """
+
+    __slots__ = ("_acked", "_overtaken_at", "on_way", "probe", "round_trip")
 
     def __init__(self, round_trip: RoundTrip) -> None:
-        self._sent: dict[int, tuple[Instant, Cargo]] = {}
+        self.on_way: dict[int, tuple[Instant, Cargo]] = {}
         self._acked = (0, 0)
         self._overtaken_at: Instant | None = None
-        self._probe: tuple[int, Instant] | None = None
+        self.probe: tuple[int, Instant] | None = None
         self.round_trip = round_trip
 
     def __len__(self) -> int:
-        return len(self._sent)
+        return len(self.on_way)
 
     @property
     def has_room(self) -> bool:
         """Whether another datagram may ask for an acknowledgement of reliable frames."""
-        return len(self._sent) < MAX_IN_FLIGHT
+        return len(self.on_way) < MAX_IN_FLIGHT
 
     def sent(self, number: int, cargo: Cargo, now: Instant) -> None:
         """Remember what this datagram carries."""
-        self._sent[number] = (now, cargo)
+        self.on_way[number] = (now, cargo)
 
     def asked(self, number: int, now: Instant) -> None:
-        """A datagram left that carries nothing which must arrive, but is answered at once."""
-        self._probe = (number, now)
-
-    @property
-    def waits(self) -> bool:
-        """Whether an acknowledgement says anything."""
-        return bool(self._sent) or self._probe is not None
+        """A datagram left that carries nothing such, but is answered at once."""
+        self.probe = (number, now)
 
     @property
     def deadline(self) -> Instant | None:
         """When the oldest datagram, or one that was overtaken, has waited long enough."""
-        if not self._sent:
-            return None
-        sent_at, _ = next(iter(self._sent.values()))
-        oldest = sent_at + self.round_trip.waiting()
-        return oldest if self._overtaken_at is None else min(oldest, self._overtaken_at)
+        for sent_at, _ in self.on_way.values():
+            trip = self.round_trip
+            oldest = sent_at + (trip.timeout << trip.backoff)
+            return oldest if self._overtaken_at is None else min(oldest, self._overtaken_at)
+        return None
 
     def acknowledged(
         self, largest: int, bitmap: int, held: Duration, now: Instant
     ) -> tuple[Cargo, Cargo]:
         """Take an acknowledgement; return what arrived, and what was overtaken and is lost."""
-        if self._probe is not None and largest >= self._probe[0]:
-            number, asked_at = self._probe
-            self._probe = None
+        if self.probe is not None and largest >= self.probe[0]:
+            number, asked_at = self.probe
+            self.probe = None
             if largest == number:
                 self.round_trip.sample(now - asked_at, held)
         arrived: Cargo = []
-        for number in [n for n in self._sent if n <= largest]:
+        for number in tuple(self.on_way):
+            if number > largest:
+                break
             behind = largest - number
             if behind == 0 or (behind <= 64 and bitmap >> (behind - 1) & 1):
-                sent_at, cargo = self._sent.pop(number)
+                sent_at, cargo = self.on_way.pop(number)
                 arrived += cargo
                 if behind == 0:
                     self.round_trip.sample(now - sent_at, held)
                 self.round_trip.backoff = 0
         if largest >= self._acked[0]:
             self._acked = max(self._acked, (largest, bitmap))
-        return arrived, self._overtaken(now)
+        # Where nothing is on its way nothing is overtaken either.
+        if self.on_way:
+            return arrived, self._overtaken(now)
+        self._overtaken_at = None
+        return arrived, []
 
     def _overtaken(self, now: Instant) -> Cargo:
         """Give up what later datagrams overtook, once it had the time of a round trip.
@@ -202,16 +208,16 @@ class Flight:
         """
         lost: Cargo = []
         self._overtaken_at = None
-        if not self._sent or next(iter(self._sent)) > self._acked[0]:
+        if not self.on_way or next(iter(self.on_way)) > self._acked[0]:
             return lost
         wait = self.round_trip.plain
-        for number, (sent_at, cargo) in list(self._sent.items()):
+        for number, (sent_at, cargo) in list(self.on_way.items()):
             if not _is_overtaken(number, *self._acked):
                 break
             if sent_at + wait > now:
                 self._overtaken_at = sent_at + wait
                 break
-            del self._sent[number]
+            del self.on_way[number]
             lost += cargo
         return lost
 
@@ -223,10 +229,10 @@ class Flight:
         lost = self._overtaken(now)
         late = False
         waiting = self.round_trip.waiting()
-        for number, (sent_at, cargo) in list(self._sent.items()):
+        for number, (sent_at, cargo) in list(self.on_way.items()):
             if sent_at + waiting > now:
                 break
-            del self._sent[number]
+            del self.on_way[number]
             lost += cargo
             late = True
         if late and self.round_trip.backoff < MAX_BACKOFF:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from qstack.adjacency.kinds import HELLO
 from qstack.adjacency.service import AdjacencyParameters
 from qstack.codec import FRAME_OVERHEAD, decode_body, encode_body
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.messages.control import Hello
-from qstack.messages.wire import KIND_OF, VERSION, Frame, Header
+from qstack.messages.wire import VERSION, Frame, Header
 from qstack.units import BootId, Instant
 
 VERSIONS: tuple[int, ...] = (VERSION,)
 """The versions that we speak."""
-
-HELLO = KIND_OF[Hello].number
 
 BURST = 4
 """Hellos that strangers can cause at once; after that one per hello interval."""

@@ -105,21 +105,21 @@ class Inbox:
         if sequence != channel.expected:
             channel.early[sequence] = frame
             return []
-        messages = self._consume(channel, frame)
+        messages = self._consume(channel, frame, cost)
         while channel.early:
             following = channel.early.pop(channel.expected, None)
             if following is None:
                 break
-            messages += self._consume(channel, following)
+            messages += self._consume(channel, following, cost_of(following.body))
         if channel.consumed + self._window - channel.granted >= self._window // 2:
             channel.granted = channel.consumed + self._window
             self.grants.append(Credit(frame.stream, channel.granted))
         return messages
 
-    def _consume(self, channel: ChannelIn, frame: Frame) -> list[Any]:
+    def _consume(self, channel: ChannelIn, frame: Frame, cost: int) -> list[Any]:
         """Take the next frame of a channel in its order."""
         channel.expected += 1
-        channel.consumed += cost_of(frame.body)
+        channel.consumed += cost
         if not frame.more and not channel.part and not channel.skipping:
             return self._read(frame, frame.body)
         return self._assemble(channel, frame)

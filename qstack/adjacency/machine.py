@@ -8,6 +8,7 @@ from typing import Any, assert_never
 from qstack.adjacency.flight import Cargo, Flight, Received, RoundTrip
 from qstack.adjacency.greeting import Greeting
 from qstack.adjacency.inbox import Inbox
+from qstack.adjacency.kinds import ASKING, HELLO, OURS, REASON_LENGTH
 from qstack.adjacency.outbox import Outbox
 from qstack.adjacency.service import (
     COUNTERS,
@@ -23,17 +24,10 @@ from qstack.adjacency.service import (
 from qstack.adjacency.states import TABLE, Event, State
 from qstack.codec import room_for_frames
 from qstack.errors import LocalProtocolError
-from qstack.machine import Arrived, Drained, Note, Tick, Transmit, Up, earliest
+from qstack.machine import Arrived, Drained, Note, Tick, Transmit, Up
 from qstack.messages.control import Bye, Credit, Hello, KeepAlive, Refusal
-from qstack.messages.wire import KIND_OF, VERSION, Datagram, Frame, Header, Layer
+from qstack.messages.wire import KIND_OF, VERSION, Datagram, Frame, Header
 from qstack.units import BootId, Duration, Instant
-
-REASON_LENGTH = 200
-"""Characters of a reason that we send: what a peer sent must not come back at length."""
-
-HELLO = KIND_OF[Hello].number
-ASKING = (HELLO, KIND_OF[KeepAlive].number)
-"""Timed kinds that ask for an acknowledgement."""
 
 
 class Adjacency:
@@ -51,8 +45,13 @@ class Adjacency:
             raise LocalProtocolError("lab_per_wall is positive")
         self.parameters = parameters
         self.state = State.CLOSED
+        self._row = TABLE[self.state]
+        self._is_open = False
+        # Whether it was opened, shut, came up or was lost: nothing else is another state.
+        self._turned = False
         self._due: Instant | None = None
         self._due_known = True
+        self._us_ns = 1_000 * parameters.lab_per_wall
         self._room = room_for_frames(parameters.name, parameters.peer)
         self._greeting = Greeting(parameters, boot, self._room)
         self._number = 0
@@ -85,40 +84,45 @@ class Adjacency:
     @property
     def deadline(self) -> Instant | None:
         """When this machine wants a Tick."""
-        # Asked for after every step of the process; most steps are another adjacency's.
-        if not self._due_known:
-            self._due_known = True
-            times = self._received.ack_at, self._live_at, self._flight.deadline
-            due = earliest(*times, self._greeting.deadline)
-            self._due = None if self.state is State.CLOSED else due
-        return self._due
+        if self._due_known:  # what it is made of changes in `handle` alone, which forgets it
+            return self._due
+        due, at = self._received.ack_at, self._live_at
+        if due is None or (at is not None and at < due):
+            due = at
+        at = self._flight.deadline
+        if at is not None and (due is None or at < due):
+            due = at
+        at = self._greeting.deadline
+        if at is not None and (due is None or at < due):
+            due = at
+        self._due_known = True
+        self._due = due = due if self._is_open else None
+        return due
 
     def quiet(self, now: Instant) -> bool:
         """Whether DRAINED would let nothing leave now, so that it need not be handed in."""
-        if self.state is not State.UP or (
-            self._received.ack_at is not None and self._received.ack_at <= now
-        ):
+        greeting, ack_at = self._greeting, self._received.ack_at
+        if not greeting.peer_life or (ack_at is not None and ack_at <= now):
             return False
-        greeting = self._greeting  # no hello is owed, nor will be by the passing of time
+        # No hello is owed, nor will be by the passing of time.
         return greeting.owed is None and greeting.deadline is None and self._outbox.idle
 
     def handle(self, event: Event, now: Instant) -> list[Any]:
         """Take one event; return Transmit, Up and Note actions."""
-        allowed = TABLE[self.state].get(type(event))
+        allowed = self._row.get(type(event))
         if allowed is None:
             name = type(event).__name__
             raise LocalProtocolError(f"{name} is not allowed while {self.state.name}")
         actions = self._actions = []
         self._due_known = False
-        is_open = self.state is not State.CLOSED
         match event:
             case Post():
                 self._post(event.message)
-            case Arrived() if is_open:
+            case Arrived() if self._is_open:
                 self._arrived(event.datagram, now)
-            case Drained() if is_open:
+            case Drained() if self._is_open:
                 self._flush(now)
-            case Tick() if is_open:
+            case Tick() if self._is_open:
                 self._tick(now)
             case Arrived() | Drained() | Tick():
                 pass
@@ -128,23 +132,24 @@ class Adjacency:
                     self._live_at = max(self._live_at, event.until)
             case Open():
                 self._greeting.open(now)
-                is_open = True
+                self._is_open = self._turned = True
             case Shut():
                 self._shut(event.reason, now)
-                is_open = False
+                self._is_open, self._turned = False, True
             case _:
                 assert_never(event)
-        if self.state is not State.UP or not self._greeting.peer_life:
-            successor = self._successor(is_open)
+        if self._turned:
+            self._turned, successor = False, self._successor()
             if successor not in allowed:
                 raise LocalProtocolError(f"{self.state.name} cannot become {successor.name}")
             self.state = successor
+            self._row = TABLE[successor]
         return actions
 
-    def _successor(self, is_open: bool) -> State:
+    def _successor(self) -> State:
         if self._greeting.peer_life:
             return State.UP
-        if not is_open:
+        if not self._is_open:
             return State.CLOSED
         return State.CALLING if self.parameters.initiate else State.WAITING
 
@@ -163,6 +168,7 @@ class Adjacency:
     def _come_up(self, header: Header, hello: Hello, now: Instant) -> None:
         p = self.parameters
         self._begin(now)
+        self._turned = True
         self._greeting.confirm(header.source_boot, hello.boot, now)
         if p.keepalive_ns:
             self._live_at = now + p.keepalive_ns
@@ -174,6 +180,7 @@ class Adjacency:
     def _lose(self, reason: str, now: Instant) -> None:
         """End this life of the peer, with everything shared, once."""
         boot = self._greeting.peer_boot
+        self._turned = True
         self._greeting.lose(now)
         self._begin(now)
         self._counters["losses"] += 1
@@ -191,25 +198,26 @@ class Adjacency:
     # --- what comes in --------------------------------------------------------------------
 
     def _arrived(self, datagram: Datagram, now: Instant) -> None:
-        header, p = datagram.header, self.parameters
+        header, p, greeting = datagram.header, self.parameters, self._greeting
         self._counters["received"] += 1
         if header.source != p.peer or header.destination != p.name:
             self._refused(0, "a datagram between others")
             return
-        if not self._greeting.knows(header):
+        if not greeting.knows(header):
             self._strange(datagram, now)
-            if not self._greeting.knows(header):
+            if not greeting.knows(header):
                 return
         if header.version != VERSION:
             self._refused(0, f"version {header.version} was not agreed on")
             return
-        if not self._greeting.sure:
-            self._greeting.assured()
+        if not greeting.sure:
+            greeting.assured()
         self._heard = max(self._heard, now)
-        fresh = self._received.add(header.number, now)
+        received = self._received
+        fresh = received.add(header.number, now)
         for frame in datagram.frames:
             if frame.stream or frame.kind in ASKING:
-                self._received.owe(fresh, now, p.ack_delay_ns)
+                received.owe(fresh, now, p.ack_delay_ns)
                 break
         if not fresh:
             self._counters["duplicates"] += 1
@@ -247,10 +255,11 @@ class Adjacency:
         if header.largest > self._number:
             self._refused(0, "acknowledges what was never sent")
             return
-        if not self._flight.waits:
+        flight = self._flight
+        if not flight.on_way and flight.probe is None:
             return
         held = int(header.ack_delay_us * 1_000 * self.parameters.lab_per_wall)
-        arrived, lost = self._flight.acknowledged(header.largest, header.bitmap, held, now)
+        arrived, lost = flight.acknowledged(header.largest, header.bitmap, held, now)
         for stream, frame in arrived:
             stream.arrived(frame)
         if lost:
@@ -270,7 +279,7 @@ class Adjacency:
             if frame.kind == HELLO:
                 continue
             for message in inbox.take(frame):
-                if KIND_OF[type(message)].layer is not Layer.CONTROL:
+                if type(message) not in OURS:
                     self._actions.append(Up(Delivered(peer, message)))
                 elif type(message) is Bye:
                     self._lose(f"the peer left: {message.reason}", now)
@@ -278,7 +287,8 @@ class Adjacency:
                     return
                 else:
                     self._control(message)
-        self._counters["duplicates"] += inbox.duplicates - before
+        if inbox.duplicates != before:
+            self._counters["duplicates"] += inbox.duplicates - before
         if inbox.grants:
             for credit in inbox.grants:
                 self._outbox.post(credit)
@@ -308,8 +318,7 @@ class Adjacency:
 
     def _post(self, message: Any) -> None:
         cls = type(message)
-        kind = KIND_OF.get(cls)
-        if kind is None or kind.layer is Layer.CONTROL:
+        if cls in OURS or cls not in KIND_OF:
             raise LocalProtocolError(f"{cls.__name__} is not for others to post")
         if self._greeting.peer_life:
             self._outbox.post(message)
@@ -342,7 +351,7 @@ class Adjacency:
         """Send everything that may leave, bundled, and the acknowledgement that is due."""
         frames: list[Frame] = []
         room = self._room
-        greeting = self._greeting
+        greeting, outbox, flight = self._greeting, self._outbox, self._flight
         silent = greeting.owed is None and greeting.deadline is None
         hello = None if silent else greeting.due(now)
         if hello is not None:
@@ -355,39 +364,30 @@ class Adjacency:
             return
         while True:
             cargo: Cargo = []
-            self._outbox.fill(frames, cargo, room, self._flight.has_room)
+            is_left = outbox.fill(frames, cargo, room, flight)
             if frames:
                 self._send(frames, now)
                 if cargo:
-                    self._flight.sent(self._number, cargo, now)
+                    flight.sent(self._number, cargo, now)
                 elif any(frame.kind in ASKING for frame in frames):
-                    self._flight.asked(self._number, now)
+                    flight.asked(self._number, now)
             elif self._received.ack_at is not None and self._received.ack_at <= now:
                 self._counters["bare_acks"] += 1
                 self._send(frames, now)
             else:
                 return
-            if self._outbox.idle:
+            if not is_left:
                 return
             frames, room = [], self._room
 
     def _send(self, frames: list[Frame], now: Instant) -> None:
-        p, received = self.parameters, self._received
-        self._number += 1
+        p, greeting, received = self.parameters, self._greeting, self._received
+        self._number = number = self._number + 1
         self._counters["sent"] += 1
-        held_ns = now - received.largest_at if received.largest else 0
-        held = int(held_ns / (1_000 * p.lab_per_wall))
+        mine, theirs, largest = greeting.life, greeting.peer_life, received.largest
+        held = int((now - received.largest_at) / self._us_ns) if largest else 0
         header = Header(
-            VERSION,
-            p.name,
-            p.peer,
-            self._greeting.life,
-            self._greeting.peer_life,
-            self._number,
-            received.largest,
-            received.bitmap,
-            held,
-            0,
+            VERSION, p.name, p.peer, mine, theirs, number, largest, received.bitmap, held, 0
         )
         received.told()
         self._actions.append(Transmit(p.port, Datagram(header, tuple(frames))))

@@ -6,7 +6,7 @@ from collections import deque
 from operator import attrgetter
 from typing import Any, TypeAlias
 
-from qstack.adjacency.flight import Cargo
+from qstack.adjacency.flight import Cargo, Flight
 from qstack.codec import FRAME_OVERHEAD, MAX_TEXT, encode_body
 from qstack.errors import LocalProtocolError
 from qstack.messages.wire import KIND_OF, Delivery, Frame, Kind, stream_of
@@ -56,7 +56,7 @@ class ChannelOut:
     def __init__(self, outbox: Outbox) -> None:
         self._outbox = outbox
         self.sequence = 0
-        self.waiting: deque[tuple[Frame, int, bool]] = deque()
+        self.waiting: deque[tuple[Frame, int, bool, int]] = deque()  # frame, size, bulk, cost
         self.limit = INITIAL_CREDIT
         self._spent = 0
 
@@ -64,15 +64,14 @@ class ChannelOut:
         """Return the next frame and its size; None if credit, or its being bulk, holds it."""
         if not self.waiting:
             return None
-        frame, size, is_bulk = self.waiting[0]
-        if (is_bulk and not bulk) or self._spent + cost_of(frame.body) > self.limit:
+        frame, size, is_bulk, cost = self.waiting[0]
+        if (is_bulk and not bulk) or self._spent + cost > self.limit:
             return None
         return frame, size
 
     def leave(self) -> None:
         """The head leaves for the first time."""
-        frame, _, _ = self.waiting.popleft()
-        self._spent += cost_of(frame.body)
+        self._spent += self.waiting.popleft()[3]
 
     def arrived(self, frame: Frame) -> None:
         """The peer has this frame."""
@@ -88,10 +87,11 @@ StreamOut: TypeAlias = SoftOut | ChannelOut
 class _Route:
     """Where the messages of one kind go; streams are found by the value of one field."""
 
-    __slots__ = ("kind", "streams", "value")
+    __slots__ = ("is_timed", "kind", "streams", "value")
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
+        self.is_timed = kind.delivery is Delivery.TIMED
         self.value = None if kind.stream is None else attrgetter(kind.stream)
         self.streams: dict[Any, tuple[str, int, StreamOut]] = {}
 
@@ -121,8 +121,10 @@ class Outbox:
             route = self._routes[cls] = _Route(KIND_OF[cls])
         kind = route.kind
         body = encode_body(message) if self._wire else message
-        if kind.delivery is Delivery.TIMED:
-            size = self._fitting(cls, body, FRAME_OVERHEAD)
+        if route.is_timed:
+            size = FRAME_OVERHEAD + (len(body) if self._wire else NOMINAL_BODY)
+            if size > self._room:
+                raise self._too_long(cls, size)
             self._timed.append((Frame(kind.number, "", 0, False, body), size))
             return
         value = None if route.value is None else route.value(message)
@@ -131,7 +133,9 @@ class Outbox:
             found = route.streams[value] = self._open(message)
         name, overhead, stream = found
         if type(stream) is SoftOut:
-            stream.size = self._fitting(cls, body, overhead)
+            stream.size = size = overhead + (len(body) if self._wire else NOMINAL_BODY)
+            if size > self._room:
+                raise self._too_long(cls, size)
             stream.sequence += 1
             stream.newest = Frame(kind.number, name, stream.sequence, False, body)
             self.soft[name] = stream
@@ -149,41 +153,44 @@ class Outbox:
         if type(stream) is ChannelOut and limit > stream.limit:
             stream.limit = limit
 
-    def fill(self, frames: list[Frame], cargo: Cargo, room: int, more_flight: bool) -> None:
+    def fill(self, frames: list[Frame], cargo: Cargo, room: int, flight: Flight) -> bool:
         """Move what goes into one datagram: timed, soft, lost, control, and bulk frames.
 
-        Without `more_flight` channels wait, because enough datagrams are on their way already.
+        Channels wait while enough datagrams are in `flight`. Returns whether anything is left.
         """
         timed = self._timed
         while timed:
             frame, size = timed[0]
             if size > room:
-                return
+                return True
             timed.popleft()
             frames.append(frame)
             room -= size
         if self.soft:
             for name, soft in list(self.soft.items()):
                 if soft.size > room:
-                    return
+                    return True
                 del self.soft[name]
                 if soft.newest is not None:
                     frames.append(soft.newest)
                     cargo.append((soft, soft.newest))
                     room -= soft.size
-        if not more_flight:
-            return
+        if not (self.again or self._ready):
+            return False
+        if not flight.has_room:
+            return True
         while self.again:
             channel, frame = self.again[0]
             size = self._size(frame)
             if size > room:
-                return
+                return True
             self.again.popleft()
             frames.append(frame)
             cargo.append((channel, frame))
             room -= size
         if self._ready:
             self._draw(frames, cargo, self._draw(frames, cargo, room, False), True)
+        return bool(self._ready)
 
     def _draw(self, frames: list[Frame], cargo: Cargo, room: int, bulk: bool) -> int:
         """Take turns among the channels until nothing more fits; return the room that is left."""
@@ -230,7 +237,7 @@ class Outbox:
             size = overhead + (len(body) if self._wire else NOMINAL_BODY)
             channel.sequence += 1
             frame = Frame(kind.number, name, channel.sequence, False, body)
-            channel.waiting.append((frame, size, kind.bulk))
+            channel.waiting.append((frame, size, kind.bulk, cost_of(body)))
             return
         if piece <= 0:
             raise LocalProtocolError(f"the stream name {name[:40]!r}... leaves no room")
@@ -238,14 +245,12 @@ class Outbox:
             part = body[start : start + piece]
             channel.sequence += 1
             frame = Frame(kind.number, name, channel.sequence, start + piece < len(body), part)
-            channel.waiting.append((frame, overhead + len(part), kind.bulk))
+            size = overhead + len(part)
+            channel.waiting.append((frame, size, kind.bulk, cost_of(part)))
 
-    def _fitting(self, cls: type[Any], body: Any, overhead: int) -> int:
-        """Return the frame's size; timed and soft messages are never cut and so must fit."""
-        size = overhead + (len(body) if self._wire else NOMINAL_BODY)
-        if size > self._room:
-            raise LocalProtocolError(f"{cls.__name__} needs {size} bytes, {self._room} are there")
-        return size
+    def _too_long(self, cls: type[Any], size: int) -> LocalProtocolError:
+        """Return the error of a timed or soft message, which are never cut and so must fit."""
+        return LocalProtocolError(f"{cls.__name__} needs {size} bytes, {self._room} are there")
 
     def _size(self, frame: Frame) -> int:
         body = len(frame.body) if self._wire else NOMINAL_BODY

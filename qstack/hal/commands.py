@@ -6,12 +6,16 @@ from typing import Any
 
 from qstack.messages.devices import Calibration, DeviceState, EmitterOutcome, StationClicks, Tags
 
+_ONGOING = frozenset({StationClicks, Tags, DeviceState, Calibration})
+"""Device events after which their command goes on, or that belong to none."""
+
 
 def ends(event: Any) -> bool:
     """Whether a device event is the terminal one of its command."""
-    if type(event) is EmitterOutcome:
+    cls = type(event)
+    if cls is EmitterOutcome:
         return bool(event.last)
-    return not isinstance(event, StationClicks | Tags | DeviceState | Calibration)
+    return cls not in _ONGOING
 
 
 class CommandIds:

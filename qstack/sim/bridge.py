@@ -73,7 +73,7 @@ class HeapLine:
     def listen(self, event: Any, now: Instant) -> Iterable[Any]:
         """Take what the user host indicates; see EventHeap.add."""
         if self.bell is not None:
-            self.bell.told = True
+            self.bell.tell()
         match event:
             case FromNode():
                 self.node.told(event.message)

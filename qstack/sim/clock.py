@@ -36,8 +36,8 @@ from qstack.sim.garbage import SELDOM_COLLECTED
 from qstack.sim.heap import EventHeap
 from qstack.units import SECOND, Duration
 
-_LOOK_AROUND = 4_096
-"""After so many turns of the heap trio may look for Ctrl-C and the end of threads."""
+_LOOK_AROUND = 6_000
+"""After so many steps of the heap trio may look for Ctrl-C and the end of threads."""
 
 _THREAD, _WAITS = "to_thread_run_sync", "wait_task_rescheduled"
 """How a task stands that waits for its thread: one in the other, and nothing between."""
@@ -78,10 +78,10 @@ class _Caught:
 
 
 class HeapClock(trio.abc.Clock):
-    """Lab time of a heap, in seconds; see the module. `told` is set by whoever wakes a task."""
+    """Lab time of a heap, in seconds; see the module. Whoever wakes a task says :meth:`tell`."""
 
     def __init__(self, heap: EventHeap, watch: Watch, runner: Any) -> None:
-        self.told = False
+        self._told = False
         self.failure: BaseException | None = None
         self.scope = trio.CancelScope()
         self._heap = heap
@@ -93,12 +93,16 @@ class HeapClock(trio.abc.Clock):
         self._files = -1
         self._quiet = False
         self._reached = 0.0
-        self._turns = 0
         self._woken_at = heap.now
         self._look_at = heap.now + watch.quiet_ns
 
     def start_clock(self) -> None:
         """Nothing starts: the heap's time is what it is."""
+
+    def tell(self) -> None:
+        """A task was told something, and shall run before the heap turns on."""
+        self._told = True
+        self._heap.rest()
 
     def current_time(self) -> float:
         """Return lab time in seconds. A deadline that was reached is reached exactly."""
@@ -117,16 +121,15 @@ class HeapClock(trio.abc.Clock):
         if self._files < 0:
             self._files = _tasks_at_files()
         until = None if deadline == inf else max(self._heap.now, round(deadline * SECOND))
-        self.told = False
-        self._turns = 0
+        self._told = False
         limit = self._look_at if until is None else min(until, self._look_at)
         turned = True
         with self._caught:
-            turned = self._heap.run(max(limit, self._heap.now), stop=self._stop)
+            turned = self._heap.run(max(limit, self._heap.now), rest_after=_LOOK_AROUND)
         if self._caught.error is not None:
             self._fail(self._caught.error)
             return 0.0
-        if self.told:
+        if self._told:
             self._quiet = False
             self._woken_at = self._heap.now
             self._look_at = self._woken_at + self._watch.quiet_ns
@@ -150,10 +153,6 @@ class HeapClock(trio.abc.Clock):
                     inner = names.index(_THREAD) + 1
                     count -= names[inner : inner + 1] != [_WAITS]
         return count > 0
-
-    def _stop(self) -> bool:
-        self._turns += 1
-        return self.told or self._turns >= _LOOK_AROUND
 
     def _looked(self) -> float:
         """Look whether anything can still come."""

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from qstack.hal.server import Commanded, OwnerGone
+from qstack.hal.server import Commanded, OwnerGone, Reported
 from qstack.machine import (
     DRAINED,
     TICK,
@@ -33,12 +33,16 @@ from qstack.sim.clocks import NodeClock, RunningClock, check_clock
 from qstack.sim.company import WORLD, Company
 from qstack.sim.garbage import SELDOM_COLLECTED
 from qstack.sim.tally import Tally
-from qstack.sim.targets import TAKEN, WAKE, Entry, Target
+from qstack.sim.targets import WAKE, Entry, Target
 from qstack.sim.wires import NOBODY, Wire
 from qstack.sim.wiring import Wiring
 from qstack.units import Chance, Duration, Instant, NodeName
 
 __all__ = ["WORLD", "EventHeap", "Wire"]
+
+
+_NOTHING_ELSE: deque[Entry] = deque(maxlen=0)
+"""The inbox of a host that has taken all that was in it."""
 
 
 class EventHeap(Company):
@@ -62,16 +66,18 @@ class EventHeap(Company):
         self._device_ns = device_ns
         # The entries of an instant stay in `due` until another is due: more may yet be put there.
         self._instants: list[Instant] = []
-        self._due: dict[Instant, list[Entry]] = {}
+        self._due: dict[Instant, deque[Entry]] = {}
         self._at: Instant = -1
-        self._present: list[Entry] = []
-        self._place = 0
+        self._present: deque[Entry] = deque()
         self._handed: deque[Entry] = deque()
-        self._limit = 1 << 62
+        self._limit = self._rest_at = 1 << 62
+        self._may_rest = False
         self._world = self._target(WORLD)
         self._script = Target("", drains=False)
         self._lives = 0
-        self._tally = Tally()
+        self._tally = tally = Tally()
+        self._kinds, self._words = tally.kinds, tally.words
+        self._commands, self._reports = tally.commands, tally.reports
 
     # --- who takes part ------------------------------------------------------------------
 
@@ -151,7 +157,7 @@ class EventHeap(Company):
     @property
     def next_at(self) -> Instant | None:
         """The instant of the next entry, None where the heap is empty."""
-        if self._place < len(self._present):
+        if self._present:
             return self._at
         return self._instants[0] if self._instants else None
 
@@ -170,72 +176,116 @@ class EventHeap(Company):
         *,
         stop: Callable[[], bool] | None = None,
         max_steps: int = 10_000_000,
+        rest_after: int | None = None,
     ) -> bool:
         """Turn the heap until the instant, or until `stop` says so; False if it ran dry.
 
-        Raises RuntimeError after `max_steps` steps: a run that does not end is a bug.
+        `stop` is asked after every turn. With `rest_after` it returns after so many steps, or
+        where a listener said :meth:`rest`. Raises RuntimeError after `max_steps` steps: a run
+        that does not end is a bug.
         """
         self._limit = self.steps + max_steps
+        self._may_rest = rest_after is not None
+        self._rest_at = self._limit + 1 if rest_after is None else self.steps + rest_after
         with SELDOM_COLLECTED:
             return self._run(until, stop)
 
     def _run(self, until: Instant | None, stop: Callable[[], bool] | None) -> bool:
-        instants, turn = self._instants, self.turn
+        instants, handed = self._instants, self._handed
         while True:
-            if self._place >= len(self._present):
+            present = self._present
+            if not present:
                 if not instants:
                     return False
                 if until is not None and instants[0] > until:
                     self.now = until
                     return True
-            turn()
+                present = self._advance()
+            target, life, event = present.popleft()
+            if target.machine is None:
+                self._to_nobody(target, life, event)
+            else:
+                if event is WAKE:
+                    event = self._woken(target, life)
+                elif life > 0 and life != target.life:
+                    event = None
+                if event is None:
+                    self._in_vain(target, present)
+                else:
+                    self.entries += 1
+                    target.undrained = target.drains and event is not DRAINED
+                    self._serve(target, event, present)
+            if handed:
+                self._hand_over()
             if stop is not None and stop():
                 return True
-            if self.steps > self._limit:
-                self._endless()
+            if self.steps >= self._rest_at:
+                if self.steps > self._limit:
+                    self._endless()
+                return True
+
+    def rest(self) -> None:
+        """Let :meth:`run`, if it may, return after the present turn: somebody waits for it."""
+        if self._may_rest:
+            self._rest_at = 0
 
     def turn(self) -> None:
-        """Take the next entry of the heap, which must not be empty."""
-        place = self._place
-        if place >= len(self._present):
-            self._advance()
-            place = 0
-        target, life, event = self._present[place]
-        self._present[place] = TAKEN
-        self._place = place + 1
-        if target.machine is None:
-            self._to_nobody(target, life, event)
-        else:
-            self._serve(target, life, event)
-        if self._handed:
-            self._hand_over()
+        """Take the next entry of the heap, if there is one."""
+        self._run(None, _at_once)
 
-    def _serve(self, target: Target, life: int, event: Any) -> None:
-        local = self._at if target.clock is None else target.clock.local(self._at)
-        if life > 0 and life != target.life:
-            event = None
-        elif event is WAKE:
-            event = self._woken(target, local)
-        if event is not None:
-            self.entries += 1
-            target.undrained = target.drains and event is not DRAINED
-            self._step(target, event, local)
-            if target.answers:
-                self._answer(target, local)
-        # Also after an entry that came to nothing: the one before it left the inbox to it.
-        if self._place < len(self._present) and self._present[self._place][0] is target:
+    def _advance(self) -> deque[Entry]:
+        """Go on to the next instant at which something is due; return all that is."""
+        self._due.pop(self._at, None)
+        self.now = self._at = instant = heapq.heappop(self._instants)
+        self._present = present = self._due[instant]
+        return present
+
+    def _woken(self, target: Target, life: int) -> Any:
+        """Return what a wake-up comes to: a TICK, or None where it is in vain."""
+        # Of a former life, or an earlier wake-up took the place of this one.
+        if (life and life != target.life) or target.wake != self.now:
+            return None
+        target.wake = None
+        deadline = target.machine.deadline
+        return TICK if deadline is not None and deadline <= self._local(target) else None
+
+    def _in_vain(self, target: Target, inbox: deque[Entry]) -> None:
+        """Take an entry that came to nothing: the one before it may have left the inbox to it."""
+        if inbox and inbox[0][0] is target:
             return
-        self._conclude(target, local)
-
-    def _conclude(self, target: Target, local: Instant) -> None:
-        """Let a host know that its inbox is drained, and note when it wants to be woken."""
-        while target.undrained:
+        if target.undrained:
             target.undrained = False
-            self._step(target, DRAINED, local)
-            if target.answers:
-                self._answer(target, local)
-        if target.machine is not None:
+            self._serve(target, DRAINED, _NOTHING_ELSE)
+        else:
             self._schedule(target)
+
+    def _serve(self, target: Target, event: Any, inbox: deque[Entry]) -> None:
+        """Let a host take an event, and what its listener answers to what it says.
+
+        Where nothing else comes for it in the inbox, it is told so, and says its deadline.
+        """
+        local = self.now if target.clock is None else target.clock.local(self.now)
+        answers, is_last = target.answers, False
+        while True:
+            self.steps += 1
+            actions = target.machine.handle(event, local)
+            if self.watch is not None:
+                self.watch(target.name, event, local, actions)
+            if actions:
+                self._carry_out(target, actions)
+            if answers:
+                if self.steps > self._limit:
+                    self._endless()
+                target.undrained = target.drains
+                event = answers.popleft()
+            elif not is_last and inbox and inbox[0][0] is target:
+                return
+            elif target.undrained:
+                is_last, target.undrained = True, False
+                event = DRAINED
+            else:
+                break
+        self._schedule(target)
 
     def _hand_over(self) -> None:
         """Let hosts take what comes from others at the same place, without the heap."""
@@ -247,26 +297,8 @@ class EventHeap(Company):
                 continue
             if self.steps > self._limit:
                 self._endless()
-            target.undrained, local = target.drains, self._local(target)
-            self._step(target, event, local)
-            if target.answers:
-                self._answer(target, local)
-            if not handed or handed[0][0] is not target:
-                self._conclude(target, local)
-
-    def _advance(self) -> None:
-        """Go on to the next instant at which something is due."""
-        self._due.pop(self._at, None)
-        self.now = self._at = heapq.heappop(self._instants)
-        self._present, self._place = self._due[self._at], 0
-
-    def _woken(self, target: Target, local: Instant) -> Any:
-        """Return what a wake-up comes to: a TICK, or None where it is in vain."""
-        if target.wake != self.now:
-            return None  # An earlier wake-up took the place of this one.
-        target.wake = None
-        deadline = target.machine.deadline
-        return TICK if deadline is not None and deadline <= local else None
+            target.undrained = target.drains
+            self._serve(target, event, handed)
 
     def _to_nobody(self, target: Target, life: int, event: Any) -> None:
         """Do what a script says; or drop what is for a host that does not live."""
@@ -275,39 +307,26 @@ class EventHeap(Company):
         elif life < 0:
             self.wiring.paths[-1 - life].counts[NOBODY] += 1
 
-    def _step(self, target: Target, event: Any, local: Instant) -> None:
-        self.steps += 1
-        actions = target.machine.handle(event, local)
-        if self.watch is not None:
-            self.watch(target.name, event, local, actions)
-        if actions:
-            self._carry_out(target, actions)
-
-    def _answer(self, target: Target, local: Instant) -> None:
-        """Let a host take what its listener answered."""
-        while target.answers:
-            if self.steps > self._limit:
-                self._endless()
-            target.undrained = target.drains
-            self._step(target, target.answers.popleft(), local)
-
     def _endless(self) -> None:
         raise RuntimeError(f"still running after {self.steps} steps, at {self.now} ns")
 
     def _schedule(self, target: Target) -> None:
-        deadline = target.machine.deadline
+        """Note when a host wants to be woken; one whose listener ended it, not at all."""
+        machine = target.machine
+        deadline = None if machine is None else machine.deadline
         if deadline is None:
             return
         if target.clock is not None:
             deadline = target.clock.when(deadline)
-        if target.wake is None or deadline < target.wake:
+        wake = target.wake
+        if wake is None or deadline < wake:
             target.wake = wake = max(deadline, self.now)
             self._push(wake, target, WAKE, target.life)
 
     def _push(self, instant: Instant, target: Target, event: Any, life: int = 0) -> None:
         due = self._due.get(instant)
         if due is None:
-            self._due[instant] = [(target, life, event)]
+            self._due[instant] = deque(((target, life, event),))
             heapq.heappush(self._instants, instant)
         else:
             due.append((target, life, event))
@@ -317,53 +336,57 @@ class EventHeap(Company):
     def _carry_out(self, target: Target, actions: list[Any]) -> None:
         for action in actions:
             kind = type(action)
-            if kind is Transmit:
+            if kind is Hand:
+                word, peer = action.word, action.peer
+                self._words[type(word)] += 1
+                receiver = self._targets.get(peer) or self._target(peer)
+                self._handed.append((receiver, 0, Handed(target.name, word)))
+            elif kind is Transmit:
                 self._transmit(target, action)
+            elif kind is Up:
+                if target is self._world:
+                    self._report(action.event)
+                elif target.listener is not None:
+                    target.answers.extend(target.listener(action.event, self.now))
             elif kind is Device:
                 command = action.command
-                self._tally.ports["command", type(command)] += 1
+                self._commands[type(command)] += 1
                 event = Commanded(target.name, command)
                 self._push(self.now + self._device_ns, self._world, event)
-            elif kind is Up:
-                self._indicated(target, action.event)
-            elif kind is Hand:
-                self._tally.words[type(action.word)] += 1
-                word = Handed(target.name, action.word)
-                self._handed.append((self._target(action.peer), 0, word))
             elif kind is not Note:
                 raise TypeError(f"{target.name}: {kind.__name__} is nothing that a host may do")
 
-    def _indicated(self, target: Target, event: Any) -> None:
-        if target is self._world:
-            body = event.body
-            self._tally.ports["report", type(body)] += 1
-            owner = self._targets.get(event.owner)
-            if owner is not None and owner.machine is not None:
-                self._push(self.now + self._device_ns, owner, FromDevice(body), owner.life)
-        elif target.listener is not None:
-            target.answers.extend(target.listener(event, self.now))
+    def _report(self, reported: Reported) -> None:
+        """Carry what a device of the world says to whom it belongs to."""
+        body = reported.body
+        self._reports[type(body)] += 1
+        owner = self._targets.get(reported.owner)
+        if owner is not None and owner.machine is not None:
+            self._push(self.now + self._device_ns, owner, FromDevice(body), owner.life)
 
     def _transmit(self, source: Target, action: Transmit) -> None:
         datagram: Datagram = action.datagram
-        kinds = self._tally.kinds
+        kinds = self._kinds
         for frame in datagram.frames:
             kinds[frame.kind] += 1
         destination = datagram.header.destination
-        path = source.paths.get(destination)
-        if path is None:
-            path = self._path(source, destination)
+        path = source.paths.get(destination) or self._path(source, destination)
         path.sent += 1
-        port = action.port
-        if path.plain_ns > 0:
-            arrived = Arrived(port, datagram)
-            self._push(self.now + path.plain_ns, path.target, arrived, path.number)
-        elif path.plain_ns == 0:
-            self._handed.append((path.target, path.number, Arrived(port, datagram)))
+        latency_ns = path.plain_ns
+        if latency_ns > 0:
+            arrived = Arrived(action.port, datagram)
+            self._push(self.now + latency_ns, path.target, arrived, path.number)
+        elif latency_ns == 0:
+            self._handed.append((path.target, path.number, Arrived(action.port, datagram)))
         else:
             for instant, carried in path.carry(datagram, self.now):
-                self._push(instant, path.target, Arrived(port, carried), path.number)
+                self._push(instant, path.target, Arrived(action.port, carried), path.number)
 
     @property
     def frames(self) -> dict[str, int]:
         """Frames sent by "layer:Kind"; "command:Kind" and "report:Kind" of the hardware port."""
         return self._tally.by_name()
+
+
+def _at_once() -> bool:
+    return True

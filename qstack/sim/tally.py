@@ -9,17 +9,19 @@ from qstack.messages.wire import KIND_OF, KINDS, Layer
 
 
 class Tally:
-    """`kinds`: frames by the number of their kind; `ports`: hardware port, by way and record.
+    """`kinds`: frames by the number of their kind; the others count by record.
 
-    `words`: messages, by record, that parties of one process handed each other.
+    `words`: messages that parties of one process handed each other; `commands` and `reports`:
+    either way of the hardware port.
     """
 
-    __slots__ = ("kinds", "ports", "words")
+    __slots__ = ("commands", "kinds", "reports", "words")
 
     def __init__(self) -> None:
         self.kinds: Counter[int] = Counter()
-        self.ports: Counter[tuple[str, type[Any]]] = Counter()
         self.words: Counter[type[Any]] = Counter()
+        self.commands: Counter[type[Any]] = Counter()
+        self.reports: Counter[type[Any]] = Counter()
 
     def by_name(self) -> dict[str, int]:
         """Return all of it, see :attr:`qstack.sim.heap.EventHeap.frames`."""
@@ -32,6 +34,7 @@ class Tally:
         for cls, count in self.words.items():
             if cls in KIND_OF:
                 counts[f"{KIND_OF[cls].layer.name.lower()}:{cls.__name__}"] += count
-        for (port, cls), count in self.ports.items():
-            counts[f"{port}:{cls.__name__}"] += count
+        for port, records in (("command", self.commands), ("report", self.reports)):
+            for cls, count in records.items():
+                counts[f"{port}:{cls.__name__}"] += count
         return dict(counts)

@@ -6,8 +6,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
-import attrs
-
 from qstack.machine import record
 from qstack.sim.clocks import RunningClock
 from qstack.sim.wires import Path
@@ -22,24 +20,39 @@ class Wake:
 WAKE = Wake()
 
 
-@attrs.define(eq=False)
 class Target:
-    """Something that takes events. It outlives its machines; `machine` is None between lives."""
+    """Something that takes events. It outlives its machines; `machine` is None between lives.
 
-    name: NodeName
-    drains: bool
-    machine: Any = None
-    life: int = 0
-    wake: Instant | None = None
-    listener: Callable[[Any, Instant], Iterable[Any]] | None = None
-    clock: RunningClock | None = None
-    undrained: bool = False
-    answers: deque[Any] = attrs.field(factory=deque)
-    paths: dict[NodeName, Path] = attrs.field(factory=dict)
+    `wake`: the instant of the wake-up that counts, of all that stand on the heap for it.
+    `undrained`: it took something since it was last told that its inbox is empty. `answers`:
+    what its listener answered, to be taken next. `paths`: from here, by destination.
+    """
+
+    __slots__ = (
+        "answers",
+        "clock",
+        "drains",
+        "life",
+        "listener",
+        "machine",
+        "name",
+        "paths",
+        "undrained",
+        "wake",
+    )
+
+    def __init__(self, name: NodeName, drains: bool) -> None:
+        self.name = name
+        self.drains = drains
+        self.machine: Any = None
+        self.life = 0
+        self.wake: Instant | None = None
+        self.listener: Callable[[Any, Instant], Iterable[Any]] | None = None
+        self.clock: RunningClock | None = None
+        self.undrained = False
+        self.answers: deque[Any] = deque()
+        self.paths: dict[NodeName, Path] = {}
 
 
 Entry: TypeAlias = tuple[Target, int, Any]
 """Whom an event is for, 0, or the life that it is for, or the number of a path, below 0; and it."""
-
-TAKEN: Entry = (Target("", drains=False), 0, WAKE)
-"""Stands in the place of what was taken, which need not be kept alive."""

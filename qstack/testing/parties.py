@@ -83,10 +83,10 @@ class Party:
 
     def listen(self, event: Any, now: Instant) -> Iterable[Any]:
         """Take what the UserHost indicates; return what it shall do."""
+        if type(event) is FromNode:
+            answer = self._told(event.message, now)
+            return () if answer is None else (ToNode(self.node, answer),)
         match event:
-            case FromNode(_, message):
-                answer = self._told(message, now)
-                return () if answer is None else (ToNode(self.node, answer),)
             case NodeReached():
                 self.reached = True
             case NodeLost():

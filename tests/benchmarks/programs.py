@@ -49,7 +49,7 @@ class _Ringing:
 
     def _listen(self, event: Any, now: Instant) -> Iterable[Any]:
         if self.clock is not None:
-            self.clock.told = True
+            self.clock.tell()
             self.rung.set()
         return ()
 

@@ -257,3 +257,36 @@ def test_hosts_at_one_place_that_answer_each_other_for_ever_are_stopped() -> Non
     heap.post("alice", "go")
     with pytest.raises(RuntimeError, match="still running after"):
         heap.run(max_steps=1_000)
+
+
+def test_a_run_that_may_rest_returns_after_the_turn_that_a_listener_waits_for() -> None:
+    heap = quiet_heap()
+    host = Puppet(lambda event: [] if event is DRAINED else [Up(event)])
+
+    def listener(event: Any, now: int) -> Iterable[Any]:
+        if event == "ring":
+            heap.rest()
+        return ()
+
+    heap.add("host", host, listener)
+    for instant, word in enumerate(("one", "ring", "three", "ring", "five")):
+        heap.post("host", word, instant)
+    assert heap.run(rest_after=1_000)
+    assert host.seen[-2:] == [(1, "ring"), (1, DRAINED)]
+    # Others who turn the heap are not disturbed, and are not rested for later.
+    assert heap.run(3)
+    assert heap.now == 3
+    assert host.seen[-1] == (3, DRAINED)
+    assert heap.run(rest_after=1_000) is False
+    assert host.seen[-2:] == [(4, "five"), (4, DRAINED)]
+
+
+def test_a_run_that_may_rest_returns_after_so_many_steps() -> None:
+    heap = quiet_heap()
+    heap.add("host", Talker("host"))
+    for instant in range(10):
+        heap.post("host", "word", instant)
+    rests = []
+    while heap.run(rest_after=6):
+        rests.append(heap.steps)
+    assert (rests, heap.steps) == ([6, 12, 18], 20)

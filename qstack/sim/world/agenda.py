@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
+from heapq import heapify, heappop, heappush
 from typing import Any, Protocol
 
 from qstack.errors import LocalProtocolError
@@ -83,21 +83,27 @@ class Agenda:
 
     def __init__(self) -> None:
         self._heap: list[tuple[Instant, int, Report | Waker]] = []
-        # No later than the first entry; one comparison tells that nothing is due.
+        # The instant of the first entry; one comparison tells that nothing is due.
         self.first: Instant = NEVER
         self._order = 0
         self._limit = 64
 
     def report(self, at: Instant, item: Report | Waker) -> None:
         """Send a report at an instant."""
-        self._order += 1
+        self._order = order = self._order + 1
         heap = self._heap
-        heapq.heappush(heap, (at, self._order, item))
-        self.first = min(self.first, at)
+        heappush(heap, (at, order, item))
+        self.first = heap[0][0]
         if len(heap) > self._limit:
-            self._heap = [entry for entry in heap if not self._stale(entry)]
-            heapq.heapify(self._heap)
-            self._limit = 2 * len(self._heap) + 64
+            self._tidy()
+
+    def _tidy(self) -> None:
+        """Drop what will come to nothing."""
+        # In place: `deadline` and `due` hold on to the list.
+        self._heap[:] = [entry for entry in self._heap if not self._stale(entry)]
+        heapify(self._heap)
+        self.first = self._heap[0][0] if self._heap else NEVER
+        self._limit = 2 * len(self._heap) + 64
 
     def wake(self, waker: Waker) -> None:
         """Wake a waker when it now says; what it said before is forgotten."""
@@ -107,24 +113,24 @@ class Agenda:
     def due(self, now: Instant) -> tuple[Instant, Report | Waker] | None:
         """Take the next entry that is due at `now`; None where there is none."""
         heap = self._heap
-        while heap and heap[0][0] <= now:
-            at, _, item = heapq.heappop(heap)
-            # As in `_stale`; here once for every report.
+        while self.first <= now:
+            at, _, item = heappop(heap)
+            self.first = heap[0][0] if heap else NEVER
+            # As in `_stale`; here and below once for every report.
             if item.run.alive if type(item) is Report else item.wake == at:  # type: ignore[union-attr]  # the other kind
-                self.first = heap[0][0] if heap else NEVER
                 return at, item
-        self.first = heap[0][0] if heap else NEVER
         return None
 
     @property
     def deadline(self) -> Instant | None:
-        """The instant of the first entry."""
+        """The instant of the first entry that will come to something."""
         heap = self._heap
         while heap:
-            at = heap[0][0]
-            if not self._stale(heap[0]):
+            at, _, item = heap[0]
+            if item.run.alive if type(item) is Report else item.wake == at:  # type: ignore[union-attr]  # the other kind
                 return at
-            heapq.heappop(heap)
+            heappop(heap)
+            self.first = heap[0][0] if heap else NEVER
         return None
 
     @staticmethod

@@ -49,18 +49,19 @@ class World:
         check(parameters)
         self.parameters = parameters
         self._hall = Hall(parameters, chance)
+        self._agenda = self._hall.agenda
 
     @property
     def deadline(self) -> Instant | None:
         """The instant of the next report, or of the next decision on a link."""
-        return self._hall.agenda.deadline
+        return self._agenda.deadline
 
     def handle(self, event: WorldInput, now: Instant) -> list[Up]:
         """Take a command, a fault or a tick; return the device events that are due."""
-        hall = self._hall
-        hall.now = max(hall.now, now)
+        hall, agenda = self._hall, self._agenda
+        hall.now = now = max(hall.now, now)
         ups = hall.ups = []
-        if hall.agenda.first <= hall.now:
+        if agenda.first <= now:
             self._drain()
         match event:
             case Commanded():
@@ -77,7 +78,7 @@ class World:
                 self._retime(event)
             case _:
                 assert_never(event)
-        if hall.agenda.first <= hall.now:
+        if agenda.first <= now:
             self._drain()
         return ups
 
@@ -95,11 +96,8 @@ class World:
 
     def _drain(self) -> None:
         hall = self._hall
-        now, agenda = hall.now, hall.agenda
-        while agenda.first <= now:
-            entry = agenda.due(now)
-            if entry is None:
-                return
+        now, agenda = hall.now, self._agenda
+        while (entry := agenda.due(now)) is not None:
             instant, item = entry
             if type(item) is not Report:
                 item.advance(instant)  # type: ignore[union-attr]  # the other kind

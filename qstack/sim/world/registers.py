@@ -178,6 +178,11 @@ def drop(qubit: Qubit) -> None:
     register = qubit.register
     if register is NOWHERE:
         return
+    if len(register.qubits) == 1:
+        # Nobody is left whose state it would be.
+        register.qubits.clear()
+        qubit.register = NOWHERE
+        return
     shift = 2 * qubit.place
     mask, below = 3 << shift, (1 << shift) - 1
     terms = {
@@ -206,8 +211,8 @@ def _take_out(register: Register, qubit: Qubit, terms: Terms) -> None:
     """Let `terms`, of the other qubits, be all that the register holds."""
     qubits = register.qubits
     del qubits[qubit.place]
-    for place in range(qubit.place, len(qubits)):
-        qubits[place].place = place
+    for place, other in enumerate(qubits):
+        other.place = place
     qubit.register = NOWHERE
     register.terms = terms
 
