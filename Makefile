@@ -10,13 +10,24 @@ SEEDS ?= 20000
 WORKERS ?= 3
 ROUTE_SEEDS ?= $(shell expr $(SEEDS) / 4)
 
-.PHONY: demo test check bench simulate docs
+# COMPILED=1 runs test, bench and simulate with the compiled build, which it makes when it is older
+# than its source: a copy of qstack that stands before the source on Python's path.
+COMPILED ?=
+MADE := .venv/compiled
+RUN := $(BIN)/python
+ifneq ($(COMPILED),)
+RUN := PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(MADE):$(CURDIR) $(BIN)/python
+BUILT := $(MADE)/qstack/__init__.py
+ROOTS := -o pythonpath=docs/examples
+endif
+
+.PHONY: demo test check bench simulate docs compiled
 
 demo: .venv/nodes-installed  ## two live nodes, a station and a simulated world; first pairs
 	@$(BIN)/qstack up two_nodes -- $(DEMO)
 
-test: check  ## everything that must hold; three tests at a time, more by WORKERS=4
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+test: check $(BUILT)  ## everything that must hold; three tests at a time, more by WORKERS=4
+	$(RUN) -m pytest -n $(WORKERS) --dist loadgroup $(ROOTS)
 
 check: .venv/all-installed  ## style, types and who imports whom; seconds, no tests
 	$(BIN)/ruff check .
@@ -24,24 +35,31 @@ check: .venv/all-installed  ## style, types and who imports whom; seconds, no te
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: .venv/all-installed  ## speed, beside a calibration of this machine; one part: ONLY=peer
-	$(BIN)/python -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
+bench: .venv/all-installed $(BUILT)  ## speed, beside a calibration of this machine; one part: ONLY=peer
+	$(RUN) -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
 
-simulate: .venv/all-installed  ## networks under all faults in virtual time, then planted bugs, then chains; one part: ONLY=pairs or routes
+simulate: .venv/all-installed $(BUILT)  ## networks under all faults in virtual time, then planted bugs, then chains; one part: ONLY=pairs or routes
 ifneq ($(ONLY),routes)
-	$(BIN)/python -m tests.simulate --seeds $(SEEDS)
-	$(BIN)/python -m tests.simulate --classes
-	$(BIN)/python -m tests.simulate --bugs
+	$(RUN) -m tests.simulate --seeds $(SEEDS)
+	$(RUN) -m tests.simulate --classes
+	$(RUN) -m tests.simulate --bugs
 endif
 ifneq ($(ONLY),pairs)
-	$(BIN)/python -m tests.simulate.routes --seeds $(ROUTE_SEEDS)
-	$(BIN)/python -m tests.simulate.routes --bugs
-	$(BIN)/python -m tests.simulate.chains
+	$(RUN) -m tests.simulate.routes --seeds $(ROUTE_SEEDS)
+	$(RUN) -m tests.simulate.routes --bugs
+	$(RUN) -m tests.simulate.chains
 endif
 
 docs: .venv/all-installed  ## the documentation, into docs/_build/html
 	$(BIN)/python docs/generate.py
 	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+
+compiled: $(MADE)/qstack/__init__.py  ## the compiled build; minutes, and a C compiler; then COMPILED=1 to use it
+
+$(MADE)/qstack/__init__.py: .venv/all-installed hatch_build.py pyproject.toml $(shell find qstack nodes -name '*.py' -o -name '*.toml')
+	@rm -rf $(MADE)
+	QSTACK_COMPILED=1 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) install --no-deps --target $(MADE) .
+	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("qstack needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

@@ -80,7 +80,7 @@ def compile_into(folder: Path, files: list[str], root: Path = ROOT) -> list[Path
         if ran.returncode:
             said = "\n".join((ran.stdout + ran.stderr).splitlines()[-40:])
             raise RuntimeError(
-                f"the compiled build failed; it needs a C compiler and the headers of Python\n{said}"
+                f"the compiled build failed (are a C compiler and Python.h there?)\n{said}"
             )
         made = Path(scratch, "made")
         found = sorted(path.relative_to(made) for path in made.rglob("*") if path.is_file())
@@ -96,8 +96,8 @@ def _compile_here(scratch: Path, files: list[str]) -> None:
     from setuptools import Distribution
     from setuptools.command.build_ext import build_ext
 
-    # Separately, so that a record is compared as Python compares it: mypyc takes two records of
-    # one group for equal only where they are the same object (ADR 0012).
+    # As one group of several there might be: where mypyc believes that it sees the whole program,
+    # it takes two records for equal only if they are the same object (ADR 0012).
     extensions = mypycify(
         ["--cache-dir", str(scratch / "cache"), "--ignore-missing-imports", *files],
         opt_level="2",
