@@ -76,7 +76,7 @@ class Agreement:
             board.fail(wanted, *refusal)
             return
         request = Request(wanted, State.PROPOSED, _deadline(wanted, now))
-        board.requests[wanted.id] = request
+        board.hold(request)
         board.send(LinkAdd(self._name, _with_remaining(wanted, request.deadline, now)))
 
     def _refusal_of_own(self, wanted: LinkRequest) -> Refusal | None:
@@ -148,6 +148,7 @@ class Agreement:
             else:
                 request.deadline = None
                 self.stop(request, ErrorCode.TIMEOUT, "the maximum time is over", now)
+        board.find_due()
         return forced
 
     def force(self, request: Request, now: Instant) -> None:
@@ -180,7 +181,7 @@ class Agreement:
             board.send(LinkAnswer(self._name, wanted.id, *refusal))
         elif board.is_master:
             request = Request(wanted, State.QUEUED, _deadline(wanted, now))
-            board.requests[wanted.id] = request
+            board.hold(request)
             board.up(LinkAccepted(wanted))
             self._commit(request, now)
         else:
@@ -211,7 +212,6 @@ class Agreement:
         version = board.queue.next_version()
         request.setting = setting.id
         item = board.queue.append(wanted, setting.id, cycles, board.progress)
-        board.progress[wanted.id] = 0
         board.send(
             LinkCommit(
                 self._name,
@@ -259,10 +259,9 @@ class Agreement:
             board.apply(request, Committed(), now)
         else:
             request = Request(wanted, State.QUEUED, _deadline(wanted, now))
-            board.requests[wanted.id] = request
+            board.hold(request)
             board.up(LinkAccepted(wanted))
         request.setting = message.setting
-        board.progress[wanted.id] = 0
 
     def removed(self, message: LinkRemove, now: Instant) -> None:
         """As slave: the master took a request out of the queue."""

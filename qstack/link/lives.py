@@ -65,13 +65,16 @@ class Lives:
     def indicated(self, key: Key) -> None:
         """A herald was indicated here."""
         boot, sequence = key
-        if boot not in self._highest and len(self._highest) >= LIVES_LIMIT:
-            del self._highest[next(iter(self._highest))]
-        self._highest[boot] = max(sequence, self.highest(boot))
+        highest = self._highest.get(boot)
+        if highest is None:
+            if len(self._highest) >= LIVES_LIMIT:
+                del self._highest[next(iter(self._highest))]
+            highest = 0
+        self._highest[boot] = sequence if sequence > highest else highest
 
     def is_above(self, key: Key) -> bool:
         """Return whether the peer lost the station before this herald."""
-        return key[1] > self._ceilings.get(key[0], key[1])
+        return bool(self._ceilings) and key[1] > self._ceilings.get(key[0], key[1])
 
     def peer_lost(self, boot: BootId, highest: int) -> None:
         """The peer lost this life, having seen so much of it."""

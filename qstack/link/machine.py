@@ -111,21 +111,20 @@ class Link:
     @property
     def deadline(self) -> Instant | None:
         """The next deadline of a request, or of a half that waits for storage."""
-        first = earliest(self._harvest.deadline, self._board.bin_ends_at)
-        for request in self._board.requests.values():
-            due = request.deadline
-            if due is not None and (first is None or due < first):
-                first = due
-        return first
+        board, hungry = self._board, self._harvest.deadline
+        if hungry is None and board.bin_ends_at is None:
+            return board.due
+        return earliest(hungry, board.bin_ends_at, board.due)
 
     def handle(self, event: LinkEvent, now: Instant) -> list[Action]:
         """Take one event and return what is to be done about it."""
-        self._board.now = now
+        board = self._board
+        board.now = now
         match event:
-            case LinkCreate() | LinkCancel() | LinkListen() | LinkDivide():
-                self._from_above(event, now)
             case KeptReady() | MeasuredReady():
                 self._harvest.success(event, now)
+            case LinkCreate() | LinkCancel() | LinkListen() | LinkDivide():
+                self._from_above(event, now)
             case PairMissing():
                 self._harvest.missing(event)
             case Settled():
@@ -153,7 +152,7 @@ class Link:
             case _:
                 self._from_peer(event, now)
         self._conclude(now)
-        return self._board.take_actions()
+        return board.take_actions()
 
     def report(self) -> dict[str, Any]:
         """What is going on and what tests have shown, for people, in JSON's types.
@@ -204,12 +203,16 @@ class Link:
 
     def _conclude(self, now: Instant) -> None:
         """What may follow from any event: time, memory, ends, and the choice of what to serve."""
-        self._harvest.feed(now)
-        for request in self._agreement.tick(now):
-            self._harvest.abandon(request, request.reason, now)
-            self._agreement.force(request, now)
-        self._board.steer()
-        self._agreement.close_the_quiet(now)
+        board, harvest = self._board, self._harvest
+        if harvest.starved:
+            harvest.feed(now)
+        if board.due is not None and board.due <= now:
+            for request in self._agreement.tick(now):
+                harvest.abandon(request, request.reason, now)
+                self._agreement.force(request, now)
+        board.steer()
+        if board.ending:
+            self._agreement.close_the_quiet(now)
 
     def _from_above(self, event: FromAbove, now: Instant) -> None:
         match event:
