@@ -6,12 +6,15 @@ from typing import Any
 
 from qstack.messages.devices import Calibration, DeviceState, EmitterOutcome, StationClicks, Tags
 
+_ON_THE_WAY = frozenset({StationClicks, Tags, DeviceState, Calibration})
+
 
 def ends(event: Any) -> bool:
     """Whether a device event is the terminal one of its command."""
-    if type(event) is EmitterOutcome:
+    kind = type(event)
+    if kind is EmitterOutcome:
         return bool(event.last)
-    return not isinstance(event, StationClicks | Tags | DeviceState | Calibration)
+    return kind not in _ON_THE_WAY
 
 
 class CommandIds:
