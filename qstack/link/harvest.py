@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from qstack.bell import BellIndex
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.hal.commands import CommandIds
 from qstack.link.agreement import Agreement
 from qstack.link.board import Board
-from qstack.link.lives import Lives
+from qstack.link.lives import Lives, remember
 from qstack.link.pairs import GATES, Half, Pairs, Reports, Stage, Work
 from qstack.link.prepare import remedy
 from qstack.link.request import COUNTED, Counted, Reported, Request, Voided
@@ -28,7 +28,6 @@ from qstack.physical.service import KeptReady, MeasuredReady, PairMissing
 from qstack.physical.slots import Owner, Slots
 from qstack.units import BootId, Duration, Instant
 
-V = TypeVar("V")
 Ready: TypeAlias = KeptReady | MeasuredReady
 
 FAULTS_LIMIT = 3
@@ -37,8 +36,6 @@ EXPIRE_LIMIT = 1 << 16
 """No honest peer voids more pairs in one message."""
 FEEDINGS = 32
 """How often it is looked for storage while a half waits; nobody tells when a slot comes free."""
-EARLY_LIMIT = 1024
-"""What the peer says of pairs that this end has not seen yet; the oldest gives way."""
 
 
 class Harvest:
@@ -264,7 +261,7 @@ class Harvest:
             self._prepare(half, message.basis, message.outcome)
             self._advance(half, now)
         elif half is None and key[1] > self._lives.highest(key[0]):
-            _remember(self._outcomes, key, (message.basis, message.outcome))
+            remember(self._outcomes, key, (message.basis, message.outcome))
 
     # --- void pairs ------------------------------------------------------------------
 
@@ -285,7 +282,7 @@ class Harvest:
         for sequence in range(low, min(high, seen) + 1):
             self._void((boot, sequence), message.reason, now)
         for sequence in range(max(low, seen + 1), high + 1):
-            _remember(self._voids, (boot, sequence), message.reason)
+            remember(self._voids, (boot, sequence), message.reason)
 
     def _lose(self, half: Half, reason: str, now: Instant) -> None:
         self._void(half.key, reason, now)
@@ -401,9 +398,3 @@ class Harvest:
         patience = self._board.parameters.horizon_ns // 2
         first = min(half.starved_at for half in self.starved)
         return min(first + patience, self._fed_at + max(1, patience // FEEDINGS))
-
-
-def _remember(held: dict[Key, V], key: Key, value: V) -> None:
-    if len(held) >= EARLY_LIMIT:
-        del held[next(iter(held))]
-    held[key] = value

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TypeVar
 
 from qstack.link.trials import Key
 from qstack.units import BootId
 
+V = TypeVar("V")
+
 LIVES_LIMIT = 8
 """Station lives of which something is remembered; the oldest gives way."""
+EARLY_LIMIT = 1024
+"""What the peer says of pairs that this end has not seen yet; the oldest gives way."""
 LOSSES_LIMIT = 64
 """Losses of the station that were told and may not have been heard; the oldest gives way."""
 
@@ -16,6 +21,13 @@ LOSSES_LIMIT = 64
 def is_above(key: Key, boot: BootId, highest: int) -> bool:
     """Return whether a loss of this life, seen up to `highest`, makes the pair void."""
     return key[0] == boot and key[1] > highest
+
+
+def remember(said: dict[Key, V], key: Key, value: V) -> None:
+    """Keep what the peer said of a pair that this end has not seen yet."""
+    if len(said) >= EARLY_LIMIT:
+        del said[next(iter(said))]
+    said[key] = value
 
 
 class Losses:

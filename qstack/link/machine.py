@@ -123,12 +123,14 @@ class Link:
         match event:
             case KeptReady() | MeasuredReady():
                 self._harvest.success(event, now)
+            case LinkAdd() | LinkAnswer() | LinkCommit() | LinkClose():
+                self._from_peer(event, now)
+            case Settled():
+                self._board.settle(event.queue_version)
             case LinkCreate() | LinkCancel() | LinkListen() | LinkDivide():
                 self._from_above(event, now)
             case PairMissing():
                 self._harvest.missing(event)
-            case Settled():
-                self._board.settle(event.queue_version)
             case StationUp():
                 self._harvest.station_up(event.station_boot)
             case StationDown():
@@ -238,22 +240,22 @@ class Link:
         if not self._synced and not isinstance(event, LinkSync):
             raise RemoteProtocolError(f"{type(event).__name__} before LinkSync")
         match event:
-            case LinkSync():
-                self._sync(event, now)
             case LinkAdd():
                 self._agreement.asked(event, now)
             case LinkAnswer():
                 self._agreement.answered(event, now)
             case LinkCommit():
                 self._agreement.committed(event, now)
+            case LinkClose():
+                self._agreement.closed(event, now)
+            case LinkSync():
+                self._sync(event, now)
             case LinkSetting():
                 self._agreement.retuned(event)
             case LinkEnd():
                 self._agreement.ended(event, now)
             case LinkRemove():
                 self._agreement.removed(event, now)
-            case LinkClose():
-                self._agreement.closed(event, now)
             case LinkEstimate():
                 self._agreement.estimated(event)
             case LinkBins():

@@ -21,8 +21,8 @@ from qstack.network.budget import (
     fading,
     keep_of,
     relative,
+    shrunk,
     swap_factor,
-    together,
     weights_of,
 )
 from qstack.network.places import Parked, Side
@@ -108,6 +108,9 @@ class Desk:
         self.chance = Chance(boot) if chance is None else chance
         self.parameters = parameters
         self.links = {link.name: link for link in parameters.links}
+        self._storages = {
+            name: storage_of(each.end(node).model) for name, each in self.links.items()
+        }
         self.slots = slots
         self.requests = RequestIds(node, boot)
         self.now: Instant = 0
@@ -210,7 +213,9 @@ class Desk:
 
     def owns(self, request: RequestId) -> bool:
         """Whether a link request is, or was lately, one of a circuit."""
-        return request in self._owned or request in self._ended
+        return (bool(self._owned) and request in self._owned) or (
+            bool(self._ended) and request in self._ended
+        )
 
     def owner_of(self, request: RequestId) -> tuple[CircuitId, Side]:
         """Return its circuit, and on which side of this node; KeyError if it is none's."""
@@ -271,7 +276,7 @@ class Desk:
             return track
         age = track.age_ns + self.now - parked.since
         waited = faded(self.storage_at(origin), track.age_ns, age)
-        weights = weights_of(together(correlators(track.weights), waited))
+        weights = shrunk(track.weights, waited)
         return CircuitTrack(
             track.circuit,
             track.origin,
@@ -290,7 +295,7 @@ class Desk:
 
     def storage(self, link: LinkName) -> Storage:
         """Return how the qubits fade that this node has on a link."""
-        return storage_of(self.links[link].end(self.node).model)
+        return self._storages[link]
 
 
 _MOST_KINDS = 4_096

@@ -104,7 +104,10 @@ class Network:
         self.desk.qubits_at = self._qubits_at
         self.division = self.demand.circuits.division
         self._seen_changes = 0
-        self._offered: tuple[int, int, NetworkParameters] | None = None
+        self._changes = -1
+        """Of views and of reservations: so many are advertised."""
+        self._timed = bool(self._hours)
+        self._divided = parameters.division is not None
         self._offers_made: tuple[Any, ...] | None = None
 
     # --- what is known -------------------------------------------------------------------------
@@ -112,10 +115,13 @@ class Network:
     @property
     def deadline(self) -> Instant | None:
         """When a lease, a request, a waiting pair or an advertisement needs a Tick."""
-        demand = self.demand
-        circuits = demand.circuits.deadline
-        own = earliest(self.division.deadline, self._hours.due)
-        return earliest(self.flood.deadline, demand.deadline, circuits, own)
+        first, flood = self.demand.circuits.deadline, self.flood.deadline
+        if flood is not None and (first is None or flood < first):
+            first = flood
+        if self._divided or self._timed:
+            first = earliest(first, self.division.deadline, self._hours.due)
+        demand = self.demand.deadline
+        return demand if first is None or (demand is not None and demand < first) else first
 
     @property
     def work_deadline(self) -> Instant | None:
@@ -187,13 +193,21 @@ class Network:
                 self._seen(event)
             case _:
                 return []
-        self.division.take_turns()
-        self.demand.conclude()
-        self.demand.circuits.balance()
-        self._advertise()
-        if self.demand.reconsider():
-            self.direct.move({name for name in self._views if not self._works(name)})
+        self._conclude()
         return self.desk.take_actions()
+
+    def _conclude(self) -> None:
+        """What may follow from any event."""
+        demand = self.demand
+        if self.division.own:
+            self.division.take_turns()
+        demand.conclude()
+        demand.circuits.balance()
+        if self._timed or self._changes != self._seen_changes + self.reservations.changes:
+            self._advertise()
+        if demand.changed:
+            demand.reconsider()
+            self.direct.move({name for name in self._views if not self._works(name)})
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -318,13 +332,8 @@ class Network:
 
     def _advertise(self) -> None:
         """Say what has changed of this node and its links since it last said so."""
-        # Asked for after every step, of which few change anything that is said.
-        offered = self._seen_changes, self.reservations.changes, self.desk.parameters
-        if self._hours:
-            self._hours.look(self.desk.now)
-        elif offered == self._offered:
-            return
-        self._offered = offered
+        self._changes = self._seen_changes + self.reservations.changes
+        self._hours.look(self.desk.now)
         views = [
             View(
                 *(view.up, view.latency_ns, view.turn_ns, name in self.reservations.drained),
