@@ -16,6 +16,7 @@ from qstack.link.request import (
     ENDING,
     SERVABLE,
     Counted,
+    Delivered,
     Quiet,
     Reported,
     Request,
@@ -121,12 +122,12 @@ class Board:
         before = request.state
         request.handle(event)
         after, kind = request.state, type(event)
-        if kind is Counted:
+        if (kind is Delivered or kind is Counted) and request is not self._serving:
             # Heralds of one that is served no more may make it one that nothing may interrupt.
-            if request is not self._serving:
-                self._stirred = True
+            self._stirred = True
+        if kind is Counted:
             return
-        if kind is Reported:
+        if kind is Delivered or kind is Reported:
             if request.reported == request.wanted.number:
                 self.close(request, final=False)
             if after is before:
@@ -194,7 +195,7 @@ class Board:
             and serving is not None
             and type(served) is Serve
             and served.queue_version == version
-            and 0 < serving.missing == self._expected
+            and 0 < serving.wanted.number - serving.counted == self._expected
             and not self.scheduler.counts
         ):
             return

@@ -12,7 +12,7 @@ from qstack.link.board import Board
 from qstack.link.lives import Lives, remember
 from qstack.link.pairs import GATES, Half, Pairs, Reports, Stage, Work
 from qstack.link.prepare import remedy
-from qstack.link.request import COUNTED, Counted, Reported, Request, Voided
+from qstack.link.request import Counted, Delivered, Reported, Request, Voided
 from qstack.link.service import LinkExpired, LinkOutcomeReady, LinkPairReady
 from qstack.link.trials import Key, Trial, Trials
 from qstack.messages.common import Basis, PairId, PairInfo, PairKind
@@ -94,10 +94,10 @@ class Harvest:
 
     def _begin(self, event: Ready, key: Key, request: Request, now: Instant) -> None:
         board, wanted = self._board, request.wanted
-        board.apply(request, COUNTED, now)
         if isinstance(event, KeptReady) and request.plain and not self._pairs.any_of(request):
             self._hand_up(event, key, request, now)
             return
+        board.apply(request, Counted(), now)
         qubit = event.qubit if isinstance(event, KeptReady) else None
         half = Half(key, request, self._info(event, request), qubit)
         half.heralded = event.bell
@@ -124,7 +124,7 @@ class Harvest:
         self._slots.give(qubit, "link", Owner("network", wanted.id))
         who = (wanted.id, board.peer, wanted.purpose)
         board.up(LinkPairReady(*who, info, qubit, None, None, False))
-        self._reported(key, request, now)
+        self._reported(Delivered(key), request, now)
 
     def _plan(self, half: Half, pauli: BellIndex) -> None:
         """Plan the device work: one correcting gate, then the move to storage."""
@@ -184,13 +184,13 @@ class Harvest:
                 board.up(LinkPairReady(*who, *details))
             elif half.basis is not None and half.outcome is not None:
                 board.up(LinkOutcomeReady(*who, half.basis, half.outcome))
-            self._reported(half.key, request, now)
+            self._reported(Reported(half.key), request, now)
 
-    def _reported(self, key: Key, request: Request, now: Instant) -> None:
+    def _reported(self, event: Reported | Delivered, request: Request, now: Instant) -> None:
         """A pair was indicated: it counts as delivered, until it expires."""
         request.faults = 0
-        self._reports.add(key, request, now)
-        self._board.apply(request, Reported(key), now)
+        self._reports.add(event.key, request, now)
+        self._board.apply(request, event, now)
 
     def device_done(self, event: Completed | MemoryResult, now: Instant) -> None:
         """A command of this end has ended well."""

@@ -85,12 +85,16 @@ class Counted:
     """A herald brought a pair that is to be reported."""
 
 
-COUNTED = Counted()
-
-
 @record
 class Reported:
     """A counted pair was indicated."""
+
+    key: Key
+
+
+@record
+class Delivered:
+    """A herald brought a pair that was indicated at once: counted and reported in one."""
 
     key: Key
 
@@ -128,6 +132,7 @@ RequestEvent: TypeAlias = (
     | Removed
     | Counted
     | Reported
+    | Delivered
     | Voided
     | Closed
     | Quiet
@@ -154,6 +159,7 @@ TABLE: dict[State, dict[type, frozenset[State]]] = {
         Dropped: frozenset({_S.FAILED}),
         Counted: frozenset({_S.QUEUED}),
         Reported: frozenset({_S.QUEUED, _S.COMPLETE, _S.DONE}),
+        Delivered: frozenset({_S.QUEUED, _S.COMPLETE, _S.DONE}),
         Voided: frozenset({_S.QUEUED}),
         Closed: frozenset({_S.QUEUED}),
     },
@@ -170,6 +176,7 @@ TABLE: dict[State, dict[type, frozenset[State]]] = {
         Dropped: frozenset({_S.FAILED}),
         Counted: frozenset({_S.ENDING}),
         Reported: frozenset({_S.ENDING, _S.DONE}),
+        Delivered: frozenset({_S.ENDING, _S.DONE}),
         Voided: frozenset({_S.ENDING}),
         Closed: frozenset({_S.ENDING, _S.DONE}),
         Quiet: frozenset({_S.CLOSED, _S.DONE, _S.FAILED}),
@@ -264,6 +271,11 @@ class Request:
 
     def _follow(self, event: RequestEvent) -> State:
         match event:
+            case Delivered():
+                self.counted += 1
+                self.reported += 1
+                self.last = event.key
+                return self._verdict()
             case Counted():
                 self.counted += 1
                 return self.state

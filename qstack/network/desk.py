@@ -17,9 +17,11 @@ from qstack.network.budget import (
     Correlators,
     Operations,
     Storage,
+    coherence,
     correlators,
     fading,
     keep_of,
+    population,
     relative,
     shrunk,
     swap_factor,
@@ -211,16 +213,13 @@ class Desk:
             if len(self._ended) > _MOST_ENDED:
                 del self._ended[next(iter(self._ended))]
 
-    def owns(self, request: RequestId) -> bool:
-        """Whether a link request is, or was lately, one of a circuit."""
-        return (bool(self._owned) and request in self._owned) or (
-            bool(self._ended) and request in self._ended
-        )
+    def owner_of(self, request: RequestId) -> tuple[CircuitId, Side] | None:
+        """Return for which circuit a link request is, or was lately, and on which side.
 
-    def owner_of(self, request: RequestId) -> tuple[CircuitId, Side]:
-        """Return its circuit, and on which side of this node; KeyError if it is none's."""
-        found = self._owned.get(request)
-        return self._ended[request] if found is None else found
+        None if it is a user's.
+        """
+        found = self._owned.get(request) if self._owned else None
+        return self._ended.get(request) if found is None and self._ended else found
 
     # --- qubits ----------------------------------------------------------------------------
 
@@ -329,8 +328,8 @@ def operations_of(model: MemoryModel) -> Operations:
 
 def faded(storage: Storage, before_ns: Duration, after_ns: Duration) -> Correlators:
     """Return what ageing does between two ages; a stretched exponential does not compose."""
-    phase, _, level = fading(storage, before_ns)
-    later, _, lower = fading(storage, after_ns)
+    phase, level = coherence(storage, before_ns), population(storage, before_ns)
+    later, lower = coherence(storage, after_ns), population(storage, after_ns)
     across = later / phase if phase > 0 else 0.0
     return across, across, lower / level if level > 0 else 0.0
 

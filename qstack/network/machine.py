@@ -104,8 +104,9 @@ class Network:
         self.desk.qubits_at = self._qubits_at
         self.division = self.demand.circuits.division
         self._seen_changes = 0
-        self._changes = -1
-        """Of views and of reservations: so many are advertised."""
+        self._offered: NetworkParameters | None = None
+        self._changes = 0
+        """Of views and of reservations: so many are advertised, and the parameters above."""
         self._timed = bool(self._hours)
         self._divided = parameters.division is not None
         self._offers_made: tuple[Any, ...] | None = None
@@ -203,7 +204,8 @@ class Network:
             self.division.take_turns()
         demand.conclude()
         demand.circuits.balance()
-        if self._timed or self._changes != self._seen_changes + self.reservations.changes:
+        changes = self._seen_changes + self.reservations.changes
+        if changes != self._changes or self.desk.parameters is not self._offered or self._timed:
             self._advertise()
         if demand.changed:
             demand.reconsider()
@@ -273,31 +275,32 @@ class Network:
 
     def _indicated(self, link: LinkName, body: Any) -> None:
         """An indication for a circuit, if its request is one's; otherwise for a user."""
-        intake = self.intake
-        if type(body) is LinkClock:
+        intake, kind = self.intake, type(body)
+        if kind is LinkClock:
             self.division.clock(link, body)
             return
-        if type(body) is LinkWindows:
+        if kind is LinkWindows:
             self._hours.see(link, body.began)
             return
-        if type(body) is LinkAccepted:
+        if kind is LinkAccepted:
             if body.request.purpose >= FIRST_LABEL:
                 intake.accepted(link, body.request)
             else:
                 self.direct.accepted(link, body)
             return
-        if not self.desk.owns(body.request):
+        owner = self.desk.owner_of(body.request)
+        if owner is None:
             self.direct.told(body)
             return
         match body:
             case LinkPairReady():
-                intake.pair(link, body.info, body.qubit, body.request)
+                intake.pair(link, body, owner)
             case LinkDone():
-                intake.ended(body.request, None)
+                intake.ended(body.request, None, owner)
             case LinkFailed():
-                intake.ended(body.request, body)
+                intake.ended(body.request, body, owner)
             case LinkExpired():
-                intake.expired(body.request, body.pair, body.reason)
+                intake.expired(body.pair, body.reason, owner)
 
     def _seen(self, event: LinkSeen) -> None:
         self._seen_changes += 1
@@ -333,6 +336,7 @@ class Network:
     def _advertise(self) -> None:
         """Say what has changed of this node and its links since it last said so."""
         self._changes = self._seen_changes + self.reservations.changes
+        self._offered = self.desk.parameters
         self._hours.look(self.desk.now)
         views = [
             View(

@@ -127,8 +127,9 @@ class EndNode:
 
     def _find_links_due(self) -> Instant | None:
         """When the first of the links does, of which those that were stepped are asked."""
-        marks, first = self._marks, None
-        marks.stepped = bool(marks.undrained)
+        first: Instant | None = None
+        if not self._marks.undrained:
+            self._marks.stepped = False
         for strand in self._every:
             due = strand.look() if strand.stepped else strand.due
             if due is not None and (first is None or due < first):
@@ -268,17 +269,19 @@ class EndNode:
     def _drain(self, now: Instant) -> list[Any]:
         out: list[Any] = []
         undrained, slots = self._marks.undrained, self.slots
-        while undrained or self._released != slots.releases:
+        while True:
             if self._released != slots.releases:
                 self._released = slots.releases
                 for strand in self._every:
                     out += strand.slots_came_free(now, self._stores)
-            if len(undrained) == 1:
+            if not undrained:
+                break
+            if len(undrained) > 1:
+                out += self._drain_all(now)
+            else:
                 only = undrained.pop()
                 only.undrained = False
                 out += only.drain(now)
-            else:
-                out += self._drain_all(now)
         if self.neighbours.undrained:
             out += self.neighbours.drain(now)
         return out

@@ -112,13 +112,13 @@ class Neighbours:
         self._changed = changed
         self._all: dict[NodeName, Adjacency] = {}
         self._known: dict[NodeName, tuple[str, str]] = {}
-        self._live: set[NodeName] = set()
+        self._live: dict[NodeName, tuple[str, frozenset[type[Any]]]] = {}
+        """Of each peer that is there: its role, and the messages that are taken from it."""
         self._here: set[NodeName] = set()
         self.undrained: dict[NodeName, Adjacency] = {}
         """Those that may let something out when they are drained."""
         self._stepped: dict[NodeName, Adjacency] = {}
         self._deadlines: dict[NodeName, Instant] = {}
-        self._kinds: dict[str, frozenset[type[Any]]] = {}
         self._first: Instant | None = None
         self.counters = {"strangers": 0, "misplaced": 0, "remote-errors": 0}
 
@@ -180,7 +180,7 @@ class Neighbours:
         self._stepped.pop(peer, None)
         self._deadlines.pop(peer, None)
         self._first = min(self._deadlines.values(), default=None)
-        self._live.discard(peer)
+        self._live.pop(peer, None)
 
     def is_up(self, peer: NodeName) -> bool:
         """Whether the adjacency with `peer` is up."""
@@ -231,10 +231,10 @@ class Neighbours:
             return []
         if type(word) is Left:
             self._here.discard(peer)
-            self._live.discard(peer)
+            self._live.pop(peer, None)
             del self._known[peer]
             return self._changed(PeerLost(peer, 0, word.reason), now)
-        return self._take(peer, "user", word, now)
+        return self._take(peer, word, now)
 
     def _came(self, peer: NodeName, now: Instant) -> list[Any]:
         if peer in self._here:
@@ -243,7 +243,7 @@ class Neighbours:
             self.counters["strangers"] += 1
             return []
         self._here.add(peer)
-        self._live.add(peer)
+        self._begin(peer, "user")
         self._known[peer] = ("user", HERE)
         return [Hand(peer, CAME), *self._changed(PeerUp(peer, 0, "user", (), ()), now)]
 
@@ -318,14 +318,16 @@ class Neighbours:
             if type(told) is not Delivered:
                 actions += self._peer_changed(peer, told, now)
             elif peer in self._live:
-                actions += self._take(peer, self._known[peer][0], told.message, now)
+                actions += self._take(peer, told.message, now)
         return actions
 
-    def _take(self, peer: NodeName, role: str, message: Any, now: Instant) -> list[Any]:
+    def _begin(self, peer: NodeName, role: str) -> None:
+        """A peer is there: its messages go to the layers from now on."""
+        self._live[peer] = role, kinds_between(self.identity.role, role)
+
+    def _take(self, peer: NodeName, message: Any, now: Instant) -> list[Any]:
         """Hand a message to the layers, if its sender may send such."""
-        kinds = self._kinds.get(role)
-        if kinds is None:
-            kinds = self._kinds[role] = kinds_between(self.identity.role, role)
+        role, kinds = self._live[peer]
         if type(message) not in kinds:
             self.counters["misplaced"] += 1
             return [Note("misplaced", (("peer", peer), ("kind", type(message).__name__)))]
@@ -341,11 +343,11 @@ class Neighbours:
             if event.role != role:
                 fields = (("peer", peer), ("expected", role), ("claims", event.role))
                 return [Note("wrong-role", fields)]
-            self._live.add(peer)
+            self._begin(peer, role)
             return self._changed(event, now)
         if peer not in self._live:
             return []
-        self._live.discard(peer)
+        self._live.pop(peer, None)
         actions = self._changed(event, now)
         if role == "user" and self._all[peer].peer_boot is None:  # it may be up again already
             self.close(peer)

@@ -74,8 +74,10 @@ class Strand:
             self._link_stepped = False
             self._link_due = self.link.deadline
         due, other = self.physical.deadline, self._link_due
-        self.due = other if due is None or (other is not None and other < due) else due
-        return self.due
+        if other is not None and (due is None or other < due):
+            due = other
+        self.due = due
+        return due
 
     # --- steps --------------------------------------------------------------------------------
 
