@@ -96,14 +96,14 @@ class Agreement:
     def _infeasible(self, wanted: LinkRequest) -> Refusal | None:
         board = self._board
         stated = self.peer_memories
-        return (
-            unsupported(wanted, board.parameters, board.unit)
-            or shut(wanted, self._name, board.closed_ns(board.now))
-            or too_long(
+        refusal = unsupported(wanted, board.parameters, board.unit)
+        if refusal is None and wanted.remaining_ns:
+            refusal = shut(wanted, self._name, board.closed_ns(board.now)) or too_long(
                 *(wanted, board.queue, board.progress, board.scheduler, board.unit),
                 room_ns=board.room_ns,
             )
-            or too_big(wanted, board.parameters, None if stated is None else (board.peer, stated))
+        return refusal or too_big(
+            wanted, board.parameters, None if stated is None else (board.peer, stated)
         )
 
     def cancel(self, identifier: RequestId, reason: str, now: Instant) -> None:

@@ -15,6 +15,7 @@ from qstack.link.queue import Queue
 from qstack.link.request import (
     ENDING,
     SERVABLE,
+    TERMINAL,
     Counted,
     Delivered,
     Quiet,
@@ -139,7 +140,7 @@ class Board:
             self.close(request, final=True)
         if after is not before:
             self.ending += (after is State.ENDING) - (before is State.ENDING)
-            if request.over:
+            if after in TERMINAL:
                 self._finish(request)
             self.find_due()
 
@@ -206,8 +207,9 @@ class Board:
             if (request := self.requests.get(item.request.id)) is not None
             and request.state in SERVABLE
         ]
-        here, progress = self._bin(), self.progress
-        item = self.scheduler.choose(here.admits(items), progress) if self.peer_up else None
+        here, item = self._bin(), None
+        if items and self.peer_up:
+            item = self.scheduler.choose(here.admits(items), self.progress)
         self._serving = None if item is None else self.requests[item.request.id]
         if item is None:
             if served is None and not self.queue.version:
@@ -218,7 +220,7 @@ class Board:
                 self._actions.append(Down(rest))
             return
         wanted = item.request
-        pairs = wanted.number - progress[wanted.id]
+        pairs = wanted.number - self.requests[wanted.id].counted
         same = (
             isinstance(served, Serve)
             and served.request == wanted.id
