@@ -150,6 +150,8 @@ class Application:
     def handle(self, event: Any, now: Instant) -> list[Action]:
         """Take an event from a user, from the network layer, or from the memory."""
         match event:
+            case FromUser():
+                return self._called(event.user, event.message)
             case PairReady():
                 self.counters["pairs"] += 1
                 return self._pair(event)
@@ -164,8 +166,6 @@ class Application:
             case OutcomeReady():
                 self.counters["outcomes"] += 1
                 return self._tell(event.request, event)
-            case FromUser():
-                return self._called(event.user, event.message)
             case MemoryResult() | Completed() | Rejected() | Aborted() | Faulted():
                 return self._worked(event)
             case PairExpired():
@@ -307,7 +307,7 @@ class Application:
             fields = (("user", user), ("slot", qubit.slot), ("generation", qubit.generation))
             return [Note("foreign-qubit", fields)]
         owned.discard(qubit)
-        if not self._busy(qubit):
+        if not self._work or not self._busy(qubit):
             self._slots.release(qubit, "application")
         return []  # What a device still works on is freed when it has ended.
 

@@ -29,7 +29,7 @@ Refusal: TypeAlias = tuple[ErrorCode, str]
 
 def _bad_plan(plan: BasisPlan) -> bool:
     numbers = (plan.first, plan.second, plan.x1, plan.y, plan.x2)
-    if not all(math.isfinite(number) for number in numbers):
+    if not all(map(math.isfinite, numbers)):
         return True
     return min(plan.first, plan.second) < 0 or plan.first + plan.second > 1 + 1e-9
 

@@ -76,7 +76,7 @@ class Agreement:
             board.fail(wanted, *refusal)
             return
         request = Request(wanted, State.PROPOSED, _deadline(wanted, now))
-        board.requests[wanted.id] = request
+        board.hold(request)
         board.send(LinkAdd(self._name, _with_remaining(wanted, request.deadline, now)))
 
     def _refusal_of_own(self, wanted: LinkRequest) -> Refusal | None:
@@ -96,14 +96,14 @@ class Agreement:
     def _infeasible(self, wanted: LinkRequest) -> Refusal | None:
         board = self._board
         stated = self.peer_memories
-        return (
-            unsupported(wanted, board.parameters, board.unit)
-            or shut(wanted, self._name, board.closed_ns(board.now))
-            or too_long(
+        refusal = unsupported(wanted, board.parameters, board.unit)
+        if refusal is None and wanted.remaining_ns:
+            refusal = shut(wanted, self._name, board.closed_ns(board.now)) or too_long(
                 *(wanted, board.queue, board.progress, board.scheduler, board.unit),
                 room_ns=board.room_ns,
             )
-            or too_big(wanted, board.parameters, None if stated is None else (board.peer, stated))
+        return refusal or too_big(
+            wanted, board.parameters, None if stated is None else (board.peer, stated)
         )
 
     def cancel(self, identifier: RequestId, reason: str, now: Instant) -> None:
@@ -148,6 +148,7 @@ class Agreement:
             else:
                 request.deadline = None
                 self.stop(request, ErrorCode.TIMEOUT, "the maximum time is over", now)
+        board.find_due()
         return forced
 
     def force(self, request: Request, now: Instant) -> None:
@@ -180,7 +181,7 @@ class Agreement:
             board.send(LinkAnswer(self._name, wanted.id, *refusal))
         elif board.is_master:
             request = Request(wanted, State.QUEUED, _deadline(wanted, now))
-            board.requests[wanted.id] = request
+            board.hold(request)
             board.up(LinkAccepted(wanted))
             self._commit(request, now)
         else:
@@ -211,7 +212,6 @@ class Agreement:
         version = board.queue.next_version()
         request.setting = setting.id
         item = board.queue.append(wanted, setting.id, cycles, board.progress)
-        board.progress[wanted.id] = 0
         board.send(
             LinkCommit(
                 self._name,
@@ -259,10 +259,9 @@ class Agreement:
             board.apply(request, Committed(), now)
         else:
             request = Request(wanted, State.QUEUED, _deadline(wanted, now))
-            board.requests[wanted.id] = request
+            board.hold(request)
             board.up(LinkAccepted(wanted))
         request.setting = message.setting
-        board.progress[wanted.id] = 0
 
     def removed(self, message: LinkRemove, now: Instant) -> None:
         """As slave: the master took a request out of the queue."""

@@ -15,7 +15,9 @@ from qstack.link.queue import Queue
 from qstack.link.request import (
     ENDING,
     SERVABLE,
+    TERMINAL,
     Counted,
+    Delivered,
     Quiet,
     Reported,
     Request,
@@ -48,13 +50,16 @@ class Board:
         self.unit = FidelityUnit(parameters)
         self.queue = Queue()
         self.requests: dict[RequestId, Request] = {}
-        self.progress: dict[RequestId, int] = {}
         self.peer_up = False
         self.peer_boot: BootId = 0
         self.station: BootId | None = None
         self.now: Instant = 0
         self.bin_ends_at: Instant | None = None
         """When, by this end's estimate, another bin of the timetable begins."""
+        self.due: Instant | None = None
+        """The first deadline of a request: :meth:`find_due` is called wherever one changes."""
+        self.ending = 0
+        """How many requests are in the state ENDING."""
         self._clock: tuple[BootId, ClockSeen] | None = None
         self._period: Instant | None = None
         self.settled_version = -1
@@ -98,27 +103,46 @@ class Board:
 
     # --- requests --------------------------------------------------------------------
 
+    @property
+    def progress(self) -> dict[RequestId, int]:
+        """How many valid pairs were counted of each request."""
+        return {identifier: request.counted for identifier, request in self.requests.items()}
+
+    def hold(self, request: Request) -> None:
+        """A request begins its life at this end."""
+        self.requests[request.wanted.id] = request
+        self.find_due()
+
+    def find_due(self) -> None:
+        """Look for the first deadline of a request: some request began, moved, or lost its own."""
+        deadlines = [r.deadline for r in self.requests.values() if r.deadline is not None]
+        self.due = min(deadlines, default=None)
+
     def apply(self, request: Request, event: RequestEvent, now: Instant) -> None:
         """Let a request take an event, and do what its new state asks for."""
         before = request.state
         request.handle(event)
-        after = request.state
-        if type(event) is Counted:
-            self.progress[request.wanted.id] = request.counted
+        after, kind = request.state, type(event)
+        if (kind is Delivered or kind is Counted) and request is not self._serving:
             # Heralds of one that is served no more may make it one that nothing may interrupt.
-            self._stirred = self._stirred or request is not self._serving
-            return
-        if type(event) is not Reported or after is not before:
-            self.progress[request.wanted.id] = request.counted
             self._stirred = True
+        if kind is Counted:
+            return
+        if kind is Delivered or kind is Reported:
+            if request.reported == request.wanted.number:
+                self.close(request, final=False)
+            if after is before:
+                return
+        self._stirred = True
         if after in ENDING and before not in ENDING:
             request.deadline = now + self.grace_ns
-        if isinstance(event, Quiet):
+        if kind is Quiet:
             self.close(request, final=True)
-        elif isinstance(event, Reported) and request.reported == request.wanted.number:
-            self.close(request, final=False)
-        if after is not before and request.over:
-            self._finish(request)
+        if after is not before:
+            self.ending += (after is State.ENDING) - (before is State.ENDING)
+            if after in TERMINAL:
+                self._finish(request)
+            self.find_due()
 
     def close(self, request: Request, *, final: bool) -> None:
         """Tell the peer that this end is through with a request."""
@@ -149,7 +173,6 @@ class Board:
         identifier = request.wanted.id
         self.queue.drop(identifier)
         self.requests.pop(identifier, None)
-        self.progress.pop(identifier, None)
         if request.state is State.DONE:
             self.up(LinkDone(identifier, request.reported, request.tested))
         else:
@@ -173,7 +196,7 @@ class Board:
             and serving is not None
             and type(served) is Serve
             and served.queue_version == version
-            and 0 < serving.missing == self._expected
+            and 0 < serving.wanted.number - serving.counted == self._expected
             and not self.scheduler.counts
         ):
             return
@@ -184,8 +207,9 @@ class Board:
             if (request := self.requests.get(item.request.id)) is not None
             and request.state in SERVABLE
         ]
-        here = self._bin()
-        item = self.scheduler.choose(here.admits(items), self.progress) if self.peer_up else None
+        here, item = self._bin(), None
+        if items and self.peer_up:
+            item = self.scheduler.choose(here.admits(items), self.progress)
         self._serving = None if item is None else self.requests[item.request.id]
         if item is None:
             if served is None and not self.queue.version:
@@ -196,7 +220,7 @@ class Board:
                 self._actions.append(Down(rest))
             return
         wanted = item.request
-        pairs = wanted.number - self.progress.get(wanted.id, 0)
+        pairs = wanted.number - self.requests[wanted.id].counted
         same = (
             isinstance(served, Serve)
             and served.request == wanted.id

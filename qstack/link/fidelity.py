@@ -42,7 +42,7 @@ from qstack.bell import BellIndex, sign
 from qstack.link.decay import NO_SHRINK, Shrink, age_at_delivery, until_delivery, waiting
 from qstack.link.service import PRIOR_SIGMAS
 from qstack.machine import record
-from qstack.messages.common import PairKind, RequestId
+from qstack.messages.common import PairKind
 from qstack.messages.link import LinkRequest
 from qstack.physical.service import LinkParameters, PatternPrior, Setting
 from qstack.units import Duration
@@ -247,7 +247,7 @@ class FidelityUnit:
         self.measured: dict[tuple[str, int], Tallies] = {}
         self.announced: dict[tuple[str, int], Tallies] = {}
         self.agreed: dict[tuple[str, int], Tallies] = {}
-        self._known: dict[tuple[RequestId, str, int], tuple[Estimate, Duration]] = {}
+        self._known: dict[tuple[Any, ...], tuple[Estimate, Duration]] = {}
         self._chosen: dict[tuple[Any, ...], Setting | None] = {}
 
     def reset(self) -> None:
@@ -271,7 +271,9 @@ class FidelityUnit:
 
         From the agreed table; age in ns since emission.
         """
-        key = (request.id, setting, clicks)
+        # All that waiting and correcting depend on: the pairs of many requests are alike.
+        free = request.final_bell is None
+        key = (request.kind, request.store, free, request.id.origin, setting, clicks)
         known = self._known.get(key)
         if known is None:
             if len(self._known) >= KNOWN_LIMIT:

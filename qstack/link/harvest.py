@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from qstack.bell import BellIndex
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.hal.commands import CommandIds
 from qstack.link.agreement import Agreement
 from qstack.link.board import Board
-from qstack.link.lives import Lives
+from qstack.link.lives import Lives, remember
 from qstack.link.pairs import GATES, Half, Pairs, Reports, Stage, Work
 from qstack.link.prepare import remedy
-from qstack.link.request import Counted, Reported, Request, Voided
+from qstack.link.request import Counted, Delivered, Reported, Request, Voided
 from qstack.link.service import LinkExpired, LinkOutcomeReady, LinkPairReady
 from qstack.link.trials import Key, Trial, Trials
 from qstack.messages.common import Basis, PairId, PairInfo, PairKind
@@ -28,7 +28,6 @@ from qstack.physical.service import KeptReady, MeasuredReady, PairMissing
 from qstack.physical.slots import Owner, Slots
 from qstack.units import BootId, Duration, Instant
 
-V = TypeVar("V")
 Ready: TypeAlias = KeptReady | MeasuredReady
 
 FAULTS_LIMIT = 3
@@ -37,8 +36,6 @@ EXPIRE_LIMIT = 1 << 16
 """No honest peer voids more pairs in one message."""
 FEEDINGS = 32
 """How often it is looked for storage while a half waits; nobody tells when a slot comes free."""
-EARLY_LIMIT = 1024
-"""What the peer says of pairs that this end has not seen yet; the oldest gives way."""
 
 
 class Harvest:
@@ -51,6 +48,8 @@ class Harvest:
         self._slots = slots
         self._here = parameters.end(board.node)
         self._pairs = Pairs(self._here, slots, ids)
+        self.starved = self._pairs.starved
+        """The halves that wait for storage: while there are some, each step feeds them."""
         self._reports = Reports(parameters.horizon_ns)
         first = parameters.ends[0].node == board.node
         self.trials = Trials(parameters.test_rate, first)
@@ -68,7 +67,7 @@ class Harvest:
         board.used_up(event.request)
         self._lives.indicated(key)
         request = board.requests.get(event.request)
-        known_void = self._voids.pop(key, None) is not None
+        known_void = self._voids and self._voids.pop(key, None) is not None
         reason = "" if known_void else self._why_void(key, request)
         if request is None or known_void or reason:
             if isinstance(event, KeptReady):
@@ -77,37 +76,37 @@ class Harvest:
                 self._tell_void(key, reason)
             return
         axis = None
-        if request.wanted.kind is PairKind.KEEP and isinstance(event, KeptReady):
+        if type(event) is KeptReady and request.wanted.kind is PairKind.KEEP:
             axis = self.trials.axis_of(key)
         if axis is not None and isinstance(event, KeptReady):
             self._test(event, request, axis, now)
         else:
-            self._begin(event, request, now)
+            self._begin(event, key, request, now)
 
     def _why_void(self, key: Key, request: Request | None) -> str:
         if request is None:
             return "the request is over at this end"
         if self._lives.is_above(key):
             return f"{self._board.peer} has lost the station"
-        if not request.legal(Counted) or request.missing <= 0:
+        if request.wanted.number <= request.counted or not request.legal(Counted):
             return "the request wants no more pairs"
         return ""
 
-    def _begin(self, event: Ready, request: Request, now: Instant) -> None:
-        key = (event.station_boot, event.sequence)
-        self._board.apply(request, Counted(), now)
+    def _begin(self, event: Ready, key: Key, request: Request, now: Instant) -> None:
+        board, wanted = self._board, request.wanted
+        if isinstance(event, KeptReady) and request.plain and not self._pairs.any_of(request):
+            self._hand_up(event, key, request, now)
+            return
+        board.apply(request, Counted(), now)
         qubit = event.qubit if isinstance(event, KeptReady) else None
         half = Half(key, request, self._info(event, request), qubit)
         half.heralded = event.bell
         self._pairs.take(half, report=True)
-        wanted = request.wanted
-        mine = wanted.id.origin == self._board.node
+        mine = wanted.id.origin == board.node
         if isinstance(event, MeasuredReady):
             half.basis, half.outcome = event.basis, event.outcome
             if wanted.kind is PairKind.PREPARE:
-                self._board.send(
-                    LinkOutcome(self._board.parameters.name, *key, event.basis, event.outcome)
-                )
+                board.send(LinkOutcome(board.parameters.name, *key, event.basis, event.outcome))
         elif wanted.kind is PairKind.KEEP:
             want = wanted.final_bell
             self._plan(half, event.bell ^ want if mine and want is not None else 0)
@@ -117,6 +116,15 @@ class Harvest:
             if known is not None:
                 self._prepare(half, *known)
         self._advance(half, now)
+
+    def _hand_up(self, event: KeptReady, key: Key, request: Request, now: Instant) -> None:
+        """Report a pair on which no device works, and before which none waits for its turn."""
+        board, wanted, qubit = self._board, request.wanted, event.qubit
+        info = self._info(event, request)
+        self._slots.give(qubit, "link", Owner("network", wanted.id))
+        who = (wanted.id, board.peer, wanted.purpose)
+        board.up(LinkPairReady(*who, info, qubit, None, None, False))
+        self._reported(Delivered(key), request, now)
 
     def _plan(self, half: Half, pauli: BellIndex) -> None:
         """Plan the device work: one correcting gate, then the move to storage."""
@@ -176,9 +184,13 @@ class Harvest:
                 board.up(LinkPairReady(*who, *details))
             elif half.basis is not None and half.outcome is not None:
                 board.up(LinkOutcomeReady(*who, half.basis, half.outcome))
-            request.faults = 0
-            self._reports.add(half.key, request, now)
-            board.apply(request, Reported(half.key), now)
+            self._reported(Reported(half.key), request, now)
+
+    def _reported(self, event: Reported | Delivered, request: Request, now: Instant) -> None:
+        """A pair was indicated: it counts as delivered, until it expires."""
+        request.faults = 0
+        self._reports.add(event.key, request, now)
+        self._board.apply(request, event, now)
 
     def device_done(self, event: Completed | MemoryResult, now: Instant) -> None:
         """A command of this end has ended well."""
@@ -249,7 +261,7 @@ class Harvest:
             self._prepare(half, message.basis, message.outcome)
             self._advance(half, now)
         elif half is None and key[1] > self._lives.highest(key[0]):
-            _remember(self._outcomes, key, (message.basis, message.outcome))
+            remember(self._outcomes, key, (message.basis, message.outcome))
 
     # --- void pairs ------------------------------------------------------------------
 
@@ -270,7 +282,7 @@ class Harvest:
         for sequence in range(low, min(high, seen) + 1):
             self._void((boot, sequence), message.reason, now)
         for sequence in range(max(low, seen + 1), high + 1):
-            _remember(self._voids, (boot, sequence), message.reason)
+            remember(self._voids, (boot, sequence), message.reason)
 
     def _lose(self, half: Half, reason: str, now: Instant) -> None:
         self._void(half.key, reason, now)
@@ -369,10 +381,8 @@ class Harvest:
         reported its half; then it is void, and the request ends with NO_RESOURCES.
         """
         self._fed_at = now
-        if not self._pairs.anyone_starves:
-            return
         patience = self._board.parameters.horizon_ns // 2
-        for half in self._pairs.starved:
+        for half in tuple(self.starved):
             if self._slots.free("storage"):
                 self._advance(half, now)
             if half.stage is Stage.STARVED and now - half.starved_at >= patience:
@@ -383,14 +393,8 @@ class Harvest:
     @property
     def deadline(self) -> Instant | None:
         """When to look again for halves that wait for storage, or to give the first one up."""
-        if not self._pairs.anyone_starves:
+        if not self.starved:
             return None
         patience = self._board.parameters.horizon_ns // 2
-        first = min(half.starved_at for half in self._pairs.starved)
+        first = min(half.starved_at for half in self.starved)
         return min(first + patience, self._fed_at + max(1, patience // FEEDINGS))
-
-
-def _remember(held: dict[Key, V], key: Key, value: V) -> None:
-    if len(held) >= EARLY_LIMIT:
-        del held[next(iter(held))]
-    held[key] = value

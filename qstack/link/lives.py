@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import TypeVar
 
 from qstack.link.trials import Key
 from qstack.units import BootId
 
+V = TypeVar("V")
+
 LIVES_LIMIT = 8
 """Station lives of which something is remembered; the oldest gives way."""
+EARLY_LIMIT = 1024
+"""What the peer says of pairs that this end has not seen yet; the oldest gives way."""
 LOSSES_LIMIT = 64
 """Losses of the station that were told and may not have been heard; the oldest gives way."""
 
@@ -16,6 +21,13 @@ LOSSES_LIMIT = 64
 def is_above(key: Key, boot: BootId, highest: int) -> bool:
     """Return whether a loss of this life, seen up to `highest`, makes the pair void."""
     return key[0] == boot and key[1] > highest
+
+
+def remember(said: dict[Key, V], key: Key, value: V) -> None:
+    """Keep what the peer said of a pair that this end has not seen yet."""
+    if len(said) >= EARLY_LIMIT:
+        del said[next(iter(said))]
+    said[key] = value
 
 
 class Losses:
@@ -65,13 +77,16 @@ class Lives:
     def indicated(self, key: Key) -> None:
         """A herald was indicated here."""
         boot, sequence = key
-        if boot not in self._highest and len(self._highest) >= LIVES_LIMIT:
-            del self._highest[next(iter(self._highest))]
-        self._highest[boot] = max(sequence, self.highest(boot))
+        highest = self._highest.get(boot)
+        if highest is None:
+            if len(self._highest) >= LIVES_LIMIT:
+                del self._highest[next(iter(self._highest))]
+            highest = 0
+        self._highest[boot] = sequence if sequence > highest else highest
 
     def is_above(self, key: Key) -> bool:
         """Return whether the peer lost the station before this herald."""
-        return key[1] > self._ceilings.get(key[0], key[1])
+        return bool(self._ceilings) and key[1] > self._ceilings.get(key[0], key[1])
 
     def peer_lost(self, boot: BootId, highest: int) -> None:
         """The peer lost this life, having seen so much of it."""

@@ -111,25 +111,26 @@ class Link:
     @property
     def deadline(self) -> Instant | None:
         """The next deadline of a request, or of a half that waits for storage."""
-        first = earliest(self._harvest.deadline, self._board.bin_ends_at)
-        for request in self._board.requests.values():
-            due = request.deadline
-            if due is not None and (first is None or due < first):
-                first = due
-        return first
+        board, hungry = self._board, self._harvest.deadline
+        if hungry is None and board.bin_ends_at is None:
+            return board.due
+        return earliest(hungry, board.bin_ends_at, board.due)
 
     def handle(self, event: LinkEvent, now: Instant) -> list[Action]:
         """Take one event and return what is to be done about it."""
-        self._board.now = now
+        board = self._board
+        board.now = now
         match event:
-            case LinkCreate() | LinkCancel() | LinkListen() | LinkDivide():
-                self._from_above(event, now)
             case KeptReady() | MeasuredReady():
                 self._harvest.success(event, now)
-            case PairMissing():
-                self._harvest.missing(event)
+            case LinkAdd() | LinkAnswer() | LinkCommit() | LinkClose():
+                self._from_peer(event, now)
             case Settled():
                 self._board.settle(event.queue_version)
+            case LinkCreate() | LinkCancel() | LinkListen() | LinkDivide():
+                self._from_above(event, now)
+            case PairMissing():
+                self._harvest.missing(event)
             case StationUp():
                 self._harvest.station_up(event.station_boot)
             case StationDown():
@@ -153,7 +154,7 @@ class Link:
             case _:
                 self._from_peer(event, now)
         self._conclude(now)
-        return self._board.take_actions()
+        return board.take_actions()
 
     def report(self) -> dict[str, Any]:
         """What is going on and what tests have shown, for people, in JSON's types.
@@ -204,12 +205,16 @@ class Link:
 
     def _conclude(self, now: Instant) -> None:
         """What may follow from any event: time, memory, ends, and the choice of what to serve."""
-        self._harvest.feed(now)
-        for request in self._agreement.tick(now):
-            self._harvest.abandon(request, request.reason, now)
-            self._agreement.force(request, now)
-        self._board.steer()
-        self._agreement.close_the_quiet(now)
+        board, harvest = self._board, self._harvest
+        if harvest.starved:
+            harvest.feed(now)
+        if board.due is not None and board.due <= now:
+            for request in self._agreement.tick(now):
+                harvest.abandon(request, request.reason, now)
+                self._agreement.force(request, now)
+        board.steer()
+        if board.ending:
+            self._agreement.close_the_quiet(now)
 
     def _from_above(self, event: FromAbove, now: Instant) -> None:
         match event:
@@ -235,22 +240,22 @@ class Link:
         if not self._synced and not isinstance(event, LinkSync):
             raise RemoteProtocolError(f"{type(event).__name__} before LinkSync")
         match event:
-            case LinkSync():
-                self._sync(event, now)
             case LinkAdd():
                 self._agreement.asked(event, now)
             case LinkAnswer():
                 self._agreement.answered(event, now)
             case LinkCommit():
                 self._agreement.committed(event, now)
+            case LinkClose():
+                self._agreement.closed(event, now)
+            case LinkSync():
+                self._sync(event, now)
             case LinkSetting():
                 self._agreement.retuned(event)
             case LinkEnd():
                 self._agreement.ended(event, now)
             case LinkRemove():
                 self._agreement.removed(event, now)
-            case LinkClose():
-                self._agreement.closed(event, now)
             case LinkEstimate():
                 self._agreement.estimated(event)
             case LinkBins():

@@ -85,7 +85,8 @@ class Pairs:
         self._halves: dict[Key, Half] = {}
         self._running: dict[int, Half] = {}
         self._order: dict[RequestId, deque[Half]] = {}
-        self._starved: list[Half] = []
+        self.starved: list[Half] = []
+        """The halves that wait for a storage slot, in the order in which they began to."""
 
     def get(self, key: Key) -> Half | None:
         """The half of this pair, while it is in hand."""
@@ -99,15 +100,9 @@ class Pairs:
         """The halves of this request that are to be reported, in the order of their heralds."""
         return tuple(self._order.get(request.wanted.id, ()))
 
-    @property
-    def anyone_starves(self) -> bool:
-        """Whether a half waits for a storage slot."""
-        return bool(self._starved)
-
-    @property
-    def starved(self) -> tuple[Half, ...]:
-        """The halves that wait for a storage slot."""
-        return tuple(self._starved)
+    def any_of(self, request: Request) -> bool:
+        """Whether any half of this request is in hand that is to be reported."""
+        return bool(self._order) and request.wanted.id in self._order
 
     def take(self, half: Half, *, report: bool) -> None:
         """Hold a half; if `report`, it is to be reported after those of its request before it."""
@@ -127,10 +122,10 @@ class Pairs:
             if half.target is None:
                 if half.stage is not Stage.STARVED:
                     half.stage, half.starved_at = Stage.STARVED, now
-                    self._starved.append(half)
+                    self.starved.append(half)
                 return None
         if half.stage is Stage.STARVED:
-            self._starved.remove(half)
+            self.starved.remove(half)
         half.work.popleft()
         half.stage, half.now_doing = Stage.BUSY, work
         command = self._commands.next()
@@ -199,7 +194,7 @@ class Pairs:
             if not order:
                 del self._order[half.request.wanted.id]
         if half.stage is Stage.STARVED:
-            self._starved.remove(half)
+            self.starved.remove(half)
         if half.now_doing is not None:
             half.stage = Stage.CONDEMNED
         else:

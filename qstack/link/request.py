@@ -16,6 +16,7 @@ from qstack.errors import ErrorCode, LocalProtocolError, RemoteProtocolError
 from qstack.link.lives import is_above
 from qstack.link.trials import Key
 from qstack.machine import record
+from qstack.messages.common import PairKind
 from qstack.messages.link import LinkRequest
 from qstack.units import BootId, Instant
 
@@ -92,6 +93,13 @@ class Reported:
 
 
 @record
+class Delivered:
+    """A herald brought a pair that was indicated at once: counted and reported in one."""
+
+    key: Key
+
+
+@record
 class Voided:
     """A counted pair is void; `reported` where it had been indicated already."""
 
@@ -124,6 +132,7 @@ RequestEvent: TypeAlias = (
     | Removed
     | Counted
     | Reported
+    | Delivered
     | Voided
     | Closed
     | Quiet
@@ -150,6 +159,7 @@ TABLE: dict[State, dict[type, frozenset[State]]] = {
         Dropped: frozenset({_S.FAILED}),
         Counted: frozenset({_S.QUEUED}),
         Reported: frozenset({_S.QUEUED, _S.COMPLETE, _S.DONE}),
+        Delivered: frozenset({_S.QUEUED, _S.COMPLETE, _S.DONE}),
         Voided: frozenset({_S.QUEUED}),
         Closed: frozenset({_S.QUEUED}),
     },
@@ -166,6 +176,7 @@ TABLE: dict[State, dict[type, frozenset[State]]] = {
         Dropped: frozenset({_S.FAILED}),
         Counted: frozenset({_S.ENDING}),
         Reported: frozenset({_S.ENDING, _S.DONE}),
+        Delivered: frozenset({_S.ENDING, _S.DONE}),
         Voided: frozenset({_S.ENDING}),
         Closed: frozenset({_S.ENDING, _S.DONE}),
         Quiet: frozenset({_S.CLOSED, _S.DONE, _S.FAILED}),
@@ -194,11 +205,14 @@ class Request:
 
     `counted` are the valid pairs (in hand or reported), `reported` those of them that were
     indicated, `tested` the test rounds. `setting` is the working point of pairs heralded now.
-    `deadline` is that of the maximum time, later that of the grace in which to end.
+    `deadline` is that of the maximum time, later that of the grace in which to end. `plain`: both
+    halves are kept where and as they were made, so that no device works on them.
     """
 
     def __init__(self, wanted: LinkRequest, state: State, deadline: Instant | None) -> None:
         self.wanted = wanted
+        plain = not wanted.store and wanted.final_bell is None
+        self.plain = plain and wanted.kind is PairKind.KEEP
         self.state = state
         self.deadline = deadline
         self.setting = ""
@@ -257,6 +271,18 @@ class Request:
 
     def _follow(self, event: RequestEvent) -> State:
         match event:
+            case Delivered():
+                self.counted += 1
+                self.reported += 1
+                self.last = event.key
+                return self._verdict()
+            case Counted():
+                self.counted += 1
+                return self.state
+            case Reported():
+                self.reported += 1
+                self.last = event.key
+                return self._verdict()
             case Committed():
                 return State.ENDING if self.state is State.WITHDRAWN else State.QUEUED
             case Refused(code, reason):
@@ -272,13 +298,6 @@ class Request:
             case Dropped(code, reason):
                 self._stop(code, reason)
                 return State.FAILED
-            case Counted():
-                self.counted += 1
-                return self.state
-            case Reported(key):
-                self.reported += 1
-                self.last = key
-                return self._verdict()
             case Voided(reported):
                 self.counted -= 1
                 self.reported -= reported
@@ -305,11 +324,12 @@ class Request:
         """Where the request stands after a report or after a close of the peer."""
         if self.state is State.CLOSED:
             return self._verdict_of_closed()
-        if self._both_complete():
+        complete = self.reported == self.wanted.number
+        if complete and self._both_complete():
             return State.DONE
         if self.state is State.ENDING:
             return State.ENDING
-        return State.COMPLETE if self.reported == self.wanted.number else State.QUEUED
+        return State.COMPLETE if complete else State.QUEUED
 
     def _both_complete(self) -> bool:
         """Whether both ends reported the whole number, up to the same last pair."""

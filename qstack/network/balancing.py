@@ -20,6 +20,7 @@ class Balance:
         self._desk = desk
         self._reservations = reservations
         self._crowding = Crowding(desk.node, desk.links.values(), lambda: desk.now)
+        self.crowds = self._crowding.crowds
 
     @property
     def deadline(self) -> Instant | None:
@@ -29,12 +30,14 @@ class Balance:
     def all(self, members: Collection[Member]) -> None:
         """Look at all circuits of the node."""
         for member in members:
-            if member.used and not member.rests:
+            if member.used and not member.rests and member.quiet:
                 self.may_rest(member)
-        if len(members) > 1 or self._crowding.any:
+        if len(members) > 1 or self.crowds:
             self._look_for_crowds(members)
+        crowded = bool(self.crowds)
         for member in members:
-            self.one(member)
+            if crowded or member.limited is not False:
+                self.one(member)
 
     def may_rest(self, member: Member) -> None:
         """Give back what is reserved for a circuit that carries no request any more."""
@@ -78,10 +81,12 @@ class Balance:
         sides = member.sides
         if sides is None:
             sides = member.sides = self._reservations.sides(place)
-        crowded = self._crowding.any
+        crowded = bool(self.crowds)
+        member.limited = False
         for side, link, limited in sides:
             limit = held = 0
             if limited or crowded:
+                member.limited = True
                 limit = self._reservations.limit(place, side, self._crowding.sharing(link))
             if limit:  # without one it does not matter how many are here
                 held = member.held_on(side)

@@ -107,12 +107,13 @@ def correlators(weights: BellWeights) -> Correlators:
 def weights_of(values: Correlators) -> BellWeights:
     """Return the relative weights of relative correlators; what rounding made negative is 0."""
     x, y, z = values
-    return (
-        _cleared((1 + x + y + z) / 4),
-        _cleared((1 - x - y + z) / 4),
-        _cleared((1 + x - y - z) / 4),
-        _cleared((1 - x + y - z) / 4),
-    )
+    one = (1 + x + y + z) / 4
+    two = (1 - x - y + z) / 4
+    three = (1 + x - y - z) / 4
+    four = (1 - x + y - z) / 4
+    if one >= 0.0 and two >= 0.0 and three >= 0.0 and four >= 0.0:
+        return one, two, three, four
+    return _cleared(one), _cleared(two), _cleared(three), _cleared(four)
 
 
 def _cleared(weight: float) -> float:
@@ -122,6 +123,18 @@ def _cleared(weight: float) -> float:
 def fidelity(values: Correlators) -> float:
     """Return the fidelity to the announced state."""
     return (1 + sum(values)) / 4
+
+
+def product(one: Correlators, other: Correlators) -> Correlators:
+    """Return what two do together, axis by axis."""
+    return one[0] * other[0], one[1] * other[1], one[2] * other[2]
+
+
+def shrunk(weights: BellWeights, factors: Correlators) -> BellWeights:
+    """Return relative weights after these factors of their correlators."""
+    i, z, x, y = weights
+    fx, fy, fz = factors
+    return weights_of(((i - z + x - y) * fx, (i - z - x + y) * fy, (i + z - x - y) * fz))
 
 
 def together(*factors: Correlators) -> Correlators:

@@ -42,9 +42,9 @@ from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
 from qstack.network.member import (
     Heard,
+    Leases,
     Member,
     asker_of,
-    first_lease,
     first_wait,
     leased,
     missing_part,
@@ -59,7 +59,7 @@ from qstack.network.sharing import Sharing
 from qstack.network.stills import HopStill, refines
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
-from qstack.units import BootId, Instant, LinkName, NodeName
+from qstack.units import BootId, Instant, NodeName
 
 _ENDED = "its request ended"
 MOST_CIRCUITS = 512
@@ -75,6 +75,7 @@ class Circuits:
         self._settled, self._moved = heard.settled, heard.moved
         self._reserved = heard.reserved
         self._members: dict[CircuitId, Member] = {}
+        self.leases = Leases(self._members)
         self._labels: dict[int, CircuitId] = {}
         self._balance = Balance(desk, reservations)
         self._last_label = FIRST_LABEL
@@ -82,20 +83,23 @@ class Circuits:
         self.lives: Mapping[NodeName, BootId] = {}
         """The life of each node that routes tell of."""
         self.purposes: set[int] = set()
-        hooks = Circuit(self._proceed, self._fall_back, self._without_bins, self._missing)
-        self.division = Division(desk, hooks, self._asker)
+        missing = partial(missing_part, self._members)
+        hooks = Circuit(self._proceed, self._fall_back, self._without_bins, missing)
+        self.division = Division(desk, hooks, partial(asker_of, self._members, desk.node))
 
     # --- what is known -----------------------------------------------------------------------
 
     @property
     def deadline(self) -> Instant | None:
         """The next end of a lease, or of a pair that waits."""
-        return earliest(self.work_deadline, first_lease(self._members.values()))
+        first, lease = self.work_deadline, self.leases.due
+        return lease if first is None or (lease is not None and lease < first) else first
 
     @property
     def work_deadline(self) -> Instant | None:
         """The next end of a pair that waits, for a swap or a set, or of a crowd's patience."""
-        return earliest(self._balance.deadline, first_wait(self._members.values()))
+        waits = first_wait(self._members.values())
+        return earliest(waits, self._balance.deadline) if self._balance.crowds else waits
 
     def member(self, circuit: CircuitId) -> Member | None:
         """Return this node's part in a circuit."""
@@ -209,12 +213,6 @@ class Circuits:
 
     # --- bins of links that are divided in time ------------------------------------------------
 
-    def _missing(self, circuit: CircuitId) -> float:
-        return missing_part(self._members.get(circuit))
-
-    def _asker(self, circuit: CircuitId, link: LinkName) -> tuple[NodeName, int] | None:
-        return asker_of(self._members.get(circuit), self._desk.node, link)
-
     def _proceed(self, circuit: CircuitId) -> None:
         """A circuit of this node's can be installed on its way."""
         place = self._members[circuit].place
@@ -250,7 +248,7 @@ class Circuits:
         member = Member(place, Room(self._desk, place), Passing())
         member.life = self.lives.get(place.id.origin)
         self._members[place.id] = member
-        place.lease_until = self._desk.now + place.install.lease_ns
+        self.leases.begin(place, self._desk.now)
         if not place.install.dry:
             self._reservations.reserve(place)
             if place.has(Side.DOWN):
@@ -288,6 +286,7 @@ class Circuits:
         """All nodes from here on have it: say so upstream, or to whom it belongs."""
         place = member.place
         place.handle(Confirmed())
+        self.leases.moved = True  # a head-end has none from now on
         if place.install.dry:
             self.forget(member)
         elif place.is_head:
@@ -357,6 +356,7 @@ class Circuits:
         """Give back what it holds, and its label."""
         place = member.place
         del self._members[place.id]
+        self.leases.moved = True
         self._reservations.release(place)
         if place.label:
             del self._labels[place.label]
@@ -384,6 +384,7 @@ class Circuits:
     def tick(self) -> None:
         """Forget what is out of lease, discard what waited too long."""
         now = self._desk.now
+        self.leases.moved = True
         for member in self.members:
             place = member.place
             if leased(place) and now >= place.lease_until:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Collection, Iterable
 
 import attrs
 
-from qstack.machine import earliest
 from qstack.messages.circuits import CircuitId
 from qstack.network.admission import qubits_of
 from qstack.network.places import Place
@@ -54,26 +53,24 @@ class Crowding:
     ) -> None:
         self._qubits = {link.name: len(link.end(node).communication) for link in links}
         self._clock = clock
-        self._crowds: dict[LinkName, _Crowd] = {}
+        self.crowds: dict[LinkName, _Crowd] = {}
+        """The links that are crowded or divided."""
 
     @property
     def deadline(self) -> Instant | None:
         """When the patience with a link ends, or the time for which one is divided."""
-        found: Instant | None = None
-        if not self._crowds:
-            return found
-        for crowd in self._crowds.values():
-            found = earliest(found, crowd.until if crowd.patience is None else crowd.patience)
-        return found
+        crowds = self.crowds.values()
+        found = (c.until if c.patience is None else c.patience for c in crowds)
+        return min(found, default=None)
 
     @property
     def any(self) -> bool:
         """Whether any link is crowded or divided."""
-        return bool(self._crowds)
+        return bool(self.crowds)
 
     def sharing(self, link: LinkName) -> frozenset[CircuitId]:
         """Return among which circuits the qubits of a link are divided now, if they are."""
-        crowd = self._crowds.get(link)
+        crowd = self.crowds.get(link)
         divided = crowd is not None and self._clock() < crowd.until
         return crowd.circuits if crowd is not None and divided else frozenset()
 
@@ -85,17 +82,17 @@ class Crowding:
             and held >= self._qubits[link]
             and any(halves < qubits_of(place, place.side_on(link)) for place, halves in running)
         )
-        crowd = self._crowds.get(link)
+        crowd = self.crowds.get(link)
         if crowd is None:
             if not full:
                 return
-            crowd = self._crowds[link] = _Crowd()
+            crowd = self.crowds[link] = _Crowd()
         now = self._clock()
         crowd.circuits = frozenset(place.id for place, _ in running)
         if not full or now < crowd.until:
             crowd.patience = None
             if now >= crowd.until:
-                del self._crowds[link]
+                del self.crowds[link]
             return
         cutoff = cutoff_of(place for place, _ in running)
         if crowd.patience is None:

@@ -27,7 +27,7 @@ from qstack.network.moving import broken_by, missed, why
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
-from qstack.network.plans import Plan, need_of, promise_of
+from qstack.network.plans import Plan, need_of, needs_less, promise_of
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph
 from qstack.network.ways import Ways
@@ -47,7 +47,8 @@ class Demand:
         self.ways = Ways(desk, flood)
         self._plans: dict[CircuitId, Plan] = {}
         self._made = 0
-        self._changed = False
+        self.changed = False
+        """Whether routes are not what they were when circuits were last reconsidered."""
         heard = Heard(self._settled, self._moved, self._reserved)
         self.circuits = Circuits(desk, reservations, heard)
 
@@ -61,15 +62,17 @@ class Demand:
     def routes_changed(self) -> None:
         """The link-state database says something new."""
         self.ways.routes_changed()
-        self._changed = True
+        self.changed = True
         lives = {name: update.boot for name, update in self._flood.database.items()}
         self.circuits.heard_of(lives)
 
     @property
     def deadline(self) -> Instant | None:
         """The next deadline of a request, refresh of a lease, or end of an idle circuit."""
-        upkeep = (each for p in self._plans.values() for each in (p.refresh_at, p.idle_until))
-        return earliest(self.work_deadline, *upkeep) if self._plans else None
+        first = self.work_deadline if self._plans else None
+        for plan in self._plans.values():
+            first = earliest(first, plan.refresh_at, plan.idle_until)
+        return first
 
     @property
     def work_deadline(self) -> Instant | None:
@@ -77,7 +80,7 @@ class Demand:
         first: Instant | None = None
         for circuit, plan in self._plans.items():
             for order in (*plan.waiting, *self._orders(circuit)):
-                if order.state is not OrderState.CLOSING:
+                if order.deadline is not None and order.state is not OrderState.CLOSING:
                     first = earliest(first, order.deadline)
                 if order.state in _WAITED_FOR:
                     first = earliest(first, order.patience)
@@ -149,15 +152,15 @@ class Demand:
         else:
             self._decline_all(plan, verdict)
 
-    def reconsider(self) -> bool:
-        """Leave circuits that cannot serve any more; return whether routes changed since last time.
+    def reconsider(self) -> None:
+        """Routes are not what they were: leave circuits that cannot serve any more.
 
         Of those over links that wait: if no request uses them, or if all their requests can begin
         anew and there is another way for them. Of those whose promise slower messages break: all.
         """
-        changed, self._changed = self._changed, False
-        said = self._flood.database if changed and self._plans else {}
-        for circuit, plan in list(self._plans.items()) if changed else ():
+        self.changed = False
+        said = self._flood.database if self._plans else {}
+        for circuit, plan in list(self._plans.items()):
             member = self.circuits.member(circuit)
             if member is None or plan.course is None or not self._is_ready(circuit):
                 continue
@@ -170,7 +173,6 @@ class Demand:
                 self.circuits.release(circuit, broken.code, broken.reason)
             elif link is not None and self.ways.may_leave(plan, orders):
                 self.circuits.release(circuit, ErrorCode.OTHER, why(said, link))
-        return changed
 
     def _shared(self, promise: Promise, request: LinkRequest) -> CircuitId | None:
         for circuit, plan in self._plans.items():
@@ -239,7 +241,7 @@ class Demand:
             return
         if verdict is None:
             plan.refresh_at = self._desk.now + place.install.lease_ns // 3
-            self._changed = True  # what routes told meanwhile counts for it too
+            self.changed = True  # what routes told meanwhile counts for it too
             waiting, plan.waiting = plan.waiting, []
             for order in waiting:
                 self._ask(place.id, order)
@@ -331,14 +333,14 @@ class Demand:
         """After each step: circuits that have no request any more begin to rest."""
         divided = self._desk.parameters.division is not None
         for circuit, plan in self._plans.items():
-            wanted = plan.waiting or plan.dry is not None or plan.idle_until is not None
+            if plan.waiting:
+                continue
             orders = self._orders(circuit)
-            if not wanted and self._is_ready(circuit) and not orders:
+            wanted = orders or plan.dry is not None or plan.idle_until is not None
+            if not wanted and self._is_ready(circuit):
                 self._rest(circuit, plan)
-            elif orders and not plan.waiting and plan.promise.reserved and not divided:
-                need = sum(order.need_hz for order in orders)
-                if need < plan.need_hz * _LESS:
-                    self._reserve(circuit, plan)
+            elif orders and plan.promise.reserved and not divided and needs_less(plan, orders):
+                self._reserve(circuit, plan)
 
     # --- time and users --------------------------------------------------------------------------
 
@@ -394,6 +396,5 @@ class Demand:
             self.circuits.steer(member)
 
 
-_LESS = 1 - 1e-9
 _WAITED_FOR = (OrderState.ASKED, OrderState.CLOSING)
 _TOO_LATE = "the maximum time passed before all pairs were delivered"

@@ -17,12 +17,14 @@ from qstack.network.budget import (
     Correlators,
     Operations,
     Storage,
+    coherence,
     correlators,
     fading,
     keep_of,
+    population,
     relative,
+    shrunk,
     swap_factor,
-    together,
     weights_of,
 )
 from qstack.network.places import Parked, Side
@@ -108,6 +110,9 @@ class Desk:
         self.chance = Chance(boot) if chance is None else chance
         self.parameters = parameters
         self.links = {link.name: link for link in parameters.links}
+        self._storages = {
+            name: storage_of(each.end(node).model) for name, each in self.links.items()
+        }
         self.slots = slots
         self.requests = RequestIds(node, boot)
         self.now: Instant = 0
@@ -208,14 +213,13 @@ class Desk:
             if len(self._ended) > _MOST_ENDED:
                 del self._ended[next(iter(self._ended))]
 
-    def owns(self, request: RequestId) -> bool:
-        """Whether a link request is, or was lately, one of a circuit."""
-        return request in self._owned or request in self._ended
+    def owner_of(self, request: RequestId) -> tuple[CircuitId, Side] | None:
+        """Return for which circuit a link request is, or was lately, and on which side.
 
-    def owner_of(self, request: RequestId) -> tuple[CircuitId, Side]:
-        """Return its circuit, and on which side of this node; KeyError if it is none's."""
-        found = self._owned.get(request)
-        return self._ended[request] if found is None else found
+        None if it is a user's.
+        """
+        found = self._owned.get(request) if self._owned else None
+        return self._ended.get(request) if found is None and self._ended else found
 
     # --- qubits ----------------------------------------------------------------------------
 
@@ -271,7 +275,7 @@ class Desk:
             return track
         age = track.age_ns + self.now - parked.since
         waited = faded(self.storage_at(origin), track.age_ns, age)
-        weights = weights_of(together(correlators(track.weights), waited))
+        weights = shrunk(track.weights, waited)
         return CircuitTrack(
             track.circuit,
             track.origin,
@@ -290,7 +294,7 @@ class Desk:
 
     def storage(self, link: LinkName) -> Storage:
         """Return how the qubits fade that this node has on a link."""
-        return storage_of(self.links[link].end(self.node).model)
+        return self._storages[link]
 
 
 _MOST_KINDS = 4_096
@@ -324,8 +328,8 @@ def operations_of(model: MemoryModel) -> Operations:
 
 def faded(storage: Storage, before_ns: Duration, after_ns: Duration) -> Correlators:
     """Return what ageing does between two ages; a stretched exponential does not compose."""
-    phase, _, level = fading(storage, before_ns)
-    later, _, lower = fading(storage, after_ns)
+    phase, level = coherence(storage, before_ns), population(storage, before_ns)
+    later, lower = coherence(storage, after_ns), population(storage, after_ns)
     across = later / phase if phase > 0 else 0.0
     return across, across, lower / level if level > 0 else 0.0
 

@@ -96,7 +96,7 @@ class Direct:
     def told(self, body: Any) -> None:
         """Take the indication of a link that belongs to a user."""
         up = self._desk.up
-        if type(body) is LinkPairReady or type(body) is LinkOutcomeReady:
+        if self._fresh and (type(body) is LinkPairReady or type(body) is LinkOutcomeReady):
             self._fresh.pop(body.request, None)
         match body:
             case LinkPairReady():

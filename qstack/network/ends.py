@@ -31,6 +31,7 @@ from qstack.network.orders import Broken, Order
 from qstack.network.places import Gone, Ledger, Place, Side
 from qstack.network.purifying import Purifier
 from qstack.network.telling import identity_of, info_of, track_of
+from qstack.units import Instant
 
 TOLD_AT_ONCE = 8
 """After so many deliveries an end tells the other of them."""
@@ -56,6 +57,11 @@ class End(ABC):
         self._doubtful: dict[PairId, RequestId] = {}
         self._over = self._reads = False
         self.orders: dict[RequestId, Order] = {}
+
+    @property
+    def deadline(self) -> Instant | None:
+        """When a half here has waited for too long; where none does, None."""
+        return None
 
     @property
     def held(self) -> int:

@@ -16,7 +16,7 @@ from typing import assert_never
 from qstack.messages.circuits import CircuitExpire, CircuitTrack
 from qstack.messages.common import PairId
 from qstack.messages.devices import BellResult, MemoryBell
-from qstack.network.budget import Correlators, correlators, together, weights_of
+from qstack.network.budget import Correlators, correlators, product, shrunk
 from qstack.network.desk import Desk, Half
 from qstack.network.places import Gone, Ledger, Place, Side, Swapped
 from qstack.units import Duration, Instant
@@ -47,15 +47,17 @@ class Between:
     @property
     def deadline(self) -> Instant | None:
         """When the oldest pair that waits has waited too long."""
-        if not self._cutoff:
+        up, down = self._held
+        if not self._cutoff or not (up or down):
             return None
-        oldest = [next(iter(held.values())).ready_at for held in self._held if held]
-        return min(oldest) + self._cutoff if oldest else None
+        oldest = [next(iter(held.values())).ready_at for held in (up, down) if held]
+        return min(oldest) + self._cutoff
 
     @property
     def held(self) -> int:
         """How many halves are here, those that are being swapped among them."""
-        return len(self._held[0]) + len(self._held[1]) + len(self._swaps)
+        up, down = self._held
+        return len(up) + len(down) + len(self._swaps)
 
     def held_on(self, side: Side) -> int:
         """How many halves of one side are here."""
@@ -137,18 +139,16 @@ class Between:
         desk.counters["swaps"] += 1
         up, down = swap.halves
         place = self._place
-        factors = together(
-            desk.swapping,
-            desk.held(place.link(Side.UP), up, event.held_ns),
-            desk.held(place.link(Side.DOWN), down, event.other_held_ns),
-        )
+        before = product(desk.swapping, desk.held(place.link(Side.UP), up, event.held_ns))
+        after = desk.held(place.link(Side.DOWN), down, event.other_held_ns)
+        factors = product(before, after)
         self._settle(Side.UP, up, down, outcome, factors)
         self._settle(Side.DOWN, down, up, outcome, factors)
 
     def _settle(
         self, side: Side, half: Half, other: Half, outcome: int, factors: Correlators
     ) -> None:
-        joined = together(factors, correlators(other.weights))
+        joined = product(factors, correlators(other.weights))
         fate = Swapped(other.pair, outcome ^ other.bell, joined, other.doubt)
         parked = self._ledger.settle(half.pair, fate)
         if parked is not None:
@@ -186,7 +186,7 @@ class Between:
                 assert_never(fate)
 
     def _pass_on(self, side: Side, track: CircuitTrack, fate: Swapped) -> None:
-        weights = weights_of(together(correlators(track.weights), fate.factors))
+        weights = shrunk(track.weights, fate.factors)
         self._desk.counters["tracks"] += 1
         passed = CircuitTrack(
             track.circuit,

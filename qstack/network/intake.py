@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from qstack.errors import ErrorCode
-from qstack.link.service import LinkCancel, LinkFailed
+from qstack.link.service import LinkCancel, LinkFailed, LinkPairReady
 from qstack.messages.circuits import CircuitId
-from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
+from qstack.messages.common import PairId, RequestId
 from qstack.messages.link import LinkRequest
 from qstack.network.circuits import Circuits
 from qstack.network.desk import Desk
@@ -35,19 +35,18 @@ class Intake:
         self._desk.own(request.id, member.place.id, Side.UP)
         member.room.accepted(request)
 
-    def pair(self, link: LinkName, info: PairInfo, qubit: Qubit, request: RequestId) -> None:
+    def pair(self, link: LinkName, ready: LinkPairReady, owner: tuple[CircuitId, Side]) -> None:
         """A link delivered a half for a circuit, or for one that was."""
-        circuit, side = self._desk.owner_of(request)
+        circuit, side = owner
         member = self._circuits.member(circuit)
-        part = None if member is None else member.part
-        if member is None or part is None:
-            self._desk.free(qubit)
+        if member is None or member.part is None:
+            self._desk.free(ready.qubit)
             return
-        half = self._desk.half(link, info, qubit)
+        half = self._desk.half(link, ready.info, ready.qubit)
         if side is Side.UP:
-            member.room.arrived(request)
+            member.room.arrived(ready.request)
         elif member.supply is not None:
-            member.supply.arrived(request)
+            member.supply.arrived(ready.request)
         still = member.stills.get(side)
         if still is None:
             self._circuits.bring(member, side, half)
@@ -56,12 +55,14 @@ class Intake:
         else:
             still.refuse(half, "its request ended")
 
-    def ended(self, request: RequestId, failed: LinkFailed | None) -> None:
+    def ended(
+        self, request: RequestId, failed: LinkFailed | None, owner: tuple[CircuitId, Side]
+    ) -> None:
         """A link request of a circuit ended; if it failed though it is wanted, so has all of it.
 
         Unless it brought pairs and then found no memory for one: users may hold theirs for long.
         """
-        circuit, side = self._desk.owner_of(request)
+        circuit, side = owner
         member = self._circuits.member(circuit)
         self._desk.disown(request)
         if member is None:
@@ -77,9 +78,9 @@ class Intake:
         reason = f"link {member.supply.link}: {failed.reason}"
         self._circuits.release(circuit, failed.code, reason)
 
-    def expired(self, request: RequestId, pair: PairId, reason: str) -> None:
+    def expired(self, pair: PairId, reason: str, owner: tuple[CircuitId, Side]) -> None:
         """EXPIRE of a pair that a link request of a circuit had brought."""
-        circuit, side = self._desk.owner_of(request)
+        circuit, side = owner
         member = self._circuits.member(circuit)
         part = None if member is None else member.part
         if member is None or part is None:

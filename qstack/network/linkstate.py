@@ -122,6 +122,8 @@ class LinkState:
         self._wanted = False
         self._changed = False
         self._end: Instant | None = None
+        self._stepped = True
+        self._due: Instant | None = None
 
     # --- what is known ---------------------------------------------------------------------
 
@@ -137,11 +139,13 @@ class LinkState:
     @property
     def deadline(self) -> Instant | None:
         """When something is forgotten, refreshed, or may be said at last."""
-        p = self.parameters
-        own = None
-        if self._made is not None:
-            own = self._made + (p.hold_ns if self._wanted else p.refresh_ns)
-        return earliest(own, self._first_end())
+        if self._stepped:  # nothing else moves it
+            self._stepped = False
+            p, own = self.parameters, None
+            if self._made is not None:
+                own = self._made + (p.hold_ns if self._wanted else p.refresh_ns)
+            self._due = earliest(own, self._first_end())
+        return self._due
 
     def _first_end(self) -> Instant | None:
         """When the first of the others is forgotten; looked for anew when one has changed."""
@@ -160,6 +164,7 @@ class LinkState:
 
     def handle(self, event: Any, now: Instant) -> list[Action]:
         """Take one event; return what is to be done."""
+        self._stepped = True
         match event:
             case FromNeighbour(peer, message):
                 if peer not in self._neighbours:

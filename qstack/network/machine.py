@@ -104,7 +104,11 @@ class Network:
         self.desk.qubits_at = self._qubits_at
         self.division = self.demand.circuits.division
         self._seen_changes = 0
-        self._offered: tuple[int, int, NetworkParameters] | None = None
+        self._offered: NetworkParameters | None = None
+        self._changes = 0
+        """Of views and of reservations: so many are advertised, and the parameters above."""
+        self._timed = bool(self._hours)
+        self._divided = parameters.division is not None
         self._offers_made: tuple[Any, ...] | None = None
 
     # --- what is known -------------------------------------------------------------------------
@@ -112,10 +116,13 @@ class Network:
     @property
     def deadline(self) -> Instant | None:
         """When a lease, a request, a waiting pair or an advertisement needs a Tick."""
-        demand = self.demand
-        circuits = demand.circuits.deadline
-        own = earliest(self.division.deadline, self._hours.due)
-        return earliest(self.flood.deadline, demand.deadline, circuits, own)
+        first, flood = self.demand.circuits.deadline, self.flood.deadline
+        if flood is not None and (first is None or flood < first):
+            first = flood
+        if self._divided or self._timed:
+            first = earliest(first, self.division.deadline, self._hours.due)
+        demand = self.demand.deadline
+        return demand if first is None or (demand is not None and demand < first) else first
 
     @property
     def work_deadline(self) -> Instant | None:
@@ -187,13 +194,22 @@ class Network:
                 self._seen(event)
             case _:
                 return []
-        self.division.take_turns()
-        self.demand.conclude()
-        self.demand.circuits.balance()
-        self._advertise()
-        if self.demand.reconsider():
-            self.direct.move({name for name in self._views if not self._works(name)})
+        self._conclude()
         return self.desk.take_actions()
+
+    def _conclude(self) -> None:
+        """What may follow from any event."""
+        demand = self.demand
+        if self.division.own:
+            self.division.take_turns()
+        demand.conclude()
+        demand.circuits.balance()
+        changes = self._seen_changes + self.reservations.changes
+        if changes != self._changes or self.desk.parameters is not self._offered or self._timed:
+            self._advertise()
+        if demand.changed:
+            demand.reconsider()
+            self.direct.move({name for name in self._views if not self._works(name)})
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -259,31 +275,32 @@ class Network:
 
     def _indicated(self, link: LinkName, body: Any) -> None:
         """An indication for a circuit, if its request is one's; otherwise for a user."""
-        intake = self.intake
-        if type(body) is LinkClock:
+        intake, kind = self.intake, type(body)
+        if kind is LinkClock:
             self.division.clock(link, body)
             return
-        if type(body) is LinkWindows:
+        if kind is LinkWindows:
             self._hours.see(link, body.began)
             return
-        if type(body) is LinkAccepted:
+        if kind is LinkAccepted:
             if body.request.purpose >= FIRST_LABEL:
                 intake.accepted(link, body.request)
             else:
                 self.direct.accepted(link, body)
             return
-        if not self.desk.owns(body.request):
+        owner = self.desk.owner_of(body.request)
+        if owner is None:
             self.direct.told(body)
             return
         match body:
             case LinkPairReady():
-                intake.pair(link, body.info, body.qubit, body.request)
+                intake.pair(link, body, owner)
             case LinkDone():
-                intake.ended(body.request, None)
+                intake.ended(body.request, None, owner)
             case LinkFailed():
-                intake.ended(body.request, body)
+                intake.ended(body.request, body, owner)
             case LinkExpired():
-                intake.expired(body.request, body.pair, body.reason)
+                intake.expired(body.pair, body.reason, owner)
 
     def _seen(self, event: LinkSeen) -> None:
         self._seen_changes += 1
@@ -318,13 +335,9 @@ class Network:
 
     def _advertise(self) -> None:
         """Say what has changed of this node and its links since it last said so."""
-        # Asked for after every step, of which few change anything that is said.
-        offered = self._seen_changes, self.reservations.changes, self.desk.parameters
-        if self._hours:
-            self._hours.look(self.desk.now)
-        elif offered == self._offered:
-            return
-        self._offered = offered
+        self._changes = self._seen_changes + self.reservations.changes
+        self._offered = self.desk.parameters
+        self._hours.look(self.desk.now)
         views = [
             View(
                 *(view.up, view.latency_ns, view.turn_ns, name in self.reservations.drained),

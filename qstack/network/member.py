@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import attrs
 
 from qstack.machine import record
+from qstack.messages.circuits import CircuitId
 from qstack.network.admission import Verdict
 from qstack.network.forwarding import Between
 from qstack.network.head_end import Head
@@ -27,7 +28,9 @@ class Member:
     `passing`: requests at nodes between; ends have orders. `room` for halves from upstream.
     `life`: of the head-end, as routes told of it when the circuit came. `used`: it has carried a
     request. `rests`: none is on it now. `stills`: of the hops whose pairs are purified before they
-    are swapped. `sides`: as :meth:`Reservations.sides` says, once that was asked for.
+    are swapped. `sides`: as :meth:`Reservations.sides` says, once that was asked for. `limited`:
+    whether halves had a limit when that was last looked at, None before: without one nothing is to
+    be said of it until links are crowded.
     """
 
     place: Place
@@ -40,13 +43,15 @@ class Member:
     rests: bool = False
     stills: dict[Side, HopStill] = attrs.field(factory=dict)
     sides: tuple[tuple[Side, LinkName, bool], ...] | None = None
+    limited: bool | None = None
 
     @property
     def quiet(self) -> bool:
         """Whether it has carried requests and none is on it any more."""
-        if not self.used or self.part is None:
+        part = self.part
+        if not self.used or part is None:
             return False
-        return not (self.passing if isinstance(self.part, Between) else self.part.orders)
+        return not (self.passing.wishes if isinstance(part, Between) else part.orders)
 
     @property
     def running(self) -> bool:
@@ -85,14 +90,31 @@ def leased(place: Place) -> bool:
     return place.index != 0 or place.state is PlaceState.INSTALLING
 
 
-def first_lease(members: Iterable[Member]) -> Instant | None:
-    """Return when the first lease of these circuits ends."""
-    first: Instant | None = None
-    for member in members:
-        place = member.place
-        if leased(place) and (first is None or place.lease_until < first):
-            first = place.lease_until
-    return first
+class Leases:
+    """When leases of a node's circuits end. Whoever moves one otherwise than by `begin` says so.
+
+    `moved`: one began, or ended, or a circuit has one no more, so that the first is not known.
+    """
+
+    def __init__(self, members: Mapping[CircuitId, Member]) -> None:
+        self._members = members
+        self._first: Instant | None = None
+        self.moved = False
+
+    def begin(self, place: Place, now: Instant) -> None:
+        """The lease of a circuit begins, or begins anew."""
+        place.lease_until = now + place.install.lease_ns
+        self.moved = True
+
+    @property
+    def due(self) -> Instant | None:
+        """When the first of them ends."""
+        if self.moved:
+            self.moved = False
+            places = [member.place for member in self._members.values()]
+            ends = [place.lease_until for place in places if leased(place)]
+            self._first = min(ends, default=None)
+        return self._first
 
 
 def first_wait(members: Iterable[Member]) -> Instant | None:
@@ -100,15 +122,16 @@ def first_wait(members: Iterable[Member]) -> Instant | None:
     first: Instant | None = None
     for member in members:
         part = member.part
-        if type(part) is Between or type(part) is Head:
+        if part is not None:
             due = part.deadline
             if due is not None and (first is None or due < first):
                 first = due
     return first
 
 
-def missing_part(member: Member | None) -> float:
+def missing_part(members: Mapping[CircuitId, Member], circuit: CircuitId) -> float:
     """Return the part of the pairs of a circuit of this node's that is missing, in [0, 1]."""
+    member = members.get(circuit)
     part = None if member is None else member.part
     if type(part) is not Head or not part.orders:
         return 1.0
@@ -116,11 +139,14 @@ def missing_part(member: Member | None) -> float:
     return 1 - sum(order.delivered for order in part.orders.values()) / wanted
 
 
-def asker_of(member: Member | None, node: NodeName, link: LinkName) -> tuple[NodeName, int] | None:
+def asker_of(
+    members: Mapping[CircuitId, Member], node: NodeName, circuit: CircuitId, link: LinkName
+) -> tuple[NodeName, int] | None:
     """Return who asks a link for a circuit, and for which purpose, once it is ready; else None.
 
     The node before a link asks it, by the label of the node after it. `node` is this one.
     """
+    member = members.get(circuit)
     if member is None or member.place.state is not PlaceState.READY:
         return None
     place = member.place

@@ -78,26 +78,27 @@ class Place:
     lease_until: Instant = 0
     state: PlaceState = PlaceState.INSTALLING
     former: CircuitInstall | None = None
+    id: CircuitId = attrs.field(init=False)
+    """The circuit."""
+    is_head: bool = attrs.field(init=False)
+    """Whether the circuit begins here."""
+    is_tail: bool = attrs.field(init=False)
+    """Whether it ends here."""
+    tail: NodeName = attrs.field(init=False)
+    """The node where it ends."""
+    _links: tuple[LinkName, LinkName] = attrs.field(init=False)
+    _neighbours: tuple[NodeName, NodeName] = attrs.field(init=False)
 
-    @property
-    def id(self) -> CircuitId:
-        """The circuit."""
-        return self.install.circuit
-
-    @property
-    def is_head(self) -> bool:
-        """Whether the circuit begins here."""
-        return self.index == 0
-
-    @property
-    def is_tail(self) -> bool:
-        """Whether it ends here."""
-        return self.index == len(self.install.legs)
-
-    @property
-    def tail(self) -> NodeName:
-        """The node where it ends."""
-        return self.install.legs[-1].node
+    def __attrs_post_init__(self) -> None:
+        """Look along the way: another install of the circuit goes the same."""
+        install, index = self.install, self.index
+        nodes = ("", install.circuit.origin, *(leg.node for leg in install.legs), "")
+        links = ("", *(leg.link for leg in install.legs), "")
+        self.id = install.circuit
+        self.is_head, self.is_tail = index == 0, index == len(install.legs)
+        self.tail = install.legs[-1].node
+        self._links = links[index], links[index + 1]
+        self._neighbours = nodes[index], nodes[index + 2]
 
     def has(self, side: Side) -> bool:
         """Whether the circuit goes on to this side."""
@@ -108,14 +109,12 @@ class Place:
         return self.install.legs[self.index - 1 if side is Side.UP else self.index]
 
     def link(self, side: Side) -> LinkName:
-        """The link on this side."""
-        return self.leg(side).link
+        """The link on this side, which there is."""
+        return self._links[side]
 
     def neighbour(self, side: Side) -> NodeName:
-        """The next node on this side."""
-        if side is Side.DOWN:
-            return self.install.legs[self.index].node
-        return self.id.origin if self.index == 1 else self.install.legs[self.index - 2].node
+        """The next node on this side, which there is."""
+        return self._neighbours[side]
 
     def end(self, side: Side) -> NodeName:
         """The node where the circuit ends on this side."""
@@ -123,14 +122,12 @@ class Place:
 
     def side_of(self, peer: NodeName) -> Side | None:
         """On which side this neighbour is, None where it is on neither."""
-        for side in Side:
-            if self.has(side) and self.neighbour(side) == peer:
-                return side
-        return None
+        up, down = self._neighbours
+        return Side.UP if up == peer else Side.DOWN if down == peer else None
 
     def side_on(self, link: LinkName) -> Side:
         """On which side the circuit goes by this link, which it does."""
-        return Side.UP if self.has(Side.UP) and self.link(Side.UP) == link else Side.DOWN
+        return Side.UP if self._links[0] == link else Side.DOWN
 
     def handle(self, event: PlaceEvent) -> None:
         """Take one event; LocalProtocolError is for callers that do not look at `state` first."""

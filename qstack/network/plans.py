@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import attrs
 
 from qstack.messages.link import LinkRequest
@@ -11,6 +13,8 @@ from qstack.network.manner import manner_of, rate_for_set
 from qstack.network.orders import Order
 from qstack.network.places import Place
 from qstack.units import Instant, LinkName, NodeName
+
+_LESS = 1 - 1e-9
 
 
 @attrs.define(eq=False)
@@ -41,6 +45,11 @@ class Plan:
     def shares_for(self, place: Place, need_hz: float) -> tuple[float, ...]:
         """Return the parts of the legs' time that serve so many pairs per second."""
         return tuple(leg.share * need_hz / self.need_hz for leg in place.install.legs)
+
+
+def needs_less(plan: Plan, orders: Collection[Order]) -> bool:
+    """Whether these requests together need less than what is reserved for them."""
+    return sum(order.need_hz for order in orders) < plan.need_hz * _LESS
 
 
 def promise_of(

@@ -36,8 +36,9 @@ class Room:
 
     def arrived(self, request: RequestId) -> None:
         """It brought a half."""
-        if self._expected.get(request, 0) > 0:
-            self._expected[request] -= 1
+        left = self._expected.get(request, 0)
+        if left > 0:
+            self._expected[request] = left - 1
 
     def ended(self, request: RequestId) -> None:
         """It brings no more."""

@@ -99,8 +99,9 @@ class Supply:
     def arrived(self, request: RequestId) -> None:
         """One of them brought a half."""
         for coming in (self._open, self._cancelled):
-            if coming.get(request, 0) > 0:
-                coming[request] -= 1
+            left = coming.get(request, 0) if coming else 0
+            if left > 0:
+                coming[request] = left - 1
 
     def ended(self, request: RequestId, *, done: bool) -> bool:
         """One of them ended; return whether that was wanted. `done`: its number was reached."""

@@ -190,7 +190,7 @@ class Talk:
         place, part = member.place, member.part
         match message:
             case CircuitRefresh():
-                place.lease_until = self._desk.now + place.install.lease_ns
+                self._circuits.leases.begin(place, self._desk.now)
             case _ if part is None:
                 raise RemoteProtocolError(f"circuit {place.id} is not ready")
             case CircuitShares():

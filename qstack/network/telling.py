@@ -6,7 +6,7 @@ from qstack.bell import BellIndex
 from qstack.messages.circuits import CircuitTrack
 from qstack.messages.common import PairId, PairInfo, PairKind, RequestId
 from qstack.messages.link import LinkRequest
-from qstack.network.budget import PERFECT, Correlators, correlators, together, weights_of
+from qstack.network.budget import PERFECT, Correlators, correlators, product, shrunk, weights_of
 from qstack.network.desk import Desk, faded
 from qstack.network.finishing import Local
 from qstack.network.places import Place, Side
@@ -22,7 +22,7 @@ def track_of(desk: Desk, place: Place, local: Local, request: RequestId | None) 
         half.pair,
         half.pair,
         half.bell,
-        weights_of(together(correlators(half.weights), _waited(desk, place, local))),
+        shrunk(half.weights, _waited(desk, place, local)),
         half.doubt,
         _age(desk, local),
         request,
@@ -42,8 +42,8 @@ def info_of(
         if not track.measured:
             theirs += place.install.latency_ns + desk.now - local.told_at
             transit = faded(desk.storage_at(far), track.age_ns, theirs)
-        ends = _waited(desk, place, local), transit
-        good = weights_of(together(correlators(track.weights), *ends))[0]
+        here = product(correlators(track.weights), _waited(desk, place, local))
+        good = weights_of(product(here, transit))[0]
         low = max(0.0, good - track.doubt)
         age = _age(desk, local) if place.is_head else theirs
     return PairInfo(

@@ -84,14 +84,16 @@ class Devices:
 
     def reported(self, event: Any, now: Instant) -> list[Any]:
         """Take an event of a device."""
-        if type(event) is DeviceState or type(event) is Calibration:
+        kind = type(event)
+        if kind is DeviceState or kind is Calibration:
             return self._changed(event, now)
-        running = self._running.get(event.command)
+        command = event.command
+        running = self._running.get(command)
         if running is None or running[0] != event.device:
-            fields = (("device", event.device), ("command", event.command))
+            fields = (("device", event.device), ("command", command))
             return [Note("device-event-for-nobody", fields)]
         if ends(event):
-            del self._running[event.command]
+            del self._running[command]
         return running[1](event, now)
 
     def host_changed(self, event: PeerUp | PeerLost, now: Instant) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from typing import Any
 
 from qstack.adjacency import PeerLost, PeerUp
@@ -12,7 +11,6 @@ from qstack.errors import RemoteProtocolError
 from qstack.hal.commands import CommandIds
 from qstack.link.machine import Link, LinkPeerDown, LinkPeerUp
 from qstack.machine import (
-    DRAINED,
     TICK,
     Arrived,
     Device,
@@ -32,20 +30,25 @@ from qstack.messages.wire import KIND_OF, Layer
 from qstack.network.machine import (
     FromPeer,
     Network,
-    OnLink,
     PeerGone,
     PeerThere,
 )
-from qstack.physical.events import SLOTS_CHANGED
 from qstack.physical.machine import NodePhysical, StationReachable, StationUnreachable
 from qstack.physical.slots import Slots
 from qstack.stack.devices import Devices
 from qstack.stack.end_node_parameters import EndNodeParameters
 from qstack.stack.hosting import Neighbours
 from qstack.stack.status import status_of_link, status_of_slots
+from qstack.stack.strand import Marks, Strand
 from qstack.stack.turns import Turns
 from qstack.stack.watching import LinkWatch
 from qstack.units import Chance, Instant, LinkName, NodeName
+
+_OF_NETWORK = frozenset(cls for cls, kind in KIND_OF.items() if kind.layer is Layer.NETWORK)
+
+
+def _by_name(strand: Strand) -> LinkName:
+    return strand.name
 
 
 class EndNode:
@@ -59,19 +62,13 @@ class EndNode:
         commands = CommandIds()
         self._links = {link.name: link for link in parameters.links}
         self._nodes = parameters.nodes
-        self.physical: dict[LinkName, NodePhysical] = {}
-        self.link: dict[LinkName, Link] = {}
-        for link in parameters.links:
-            self.physical[link.name] = NodePhysical(link, self.name, self.slots, commands)
-            self.link[link.name] = Link(
-                link, self.name, self.slots, commands, chance.fork(f"link/{link.name}")
-            )
         across, own = parameters.network, chance.fork("network")
         self.network = Network(self.name, self.boot, across, self.slots, commands, chance=own)
         self._across_stepped = True
-        self._across_deadline: Instant | None = None
+        self._network_due: Instant | None = None
+        self._links_due: Instant | None = None
         self._across = Turns(self._of_network)
-        self._turns = {name: Turns(partial(self._of_link, name)) for name in self._links}
+        self._to_network = self._across.after
         self.application = Application(
             *(self.name, self.network.desk.requests, parameters.memory),
             *(self.slots, commands),
@@ -81,23 +78,38 @@ class EndNode:
         self.devices = Devices(
             parameters.hosts, self.neighbours, self._device_state, parameters.sheets
         )
-        self._answers_physical = {name: partial(self._to_physical, name) for name in self._links}
-        self._answers_link = {name: partial(self._to_link, name) for name in self._links}
-        self._dirty: set[LinkName] = set()
-        self._stepped: set[LinkName] = set(self._links)
-        self._deadlines: dict[LinkName, Instant | None] = {}
+        self._marks = Marks()
+        self.strands = self._strands(commands, chance)
+        self._every = tuple(self.strands.values())
+        self.physical = {name: strand.physical for name, strand in self.strands.items()}
+        self.link = {name: strand.link for name, strand in self.strands.items()}
         self._watch = LinkWatch(self.name, self._links, self.neighbours)
-        self._first: Instant | None = None
         self._released = 0
         self._stores = bool(parameters.storage)
+
+    def _strands(self, commands: CommandIds, chance: Chance) -> dict[LinkName, Strand]:
+        found = {}
+        outlets = (self.neighbours, self.devices, self._to_network)
+        for link in self.parameters.links:
+            own = chance.fork(f"link/{link.name}")
+            machines = (
+                NodePhysical(link, self.name, self.slots, commands),
+                Link(link, self.name, self.slots, commands, own),
+            )
+            found[link.name] = Strand(link, self.name, machines, self._marks, outlets)
+        return found
 
     @property
     def deadline(self) -> Instant | None:
         """When this node wants a TICK."""
-        if self._across_stepped:
-            self._across_stepped = False
-            self._across_deadline = self.network.deadline
-        return earliest(self.neighbours.deadline, self._across_deadline, self._links_deadline)
+        first = self.neighbours.deadline
+        due = self._find_network_due() if self._across_stepped else self._network_due
+        if due is not None and (first is None or due < first):
+            first = due
+        due = self._find_links_due() if self._marks.stepped else self._links_due
+        if due is not None and (first is None or due < first):
+            first = due
+        return first
 
     @property
     def work_deadline(self) -> Instant | None:
@@ -105,17 +117,25 @@ class EndNode:
 
         Upkeep goes on for ever: of adjacencies, of routes, of the leases of circuits.
         """
-        return earliest(self.network.work_deadline, self._links_deadline)
+        return earliest(self.network.work_deadline, self._find_links_due())
 
-    @property
-    def _links_deadline(self) -> Instant | None:
-        if self._stepped:
-            for link in self._stepped:
-                due = earliest(self.physical[link].deadline, self.link[link].deadline)
-                self._deadlines[link] = due
-            self._stepped.clear()
-            self._first = earliest(*self._deadlines.values())
-        return self._first
+    def _find_network_due(self) -> Instant | None:
+        """When the network layer wants a TICK; it tells another time only after a step."""
+        self._across_stepped = False
+        self._network_due = self.network.deadline
+        return self._network_due
+
+    def _find_links_due(self) -> Instant | None:
+        """When the first of the links does, of which those that were stepped are asked."""
+        first: Instant | None = None
+        if not self._marks.undrained:
+            self._marks.stepped = False
+        for strand in self._every:
+            due = strand.look() if strand.stepped else strand.due
+            if due is not None and (first is None or due < first):
+                first = due
+        self._links_due = first
+        return first
 
     def start(self, now: Instant) -> list[Any]:
         """Call the neighbours. Once, before any event."""
@@ -133,132 +153,82 @@ class EndNode:
 
     def handle(self, event: Any, now: Instant) -> list[Any]:
         """Take one event of the process; see :mod:`qstack.stack.hosting`."""
-        match event:
-            case Arrived():
-                return self.neighbours.arrived(event, now)
-            case FromDevice():
-                return self.devices.reported(event.event, now)
-            case Handed():
-                return self.neighbours.handed(event, now)
-            case Drained():
-                return self._drain(now)
-            case Tick():
-                return self._tick(now)
-            case _:
-                raise TypeError(f"{self.name}: {type(event).__name__} is no event of a node")
+        kind = type(event)
+        if kind is Drained:
+            return self._drain(now)
+        if kind is Arrived:
+            return self.neighbours.arrived(event, now)
+        if kind is FromDevice:
+            return self.devices.reported(event.event, now)
+        if kind is Handed:
+            return self.neighbours.handed(event, now)
+        if kind is Tick:
+            return self._tick(now)
+        raise TypeError(f"{self.name}: {kind.__name__} is no event of a node")
 
     # --- the rooms, bottom up -------------------------------------------------------------
-
-    def _to_physical(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
-        self._dirty.add(link)
-        self._stepped.add(link)
-        physical = self.physical[link]
-        actions = physical.handle(event, now)
-        if not actions:
-            return actions
-        out = self._of_physical(link, actions, now)
-        while physical.left:
-            # The rest of what it has to indicate, now that the link has answered.
-            out += self._of_physical(link, physical.handle(TICK, now), now)
-        return out
-
-    def _of_physical(self, link: LinkName, actions: list[Any], now: Instant) -> list[Any]:
-        out: list[Any] = []
-        for action in actions:
-            match action:
-                case Up():
-                    out += self._to_link(link, action.event, now)
-                case Send():
-                    out += self.neighbours.post(action.peer, action.message, now)
-                case Device():
-                    out += self.devices.command(action, self._answers_physical[link], now)
-                case _:
-                    out.append(action)
-        return out
-
-    def _to_link(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
-        return self._turns[link].inside(event, now)
-
-    def _of_link(self, link: LinkName, event: Any, now: Instant) -> list[Any]:
-        self._dirty.add(link)
-        self._stepped.add(link)
-        out: list[Any] = []
-        for action in self.link[link].handle(event, now):
-            match action:
-                case Up():
-                    out += self._to_network(OnLink(link, action.event), now)
-                case Down():
-                    out += self._to_physical(link, action.request, now)
-                case Send():
-                    out += self.neighbours.post(action.peer, action.message, now)
-                case Device():
-                    out += self.devices.command(action, self._answers_link[link], now)
-                case _:
-                    out.append(action)
-        return out
-
-    def _to_network(self, event: Any, now: Instant) -> list[Any]:
-        return self._across.after(event, now)
 
     def _of_network(self, event: Any, now: Instant) -> list[Any]:
         out: list[Any] = []
         self._across_stepped = True
+        action: Any
         for action in self.network.handle(event, now):
-            match action:
-                case Up():
-                    out += self._to_application(action.event, now)
-                case Down():
-                    out += self._turns[action.request.link].after(action.request.body, now)
-                case Send():
-                    out += self.neighbours.post(action.peer, action.message, now)
-                case Device():
-                    out += self.devices.command(action, self._to_network, now)
-                case _:
-                    out.append(action)
+            kind = type(action)
+            if kind is Up:
+                out += self._to_application(action.event, now)
+            elif kind is Send:
+                out += self.neighbours.post(action.peer, action.message, now)
+            elif kind is Down:
+                asked = action.request
+                out += self.strands[asked.link].ask_link(asked.body, now)
+            elif kind is Device:
+                out += self.devices.command(action, self._to_network, now)
+            else:
+                out.append(action)
         return out
 
     def _to_application(self, event: Any, now: Instant) -> list[Any]:
         out: list[Any] = []
+        action: Any
         for action in self.application.handle(event, now):
-            match action:
-                case Send():
-                    out += self.neighbours.post(action.peer, action.message, now)
-                case Device():
-                    out += self.devices.command(action, self._to_application, now)
-                case Down():
-                    out += self._to_network(action.request, now)
-                case _:
-                    out.append(action)
+            kind = type(action)
+            if kind is Send:
+                out += self.neighbours.post(action.peer, action.message, now)
+            elif kind is Device:
+                out += self.devices.command(action, self._to_application, now)
+            elif kind is Down:
+                out += self._to_network(action.request, now)
+            else:
+                out.append(action)
         return out
 
     # --- devices --------------------------------------------------------------------------
 
     def _device_state(self, event: DeviceState | Calibration, now: Instant) -> list[Any]:
         out: list[Any] = []
-        for name, link in self._links.items():
-            mine = link.end(self.name)
-            if event.device in (mine.emitter, mine.memory):
-                out += self._to_physical(name, event, now)
+        for strand in self._every:
+            if event.device in strand.devices:
+                out += strand.to_physical(event, now)
         return out
 
     # --- peers ----------------------------------------------------------------------------
 
     def _deliver(self, peer: NodeName, role: str, message: Any, now: Instant) -> list[Any]:
         match role:
+            case "node":
+                if type(message) in _OF_NETWORK:
+                    return self._to_network(FromPeer(peer, message), now)
+                strand = self.strands.get(message.link)
+                if strand is None or strand.peer != peer:
+                    raise RemoteProtocolError(f"{peer} is no end of link {message.link!r}")
+                return strand.to_link(message, now)
+            case "station":
+                strand = self.strands.get(message.link)
+                if strand is None or strand.station != peer:
+                    raise RemoteProtocolError(f"{peer} is no station of link {message.link!r}")
+                return strand.to_physical(message, now)
             case "world":
                 return self.devices.delivered(peer, message, now)
-            case "station":
-                link = self._links.get(message.link)
-                if link is None or link.station != peer:
-                    raise RemoteProtocolError(f"{peer} is no station of link {message.link!r}")
-                return self._to_physical(link.name, message, now)
-            case "node":
-                if KIND_OF[type(message)].layer is Layer.NETWORK:
-                    return self._to_network(FromPeer(peer, message), now)
-                link = self._links.get(message.link)
-                if link is None or link.other(self.name).node != peer:
-                    raise RemoteProtocolError(f"{peer} is no end of link {message.link!r}")
-                return self._to_link(link.name, message, now)
             case _:
                 if type(message) is AskStatus:
                     status = Status(message.reference, json.dumps(self.status(now)))
@@ -272,15 +242,15 @@ class EndNode:
         if peer in self.devices.hosts:
             out += self.devices.host_changed(event, now)
         touched = False
-        for name, link in self._links.items():
-            if link.station == peer:
+        for strand in self._every:
+            if strand.station == peer:
                 touched = True
                 station = StationReachable(event.boot) if up else StationUnreachable(reason)
-                out += self._to_physical(name, station, now)
-            if link.other(self.name).node == peer:
+                out += strand.to_physical(station, now)
+            if strand.peer == peer:
                 touched = True
                 other = LinkPeerUp(event.boot) if up else LinkPeerDown(reason)
-                out += self._to_link(name, other, now)
+                out += strand.to_link(other, now)
         across = peer in self._nodes
         if not touched and not across and peer not in self.devices.hosts:
             user = UserUp(peer) if up else UserDown(peer, reason)
@@ -298,36 +268,43 @@ class EndNode:
 
     def _drain(self, now: Instant) -> list[Any]:
         out: list[Any] = []
-        while self._dirty or self._released != self.slots.releases:
-            if self._released != self.slots.releases:
-                self._released = self.slots.releases
-                for link, physical in self.physical.items():
-                    physical.handle(SLOTS_CHANGED, now)
-                    self._dirty.add(link)
-                    if self._stores:  # some half may be waiting for a storage slot
-                        out += self._to_link(link, DRAINED, now)
-            dirty, self._dirty = self._dirty, set()
-            for link in sorted(dirty) if len(dirty) > 1 else dirty:
-                self._stepped.add(link)
-                actions = self.physical[link].handle(DRAINED, now)
-                if actions:
-                    out += self._of_physical(link, actions, now)
-        out += self.neighbours.drain(now)
+        undrained, slots = self._marks.undrained, self.slots
+        while True:
+            if self._released != slots.releases:
+                self._released = slots.releases
+                for strand in self._every:
+                    out += strand.slots_came_free(now, self._stores)
+            if not undrained:
+                break
+            if len(undrained) > 1:
+                out += self._drain_all(now)
+            else:
+                only = undrained.pop()
+                only.undrained = False
+                out += only.drain(now)
+        if self.neighbours.undrained:
+            out += self.neighbours.drain(now)
+        return out
+
+    def _drain_all(self, now: Instant) -> list[Any]:
+        """Drain several strands, in the order of their names; it may leave some undrained again."""
+        out: list[Any] = []
+        batch = sorted(self._marks.undrained, key=_by_name)
+        self._marks.undrained.clear()
+        for strand in batch:
+            strand.undrained = False
+        for strand in batch:
+            out += strand.drain(now)
         return out
 
     def _tick(self, now: Instant) -> list[Any]:
         out = self.neighbours.tick(now)
         for seen in self._watch.changed():
             out += self._to_network(seen, now)
-        for link, physical in self.physical.items():
-            deadline = physical.deadline
-            if deadline is not None and deadline <= now:
-                out += self._to_physical(link, TICK, now)
-        for link, machine in self.link.items():
-            deadline = machine.deadline
-            if deadline is not None and deadline <= now:
-                out += self._to_link(link, TICK, now)
-        deadline = self.network.deadline
+        for link in (False, True):
+            for strand in self._every:
+                out += strand.tick(now, link=link)
+        deadline = self._find_network_due()
         if deadline is not None and deadline <= now:
             out += self._to_network(TICK, now)
         return out

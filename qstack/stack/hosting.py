@@ -37,7 +37,6 @@ from qstack.machine import (
     Left,
     Note,
     Up,
-    earliest,
     record,
 )
 from qstack.messages.control import Hello
@@ -113,22 +112,30 @@ class Neighbours:
         self._changed = changed
         self._all: dict[NodeName, Adjacency] = {}
         self._known: dict[NodeName, tuple[str, str]] = {}
-        self._live: set[NodeName] = set()
+        self._live: dict[NodeName, tuple[str, frozenset[type[Any]]]] = {}
+        """Of each peer that is there: its role, and the messages that are taken from it."""
         self._here: set[NodeName] = set()
-        self._dirty: dict[NodeName, Adjacency] = {}
+        self.undrained: dict[NodeName, Adjacency] = {}
+        """Those that may let something out when they are drained."""
         self._stepped: dict[NodeName, Adjacency] = {}
-        self._deadlines: dict[NodeName, Instant | None] = {}
+        self._deadlines: dict[NodeName, Instant] = {}
         self._first: Instant | None = None
         self.counters = {"strangers": 0, "misplaced": 0, "remote-errors": 0}
 
     @property
     def deadline(self) -> Instant | None:
         """The earliest deadline of any adjacency."""
-        if self._stepped:
-            for peer, adjacency in self._stepped.items():
-                self._deadlines[peer] = adjacency.deadline
-            self._stepped.clear()
-            self._first = earliest(*self._deadlines.values())
+        stepped = self._stepped
+        if stepped:
+            deadlines = self._deadlines
+            for peer, adjacency in stepped.items():
+                due = adjacency.deadline
+                if due is None:
+                    deadlines.pop(peer, None)
+                else:
+                    deadlines[peer] = due
+            stepped.clear()
+            self._first = min(deadlines.values(), default=None)
         return self._first
 
     def open(
@@ -169,11 +176,11 @@ class Neighbours:
         """Forget a peer altogether."""
         self._all.pop(peer, None)
         self._known.pop(peer, None)
-        self._dirty.pop(peer, None)
+        self.undrained.pop(peer, None)
         self._stepped.pop(peer, None)
         self._deadlines.pop(peer, None)
-        self._first = earliest(*self._deadlines.values())
-        self._live.discard(peer)
+        self._first = min(self._deadlines.values(), default=None)
+        self._live.pop(peer, None)
 
     def is_up(self, peer: NodeName) -> bool:
         """Whether the adjacency with `peer` is up."""
@@ -191,7 +198,7 @@ class Neighbours:
             if peer in self._here:
                 return [Hand(peer, message)]
             return [Note("post-to-nobody", (("peer", peer), ("kind", type(message).__name__)))]
-        self._stepped[peer] = self._dirty[peer] = adjacency
+        self._stepped[peer] = self.undrained[peer] = adjacency
         return adjacency.handle(Post(message), now)  # at most a note
 
     def arrived(self, event: Arrived, now: Instant) -> list[Any]:
@@ -200,7 +207,7 @@ class Neighbours:
         On the user port a hello, or a word to a former life of this process, makes a stranger
         known, up to :data:`MAX_USERS`.
         """
-        source = event.datagram.header.source
+        source: NodeName = event.datagram.header.source
         adjacency = self._all.get(source)
         if adjacency is not None and self._known[source][1] == event.port:
             return self._step(source, adjacency, event, now)
@@ -224,10 +231,10 @@ class Neighbours:
             return []
         if type(word) is Left:
             self._here.discard(peer)
-            self._live.discard(peer)
+            self._live.pop(peer, None)
             del self._known[peer]
             return self._changed(PeerLost(peer, 0, word.reason), now)
-        return self._take(peer, "user", word, now)
+        return self._take(peer, word, now)
 
     def _came(self, peer: NodeName, now: Instant) -> list[Any]:
         if peer in self._here:
@@ -236,7 +243,7 @@ class Neighbours:
             self.counters["strangers"] += 1
             return []
         self._here.add(peer)
-        self._live.add(peer)
+        self._begin(peer, "user")
         self._known[peer] = ("user", HERE)
         return [Hand(peer, CAME), *self._changed(PeerUp(peer, 0, "user", (), ()), now)]
 
@@ -255,7 +262,8 @@ class Neighbours:
         """Wake every adjacency whose deadline has come."""
         actions: list[Any] = []
         for peer, adjacency in list(self._all.items()):
-            deadline = adjacency.deadline
+            stepped = peer in self._stepped  # what is written down of it may be wrong
+            deadline = adjacency.deadline if stepped else self._deadlines.get(peer)
             if deadline is not None and deadline <= now:
                 actions += self._step(peer, adjacency, TICK, now)
         return actions
@@ -272,12 +280,13 @@ class Neighbours:
     def drain(self, now: Instant) -> list[Any]:
         """Let out what was collected, bundled."""
         actions: list[Any] = []
-        if not self._dirty:
+        undrained = self.undrained
+        if not undrained:
             return actions
-        for peer, adjacency in self._dirty.items():
-            self._stepped[peer] = adjacency
+        self._stepped.update(undrained)
+        for adjacency in undrained.values():
             actions += adjacency.handle(DRAINED, now)  # nothing comes up by it
-        self._dirty.clear()
+        undrained.clear()
         return actions
 
     def report(self) -> dict[str, Any]:
@@ -300,24 +309,26 @@ class Neighbours:
         self._stepped[peer] = adjacency
         indicated = adjacency.handle(event, now)
         if not adjacency.quiet(now):
-            self._dirty[peer] = adjacency
+            self.undrained[peer] = adjacency
         for action in indicated:
-            if type(action) is Up:
-                actions += self._up(peer, action.event, now)
-            else:
+            if type(action) is not Up:
                 actions.append(action)
+                continue
+            told = action.event
+            if type(told) is not Delivered:
+                actions += self._peer_changed(peer, told, now)
+            elif peer in self._live:
+                actions += self._take(peer, told.message, now)
         return actions
 
-    def _up(self, peer: NodeName, event: Any, now: Instant) -> list[Any]:
-        if type(event) is not Delivered:
-            return self._peer_changed(peer, event, now)
-        if peer not in self._live:
-            return []
-        return self._take(peer, self._known[peer][0], event.message, now)
+    def _begin(self, peer: NodeName, role: str) -> None:
+        """A peer is there: its messages go to the layers from now on."""
+        self._live[peer] = role, kinds_between(self.identity.role, role)
 
-    def _take(self, peer: NodeName, role: str, message: Any, now: Instant) -> list[Any]:
+    def _take(self, peer: NodeName, message: Any, now: Instant) -> list[Any]:
         """Hand a message to the layers, if its sender may send such."""
-        if type(message) not in kinds_between(self.identity.role, role):
+        role, kinds = self._live[peer]
+        if type(message) not in kinds:
             self.counters["misplaced"] += 1
             return [Note("misplaced", (("peer", peer), ("kind", type(message).__name__)))]
         try:
@@ -332,11 +343,11 @@ class Neighbours:
             if event.role != role:
                 fields = (("peer", peer), ("expected", role), ("claims", event.role))
                 return [Note("wrong-role", fields)]
-            self._live.add(peer)
+            self._begin(peer, role)
             return self._changed(event, now)
         if peer not in self._live:
             return []
-        self._live.discard(peer)
+        self._live.pop(peer, None)
         actions = self._changed(event, now)
         if role == "user" and self._all[peer].peer_boot is None:  # it may be up again already
             self.close(peer)

@@ -117,21 +117,22 @@ class LocalUser:
         """Tell every node that this program stops. Nothing may follow."""
         return [Hand(node, Left(reason)) for node in sorted(self._reached)]
 
-    def handle(self, event: Handed | ToNode, now: Instant) -> list[Any]:
+    def handle(self, event: Any, now: Instant) -> list[Any]:
         """Take a word of a node or of the program; what the program says to nobody is lost."""
-        if type(event) is ToNode:
+        kind = type(event)
+        if kind is ToNode:
             return [Hand(event.node, event.message)] if event.node in self._reached else []
-        if type(event) is not Handed:
-            raise TypeError(f"{self.name}: {type(event).__name__} is no event of a local client")
+        if kind is not Handed:
+            raise TypeError(f"{self.name}: {kind.__name__} is no event of a local client")
         node, word = event.peer, event.word
-        if type(word) is Came:
-            if node in self._reached:
+        if node in self._reached:
+            if type(word) is Came:
                 return []
-            self._reached.add(node)
-            return [Hand(node, CAME), Up(NodeReached(node))]
-        if node not in self._reached:
+            if type(word) is Left:
+                self._reached.discard(node)
+                return [Up(NodeLost(node, word.reason))]
+            return [Up(FromNode(node, word))]
+        if type(word) is not Came:
             return []
-        if type(word) is Left:
-            self._reached.discard(node)
-            return [Up(NodeLost(node, word.reason))]
-        return [Up(FromNode(node, word))]
+        self._reached.add(node)
+        return [Hand(node, CAME), Up(NodeReached(node))]

@@ -118,7 +118,8 @@ class BinsRig:
 
     def _circuit(self, request: RequestId) -> CircuitId | None:
         desk = self.net.host(request.origin).network.desk
-        return desk.owner_of(request)[0] if desk.owns(request) else None
+        owner = desk.owner_of(request)
+        return None if owner is None else owner[0]
 
     def whose(self, made: Made, edge_ns: int = EDGE_NS) -> set[CircuitId | None]:
         """Whose the bins are that a success may have been made in."""

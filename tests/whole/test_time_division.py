@@ -53,7 +53,8 @@ def divide(rig: Rig, *, spare: bool = False, frames: int = FRAMES) -> Timetable:
 
     def now() -> None:
         target = rig.heap._target("alice")
-        rig.heap._carry_out(target, host._of_link("ab", LinkDivide(table), rig.heap.now))
+        link = host.strands["ab"]
+        rig.heap._carry_out(target, link.to_link(LinkDivide(table), rig.heap.now))
         rig.heap._schedule(target)
 
     rig.heap.call(rig.heap.now, now)

@@ -49,7 +49,8 @@ class Division:
         division = desk.parameters.division
         self._at = None if division is None else division.controller
         self._nodes = frozenset(() if division is None else division.nodes)
-        self._own: deque[Any] = deque()
+        self.own: deque[Any] = deque()
+        """What this node has told itself, and has not taken yet."""
         self.controller: Controller | None = None
         self.asking: Asking | None = None
         if division is not None:
@@ -167,8 +168,8 @@ class Division:
 
     def take_turns(self) -> None:
         """Take what this node has told itself, until that is nothing more."""
-        while self._own:
-            self.told(self._desk.node, self._own.popleft())
+        while self.own:
+            self.told(self._desk.node, self.own.popleft())
 
     def report(self, now: Instant) -> dict[str, Any]:
         """What this node knows of bins, in JSON's types; empty where there is no controller."""
@@ -199,7 +200,7 @@ class Division:
 
     def _send(self, peer: NodeName, message: Any) -> None:
         if peer == self._desk.node:
-            self._own.append(message)
+            self.own.append(message)
         else:
             self._desk.send(peer, message)
 
