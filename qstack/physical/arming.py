@@ -104,6 +104,10 @@ class Arming:
     def __init__(self, link: LinkName) -> None:
         self._link = link
         self.state = ArmState.SILENT
+        self.silent = True
+        """Whether the station is out of reach; of `state`, which :meth:`handle` alone sets."""
+        self.standing = False
+        """Whether the station has taken the present number; of `state`, as before."""
         self.boot: BootId = 0
         self.wish = IDLE
         self.number = 0
@@ -124,16 +128,6 @@ class Arming:
         self._first = False
 
     @property
-    def standing(self) -> bool:
-        """Whether the station has taken the present number."""
-        return self.state is ArmState.STANDING
-
-    @property
-    def silent(self) -> bool:
-        """Whether the station is out of reach."""
-        return self.state is ArmState.SILENT
-
-    @property
     def limit(self) -> int:
         """The highest sequence that there can be, by the credits that were offered."""
         return self._limit_base + self.credits
@@ -141,7 +135,8 @@ class Arming:
     @property
     def confirmed(self) -> int:
         """The sequence up to which the station has been told that its successes are seen."""
-        return 0 if self._sent is None else self._sent.herald_sequence
+        sent = self._sent
+        return 0 if sent is None else sent.herald_sequence
 
     def report(self) -> dict[str, Any]:
         """What the arm asks for, for people."""
@@ -176,6 +171,8 @@ class Arming:
         if state not in allowed:
             raise LocalProtocolError(f"{type(event).__name__} may not lead to {state.name}")
         self.state = state
+        self.silent = state is ArmState.SILENT
+        self.standing = state is ArmState.STANDING
 
     def check(self, reply: ArmReply) -> None:
         """Raise RemoteProtocolError for an answer to what was never asked."""
@@ -194,7 +191,9 @@ class Arming:
         by those that crossed the arm, and never too few: the station's count is not exceeded,
         and no more halves exist than were armed.
         """
-        self.credits = max(self.credits, seen - self.seen_from + outstanding)
+        credits = seen - self.seen_from + outstanding
+        if credits > self.credits:
+            self.credits = credits
 
     def ask(self) -> bool:
         """Ask for an answer, unless one is on its way; return whether it is asked now."""

@@ -186,6 +186,8 @@ class Attempts:
         self._epoch = 0
         self._failures: dict[int, int] = {}
         self._resting: dict[int, Instant] = {}
+        self.wakes_at: Instant | None = None
+        """When the next slot may be tried again: the least of `_resting`, kept where that changes."""
         self._measuring = 0
         self._none_since = -1
         self.armed = 0
@@ -288,10 +290,6 @@ class Attempts:
         """Return whether this slot (or MEASURED) waits after a failure."""
         return slot in self._resting
 
-    def wakes_at(self) -> Instant | None:
-        """Return when the next slot may be tried again."""
-        return min(self._resting.values()) if self._resting else None
-
     def wake(self, now: Instant | None) -> None:
         """Let the slots whose back-off is over be tried again; all, and forgiven, for None."""
         self._none_since = -1
@@ -300,11 +298,13 @@ class Attempts:
             self._resting.clear()
         else:
             self._resting = {s: until for s, until in self._resting.items() if until > now}
+        self.wakes_at = min(self._resting.values(), default=None)
 
     def rest(self, slot: int, now: Instant, unit_ns: Duration) -> bool:
         """A command for this slot failed; return whether all slots keep failing."""
         failures = self._failures[slot] = self._failures.get(slot, 0) + 1
         self._resting[slot] = now + (unit_ns << min(failures - 1, LONGEST_BACKOFF))
+        self.wakes_at = min(self._resting.values())
         slots = (MEASURED,) if slot == MEASURED else self._end.communication
         return all(self._failures.get(each, 0) >= FAULTS_IN_A_ROW for each in slots)
 

@@ -65,6 +65,7 @@ class NodePhysical:
         self, parameters: LinkParameters, node: NodeName, slots: Slots, commands: CommandIds
     ) -> None:
         self._parameters = parameters
+        self._station = parameters.station
         self._end = parameters.end(node)
         self._slots = slots
         self._heir = Owner("link", parameters.name)
@@ -94,18 +95,20 @@ class NodePhysical:
         return self._due
 
     def _find_due(self) -> Instant | None:
-        due = self._attempts.wakes_at()
+        due = self._attempts.wakes_at
         if self._arming.silent:
             return due
-        matching = self._matching
-        if self._left():
-            return 0
+        if self._unsettled or self._matching.known > self._matching.seen:
+            if self._left():
+                return 0
+            due = earliest(due, self._matching.patience_ends())
         if self._opening is not None and type(self._task.order) is Serve:
             due = earliest(due, self._opening.due)
-        for at in (self._confirm_at, self._conversation.ask_at(), matching.patience_ends()):
-            if at is not None and (due is None or at < due):
-                due = at
-        return due
+        at = self._confirm_at
+        if at is not None and (due is None or at < due):
+            due = at
+        at = self._conversation.ask_at()
+        return due if at is None or (due is not None and due < at) else at
 
     def handle(self, event: NodeEvent, now: Instant) -> list[Any]:
         """Take one event.
@@ -125,6 +128,8 @@ class NodePhysical:
                 return []
             case Herald() | Beacon():
                 actions = self._word(event, now)
+            case Tick():
+                actions = self._tick(now)
             case (
                 EmitterHeralded()
                 | EmitterFired()
@@ -145,8 +150,6 @@ class NodePhysical:
                 actions = self._unreachable(event)
             case DeviceState():
                 actions = self._device_state(event)
-            case Tick():
-                actions = self._tick(now)
             case Completed() | Calibration() | Drained():
                 return []
             case _:
@@ -242,9 +245,9 @@ class NodePhysical:
         return [*actions, Note("arm-refused", (("reason", reply.reason),))]
 
     def _word(self, message: Herald | Beacon, now: Instant) -> list[Any]:
-        void = self._conversation.word(message, now)
-        self._filling.voided(void, now)
-        self._void(void)
+        if void := self._conversation.word(message, now):
+            self._filling.voided(void, now)
+            self._void(void)
         self._dirty = True  # a query may have to leave
         return []
 
@@ -268,7 +271,8 @@ class NodePhysical:
             return []
         if emission is not None:
             if self._matching.emit(emission):
-                self._void(self._matching.redecide())
+                if void := self._matching.redecide():
+                    self._void(void)
                 return []
             self._void([emission])
             return [Note("device-error", (("reason", "two emissions of one attempt"),))]
@@ -311,7 +315,10 @@ class NodePhysical:
         return not self._arming.silent and self._left()
 
     def _left(self) -> bool:
-        return self._matching.ready() or (self._unsettled and self._may_settle())
+        if self._unsettled and self._may_settle():
+            return True
+        matching = self._matching
+        return matching.known > matching.seen and matching.ready()
 
     def _may_settle(self) -> bool:
         arming = self._arming
@@ -323,7 +330,8 @@ class NodePhysical:
             self._unsettled = False
             version = self._arming.wish.queue_version
             return [Up(Settled(version, self._arming.settled_at))]
-        if (resolved := self._matching.resolve(now)) is not None:
+        matching = self._matching
+        if matching.known > matching.seen and (resolved := matching.resolve(now)) is not None:
             self._dirty = True
             return [self._indicate(resolved)]
         return []
@@ -353,27 +361,30 @@ class NodePhysical:
 
     def _flush(self, now: Instant) -> list[Any]:
         arming, attempts = self._arming, self._attempts
+        task, matching = self._task, self._matching
         dirty, self._dirty = self._dirty, False
         if arming.silent or not dirty:
             return []
         commands: list[Any] = []
-        target = self._task.target()
-        seen = self._matching.seen
+        target = task.target()
+        seen = matching.seen
         if target is not None:
-            waiting = self._matching.waiting(self._task.number)
-            wanted = max(0, self._task.remaining - waiting)
+            number, remaining = task.number, task.remaining
+            waiting = matching.waiting(number)
+            wanted = remaining - waiting if remaining > waiting else 0
             missing = wanted - attempts.armed
             if missing < 0:
-                commands += attempts.withdraw(wanted, self._task.number)
+                commands += attempts.withdraw(wanted, number)
             elif missing and (target.plan is None or waiting <= MEASURED_AT_ONCE):
                 # Otherwise outcomes come faster than the station's word on them.
-                commands += self._filling.refill(target, self._task.number, missing, arming, now)
-            arming.offer(min(attempts.armed + waiting, self._task.remaining), seen)
+                commands += self._filling.refill(target, number, missing, arming, now)
+            outstanding = attempts.armed + waiting
+            arming.offer(outstanding if outstanding < remaining else remaining, seen)
         unconfirmed = seen - arming.confirmed
-        if arming.urgent() or unconfirmed >= CONFIRM_AT:
+        if unconfirmed >= CONFIRM_AT or arming.urgent():
             self._confirm_at = None
             # The arm first: it has the longer way.
-            return [Send(self._parameters.station, arming.message(seen)), *commands]
+            return [Send(self._station, arming.message(seen)), *commands]
         if unconfirmed > 0 and self._confirm_at is None:
             self._confirm_at = now + self._parameters.confirm_ns // 2
         return commands
@@ -389,7 +400,7 @@ class NodePhysical:
         ask_at = self._conversation.ask_at()
         if ask_at is not None and ask_at <= now and self._conversation.ask(now):
             self._dirty = True
-        wakes_at = self._attempts.wakes_at()
+        wakes_at = self._attempts.wakes_at
         if wakes_at is not None and wakes_at <= now:
             self._attempts.wake(now)
             self._dirty = True

@@ -30,7 +30,7 @@ class Task:
     def target(self) -> Serve | None:
         """Return what to work for now."""
         order = self.order
-        if not isinstance(order, Serve) or self.troubles:
+        if type(order) is not Serve or self.troubles:
             return None
         return order if self.opening is None else self.opening.clipped(order)
 
@@ -47,4 +47,5 @@ class Task:
     def count(self, request: RequestId, asked: RequestId | None) -> None:
         """A pair of `request` came; it is one of the order's if that was asked for."""
         if request is asked or request == asked:
-            self.remaining = max(0, self.remaining - 1)
+            if self.remaining:
+                self.remaining -= 1
