@@ -123,7 +123,11 @@ class Arming:
         """Whether the link's clock is known to run, in the station's present life and epoch."""
         self._answered_query = 0
         self._limit_base = 0
-        self._sent: Arm | None = None
+        self.confirmed = 0
+        """The sequence up to which the station has been told that its successes are seen."""
+        self.urgent = True
+        """Whether anything but the confirmation differs from what was sent last, if anything was:
+        a number, credits or a query. Whatever changes one of them says so here."""
         self._firsts = Firsts()
         self._first = False
 
@@ -131,12 +135,6 @@ class Arming:
     def limit(self) -> int:
         """The highest sequence that there can be, by the credits that were offered."""
         return self._limit_base + self.credits
-
-    @property
-    def confirmed(self) -> int:
-        """The sequence up to which the station has been told that its successes are seen."""
-        sent = self._sent
-        return 0 if sent is None else sent.herald_sequence
 
     def report(self) -> dict[str, Any]:
         """What the arm asks for, for people."""
@@ -194,18 +192,22 @@ class Arming:
         credits = seen - self.seen_from + outstanding
         if credits > self.credits:
             self.credits = credits
+            self.urgent = True
 
     def ask(self) -> bool:
         """Ask for an answer, unless one is on its way; return whether it is asked now."""
         if self.silent or not self.standing or self.query > self._answered_query:
             return False
         self.query += 1
+        self.urgent = True
         return True
 
     def message(self, seen: int) -> Arm:
         """Return the arm as it stands, and take it as sent."""
         wish = self.wish
-        self._sent = Arm(
+        self.confirmed = seen
+        self.urgent = False
+        return Arm(
             self._link,
             self.boot,
             self.number,
@@ -220,17 +222,6 @@ class Arming:
             wish.begin,
             wish.end,
         )
-        return self._sent
-
-    def urgent(self) -> bool:
-        """Return whether anything but the confirmation differs from what was sent."""
-        sent = self._sent
-        return (
-            sent is None
-            or sent.number != self.number
-            or sent.credits != self.credits
-            or sent.query != self.query
-        )
 
     def _reachable(self, boot: BootId) -> ArmState:
         if boot != self.boot:
@@ -240,7 +231,7 @@ class Arming:
             self.based = self.trusted = False
             self._firsts = Firsts()
         self.first_cycle = 0
-        self._sent = None
+        self.confirmed = 0
         self._renew(self.wish)
         return ArmState.ASKED
 
@@ -248,6 +239,7 @@ class Arming:
         self._limit_base += self.credits
         self.wish = wish
         self.number += 1
+        self.urgent = True
         self.credits = 0
         self.accepted = False
         self._answered_query = self.query

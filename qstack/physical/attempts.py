@@ -66,6 +66,7 @@ class Withdraw:
 
 AttemptEvent: TypeAlias = EmitterEvent | Withdraw
 
+_NONE: frozenset[AttemptState] = frozenset()
 _ENDED = frozenset({AttemptState.ENDED})
 _TERMINALS: dict[type[Any], frozenset[AttemptState]] = {
     EmitterHeralded: _ENDED,
@@ -114,28 +115,26 @@ class Attempt:
     """One command of the emitter, from `cycle` on; it may still give `left` heralds."""
 
     __slots__ = (
-        "before",
         "command",
         "cycle",
         "epoch",
         "left",
         "qubit",
-        "request",
-        "setting",
+        "serve",
         "state",
         "work",
     )
 
-    def __init__(self, command: int, work: int, serve: Serve, qubit: Qubit | None) -> None:
+    def __init__(
+        self, command: int, work: int, serve: Serve, qubit: Qubit | None, epoch: int
+    ) -> None:
         self.command = command
         self.work = work
-        self.request = serve.request
-        self.setting = serve.setting
+        self.serve = serve
         self.qubit = qubit
+        self.epoch = epoch
         self.cycle = 0
-        self.before = serve.end
         self.left = 1
-        self.epoch = 0
         self.state = AttemptState.ARMED
 
     @property
@@ -145,7 +144,7 @@ class Attempt:
 
     def handle(self, event: AttemptEvent) -> None:
         """Take an event; HardwareFault, and nothing changed, where the table has no entry."""
-        allowed = TABLE[self.state].get(type(event), frozenset())
+        allowed = TABLE[self.state].get(type(event), _NONE)
         state = self._after(event)
         if state not in allowed:
             raise HardwareFault(
@@ -179,6 +178,8 @@ class Attempts:
     ) -> None:
         self._parameters = parameters
         self._end = parameters.end(node)
+        self._emitter = self._end.emitter
+        self._batch = BATCH_CYCLES if self._end.herald_line else 1
         self._values = {setting.id: setting.values_of(node) for setting in parameters.settings}
         self._slots = slots
         self._commands = commands
@@ -188,15 +189,12 @@ class Attempts:
         self._resting: dict[int, Instant] = {}
         self.wakes_at: Instant | None = None
         """When the next slot may be tried again: the least of `_resting`, kept where that changes."""
-        self._measuring = 0
         self._none_since = -1
+        self.measuring = 0
+        """How many commands to measure the emitter has, aborted or not."""
         self.armed = 0
         """How many heralds the armed attempts may still give together."""
         self.running: dict[int, Attempt] = {}
-
-    def measuring(self) -> bool:
-        """Return whether the emitter has a command to measure, aborted or not."""
-        return self._measuring > 0
 
     @property
     def starved(self) -> bool:
@@ -208,9 +206,10 @@ class Attempts:
         return attempt.epoch == self._epoch
 
     def keep(self, work: int, serve: Serve, not_before: int, exact: bool) -> Device | None:
-        """Arm the emitter with the next free slot; None where no slot is free."""
-        if self.starved:
-            return None
+        """Arm the emitter with the next free slot; None where no slot is free.
+
+        For those that are not :attr:`starved`, and have no command to measure.
+        """
         among = self._end.communication
         if self._resting:
             among = tuple(slot for slot in among if slot not in self._resting)
@@ -219,19 +218,20 @@ class Attempts:
             # Nothing was released since: do not look again.
             self._none_since = self._slots.releases
             return None
-        attempt = self._begin(work, serve, qubit, 1)
+        attempt = self._begin(work, serve, qubit)
         attempt.cycle = not_before
+        self.armed += 1
         return Device(
-            self._end.emitter,
+            self._emitter,
             EmitterArm(
-                self._end.emitter,
+                self._emitter,
                 attempt.command,
                 self._parameters.name,
                 qubit.slot,
                 self._values[serve.setting],
                 not_before,
                 exact,
-                BATCH_CYCLES if self._end.herald_line else 1,
+                self._batch,
                 serve.end,
             ),
         )
@@ -240,11 +240,14 @@ class Attempts:
         """Let the emitter attempt and measure until `pairs` heralds."""
         if serve.plan is None:
             raise LocalProtocolError(f"request {serve.request} is not to be measured here")
-        attempt = self._begin(work, serve, None, pairs)
+        attempt = self._begin(work, serve, None)
+        attempt.left = pairs
+        self.armed += pairs
+        self.measuring += 1
         return Device(
-            self._end.emitter,
+            self._emitter,
             EmitterMeasure(
-                self._end.emitter,
+                self._emitter,
                 attempt.command,
                 self._parameters.name,
                 self._values[serve.setting],
@@ -268,7 +271,7 @@ class Attempts:
             return sys.maxsize
         (attempt,) = self.running.values()
         armed = attempt.state is AttemptState.ARMED and attempt.qubit is None
-        same = attempt.work == work and attempt.before == serve.end and self.current(attempt)
+        same = attempt.work == work and attempt.serve.end == serve.end and self.current(attempt)
         return attempt.left if armed and same else sys.maxsize
 
     def withdraw(self, keep: int, work: int) -> list[Device]:
@@ -282,8 +285,8 @@ class Attempts:
                 continue
             attempt.handle(Withdraw())
             self.armed -= attempt.left
-            abort = Abort(self._end.emitter, self._commands.next(), attempt.command)
-            aborts.append(Device(self._end.emitter, abort))
+            abort = Abort(self._emitter, self._commands.next(), attempt.command)
+            aborts.append(Device(self._emitter, abort))
         return aborts
 
     def resting(self, slot: int) -> bool:
@@ -317,7 +320,7 @@ class Attempts:
         for attempt in self.running.values():
             self._release(attempt)
         self.running.clear()
-        self.armed = self._measuring = 0
+        self.armed = self.measuring = 0
 
     def take(self, event: EmitterEvent, now: Instant) -> Emission | None:
         """Take a device event; return what was emitted, if that may still become a pair.
@@ -333,7 +336,8 @@ class Attempts:
         if attempt.state is AttemptState.ENDED:
             del self.running[event.command]
             self.armed -= before
-            self._measuring -= attempt.qubit is None
+            if attempt.qubit is None:
+                self.measuring -= 1
         match event:
             case EmitterHeralded() | EmitterFired():
                 basis, outcome = Basis.Z, 0
@@ -349,10 +353,11 @@ class Attempts:
         if attempt.epoch != self._epoch:
             self._release(attempt)
             return None
+        serve = attempt.serve
         return Emission(
             attempt.work,
-            attempt.request,
-            attempt.setting,
+            serve.request,
+            serve.setting,
             event.cycle,
             event.mode,
             attempt.qubit,
@@ -362,13 +367,10 @@ class Attempts:
             now,
         )
 
-    def _begin(self, work: int, serve: Serve, qubit: Qubit | None, left: int) -> Attempt:
-        attempt = Attempt(self._commands.next(), work, serve, qubit)
-        attempt.epoch = self._epoch
-        attempt.left = left
-        self.armed += left
-        self._measuring += qubit is None
-        self.running[attempt.command] = attempt
+    def _begin(self, work: int, serve: Serve, qubit: Qubit | None) -> Attempt:
+        command = self._commands.next()
+        attempt = Attempt(command, work, serve, qubit, self._epoch)
+        self.running[command] = attempt
         return attempt
 
     def _release(self, attempt: Attempt) -> None:

@@ -70,15 +70,19 @@ class Filling:
             return []
         if 0 < target.end <= self._passed:
             return []
-        first = max(arming.first_cycle, target.begin)
+        first = arming.first_cycle
+        if target.begin > first:
+            first = target.begin
         if target.plan is not None:
             ahead = attempts.ahead(work, target)
             if uncovered <= 0 or ahead > FOLLOW_AT or attempts.resting(MEASURED):
                 return []
             pairs = min(uncovered, MEASURED_AT_ONCE - ahead)
             return [attempts.measure(work, target, pairs, first)]
+        if attempts.starved or attempts.measuring:
+            return []
         count = min(uncovered, self._modes - attempts.armed)
-        if count <= 0 or attempts.starved or attempts.measuring():
+        if count <= 0:
             return []
         cycle, exact = first, False
         if self.grid is not None:
@@ -108,7 +112,7 @@ class Filling:
         """Learn from how an attempt ended; return whether it only came too late for its cycle."""
         grid = self.grid
         if grid is None or attempt.qubit is None:
-            return self._out_of_bin(attempt, event)
+            return attempt.serve.end > 0 and self._out_of_bin(attempt, event)
         if isinstance(event, EmitterFired):
             if emission is not None:
                 grid.emitted(event.cycle, emission.emitted_at, now)
@@ -122,12 +126,12 @@ class Filling:
         return False
 
     def _out_of_bin(self, attempt: Attempt, event: EmitterEvent) -> bool:
-        """The emitter says that the bin is over; return whether that was news to nobody."""
+        """The emitter may say that the bin is over; return whether that was news to nobody."""
         late = isinstance(event, Rejected) and event.late
-        if not attempt.before or not (late or isinstance(event, Exhausted)):
+        if not (late or isinstance(event, Exhausted)):
             return False
         if self.attempts.current(attempt):
-            self._passed = max(self._passed, attempt.before)
+            self._passed = max(self._passed, attempt.serve.end)
         return late
 
     def voided(self, emissions: list[Emission], now: Instant) -> None:

@@ -381,7 +381,7 @@ class NodePhysical:
             outstanding = attempts.armed + waiting
             arming.offer(outstanding if outstanding < remaining else remaining, seen)
         unconfirmed = seen - arming.confirmed
-        if unconfirmed >= CONFIRM_AT or arming.urgent():
+        if unconfirmed >= CONFIRM_AT or arming.urgent:
             self._confirm_at = None
             # The arm first: it has the longer way.
             return [Send(self._station, arming.message(seen)), *commands]
