@@ -188,7 +188,7 @@ class Attempts:
         self._failures: dict[int, int] = {}
         self._resting: dict[int, Instant] = {}
         self.wakes_at: Instant | None = None
-        """When the next slot may be tried again: the least of `_resting`, kept where that changes."""
+        """When the next slot may be tried again: the least of `_resting`, set where that is."""
         self._none_since = -1
         self.measuring = 0
         """How many commands to measure the emitter has, aborted or not."""

@@ -70,9 +70,7 @@ class Filling:
             return []
         if 0 < target.end <= self._passed:
             return []
-        first = arming.first_cycle
-        if target.begin > first:
-            first = target.begin
+        first = max(arming.first_cycle, target.begin)
         if target.plan is not None:
             ahead = attempts.ahead(work, target)
             if uncovered <= 0 or ahead > FOLLOW_AT or attempts.resting(MEASURED):

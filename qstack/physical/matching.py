@@ -173,8 +173,7 @@ class Matching:
 
     def hear(self, cycle: int) -> None:
         """Note the station's cycle: no success is of a later one than the highest heard."""
-        if cycle > self._highest:
-            self._highest = cycle
+        self._highest = max(self._highest, cycle)
 
     def tell(self, successes: Sequence[Success], now: Instant) -> None:
         """Take successes that passed :meth:`check`; those known already are ignored."""

@@ -103,10 +103,10 @@ class Station:
         actions: list[Any] = []
         match event:
             case Drained():
-                dirty, self._dirty = self._dirty, set()
-                for link in dirty if len(dirty) < 2 else sorted(dirty):
+                dirty = self._dirty
+                for link in list(dirty) if len(dirty) < 2 else sorted(dirty):
                     actions += self._step(link, event, now)
-                self._dirty.clear()
+                dirty.clear()
             case Tick():
                 for link, machine in self.links.items():
                     if machine.deadline is not None and machine.deadline <= now:
@@ -118,7 +118,8 @@ class Station:
             case _:
                 for link in self._links_of(event):
                     actions += self._step(link, event, now)
-                    actions += self._arbitrate(self._parameters[link].analyser, now)
+                    if self._shared:
+                        actions += self._arbitrate(self._parameters[link].analyser, now)
         return actions
 
     def report(self) -> dict[LinkName, dict[str, Any]]:
@@ -133,6 +134,8 @@ class Station:
                 if name not in self.links:
                     raise RemoteProtocolError(f"no link {name!r} at this station")
                 return [name]
+            case StationClicks():
+                return [event.link] if event.link in self.links else []
             case EndReachable() | EndUnreachable():
                 return [
                     name
@@ -141,8 +144,6 @@ class Station:
                 ]
             case DeviceState() | Calibration():
                 return [n for n, link in self._parameters.items() if link.analyser == event.device]
-            case StationClicks():
-                return [event.link] if event.link in self.links else []
             case Completed() | Exhausted() | Aborted() | Rejected() | Faulted():
                 link = self._running.pop(event.command, None)
                 return [] if link is None else [link]

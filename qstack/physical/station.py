@@ -123,11 +123,16 @@ class StationPhysical:
             return self._flush(now) if self._dirty else []
         self._due_known = False
         actions: list[Any] = []
+        judged = False
         match event:
             case FromEnd():
-                self._arm(event.node, event.message, now)
+                anew = self._arm(event.node, event.message, now)
+                judged = not anew and self._steady and not self._gate.keeps
+                if judged:
+                    self._serve_pending(now)
             case StationClicks():
                 self._clicks(event, now)
+                judged = self._steady
             case EndReachable():
                 self._end(event.node).begin(event.boot, self._sequence)
                 actions += self._beacon(event.node, now)
@@ -156,7 +161,7 @@ class StationPhysical:
             case _:
                 assert_never(event)
         self._dirty = True
-        return actions + self._review(event, now)
+        return actions if judged else actions + self._review(event, now)
 
     def report(self) -> dict[str, Any]:
         """What is going on and what was counted, for people."""
@@ -177,33 +182,36 @@ class StationPhysical:
                 return end
         raise RemoteProtocolError(f"{node} is no end of link {self._parameters.name}")
 
-    def _arm(self, node: NodeName, arm: Arm, now: Instant) -> None:
+    def _arm(self, node: NodeName, arm: Arm, now: Instant) -> bool:
+        """Take an arm; return whether the end wants something else, or may."""
         end = self._end(node)
         if arm.link != self._parameters.name:
             raise RemoteProtocolError(f"an arm of link {arm.link!r}")
         if arm.station_boot != self._boot:
             self._count("foreign_arms")
             end.reply_due = True
-            return
+            return True
         end.check(arm, self._sequence)
-        end.take(arm, now)
+        return end.take(arm, now)
 
     def _clicks(self, event: StationClicks, now: Instant) -> None:
-        if not (0 <= event.mode < self._parameters.modes and 0 <= event.cycle < 1 << 62):
+        cycle = event.cycle
+        if not (0 <= event.mode < self._parameters.modes and 0 <= cycle < 1 << 62):
             self._count("device_errors")
             return
         if self._gate.keeps and event.command < (self._clock.command or 0):
             self._count("stray")  # of the clock's former count
             return
-        late = not self._clock.heard(event.cycle, now - event.age_ns)
-        ours = event.command == self._open and in_bin(self._open_for, event.cycle)
+        first, second = self._ends
+        late = not self._clock.heard(cycle, now - event.age_ns)
+        ours = event.command == self._open and in_bin(self._open_for, cycle)
         if late or not ours:
             self._count("late" if late else "stray")
             self._void(event)
         elif event.clicks not in self._bells:
             self._count("failures" if event.clicks == 0 else "no_pattern")
             self._void(event)
-        elif self._pending or min(end.credit for end in self._ends) <= 0:
+        elif self._pending or first.credit <= 0 or second.credit <= 0:
             self._count("held")
             if len(self._pending) < MAX_UNCONFIRMED:
                 self._pending.append((event, now))
@@ -213,18 +221,25 @@ class StationPhysical:
             self._succeed(event, now)
 
     def _succeed(self, event: StationClicks, now: Instant) -> None:
-        arm = self._ends[0].arm
-        if arm is None or arm.request is None or any(end.full for end in self._ends):
+        first, second = self._ends
+        arm = first.arm
+        if arm is None or arm.request is None or first.full or second.full:
             self._void(event)
             return
         self._sequence += 1
         self._health.works()
         success = Success(
-            *(self._sequence, arm.request, event.cycle, event.mode, event.clicks),
-            *(self._bells[event.clicks], event.tags_ps, arm.setting),
+            self._sequence,
+            arm.request,
+            event.cycle,
+            event.mode,
+            event.clicks,
+            self._bells[event.clicks],
+            event.tags_ps,
+            arm.setting,
         )
-        for end in self._ends:
-            end.succeed(success, now)
+        first.succeed(success, now)
+        second.succeed(success, now)
 
     def _void(self, event: StationClicks) -> None:
         for end in self._ends:
@@ -264,6 +279,21 @@ class StationPhysical:
 
     # --- pairing --------------------------------------------------------------------------
 
+    @property
+    def _steady(self) -> bool:
+        """Whether a link that is PAIRED stays so, whatever clicks and is credited."""
+        first, second = self._ends
+        return (
+            self.state is LinkState.PAIRED
+            and len(first.unconfirmed) < MAX_UNCONFIRMED
+            and len(second.unconfirmed) < MAX_UNCONFIRMED
+        )
+
+    def _serve_pending(self, now: Instant) -> None:
+        first, second = self._ends
+        while self._pending and first.credit > 0 and second.credit > 0:
+            self._succeed(self._pending.pop(0)[0], now)
+
     def _judge(self) -> tuple[LinkState, str]:
         """Return the state that follows from what is known, with a reason where it is CLOSED."""
         if self._health.reason:
@@ -290,8 +320,7 @@ class StationPhysical:
             stands = standing(self._open, self._open_for, first)
             if not stands:
                 actions.append(self._open_analyser(want, now))
-            while self._pending and min(first.credit, second.credit) > 0:
-                self._succeed(self._pending.pop(0)[0], now)
+            self._serve_pending(now)
             if stands and former is state:
                 return actions  # as both ends were told
         else:
@@ -364,12 +393,16 @@ class StationPhysical:
         self._dirty = False
         first, second = self._ends
         actions: list[Any] = []
+        word = None
         for end, other in ((first, second), (second, first)):
-            if end.reachable and (end.herald_due or end.voids):
-                actions += [Send(end.node, herald) for herald in end.heralds(self._word(now))]
-            if end.reachable and end.reply_due and not self._too_early(end):
-                actions.append(Send(end.node, end.reply(other, self._word(now))))
-            end.voids.clear()
+            if end.herald_due or end.voids:
+                if end.reachable:
+                    word = word or self._word(now)
+                    actions += [Send(end.node, herald) for herald in end.heralds(word)]
+                end.voids.clear()
+            if end.reply_due and end.reachable and not self._too_early(end):
+                word = word or self._word(now)
+                actions.append(Send(end.node, end.reply(other, word)))
         return actions
 
     def _too_early(self, end: StationEnd) -> bool:
@@ -378,14 +411,19 @@ class StationPhysical:
         return not refused and self._clock.uncertainty_ns is None
 
     def _word(self, now: Instant) -> Word:
-        oldest = min((event.cycle for event, _ in self._pending), default=None)
+        """Return what all messages of this instant have in common."""
+        clock, gate = self._clock, self._gate
+        oldest = min(event.cycle for event, _ in self._pending) if self._pending else None
         return Word(
-            *(self._parameters.name, self._clock.cycle(now), self._sequence),
-            *(self._clock.announce(now, oldest), self._first_cycle),
-            self._gate.until_ns(now) or self._deferred_ns,
-            self._clock.epoch,
-            self._gate.cycles,
-            self._gate.phase_ns(now),
+            self._parameters.name,
+            clock.cycle(now),
+            self._sequence,
+            clock.announce(now, oldest),
+            self._first_cycle,
+            gate.until_ns(now) or self._deferred_ns,
+            clock.epoch,
+            gate.cycles,
+            gate.phase_ns(now),
         )
 
     def _count(self, name: str, by: int = 1) -> None:

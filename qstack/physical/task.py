@@ -46,6 +46,5 @@ class Task:
 
     def count(self, request: RequestId, asked: RequestId | None) -> None:
         """A pair of `request` came; it is one of the order's if that was asked for."""
-        if request is asked or request == asked:
-            if self.remaining:
-                self.remaining -= 1
+        if (request is asked or request == asked) and self.remaining:
+            self.remaining -= 1
