@@ -176,7 +176,7 @@ class Attempts:
     def __init__(
         self, parameters: LinkParameters, node: NodeName, slots: Slots, commands: CommandIds
     ) -> None:
-        self._parameters = parameters
+        self._link = parameters.name
         self._end = parameters.end(node)
         self._emitter = self._end.emitter
         self._batch = BATCH_CYCLES if self._end.herald_line else 1
@@ -218,15 +218,16 @@ class Attempts:
             # Nothing was released since: do not look again.
             self._none_since = self._slots.releases
             return None
-        attempt = self._begin(work, serve, qubit)
+        command = self._commands.next()
+        attempt = self.running[command] = Attempt(command, work, serve, qubit, self._epoch)
         attempt.cycle = not_before
         self.armed += 1
         return Device(
             self._emitter,
             EmitterArm(
                 self._emitter,
-                attempt.command,
-                self._parameters.name,
+                command,
+                self._link,
                 qubit.slot,
                 self._values[serve.setting],
                 not_before,
@@ -240,7 +241,8 @@ class Attempts:
         """Let the emitter attempt and measure until `pairs` heralds."""
         if serve.plan is None:
             raise LocalProtocolError(f"request {serve.request} is not to be measured here")
-        attempt = self._begin(work, serve, None)
+        command = self._commands.next()
+        attempt = self.running[command] = Attempt(command, work, serve, None, self._epoch)
         attempt.left = pairs
         self.armed += pairs
         self.measuring += 1
@@ -248,8 +250,8 @@ class Attempts:
             self._emitter,
             EmitterMeasure(
                 self._emitter,
-                attempt.command,
-                self._parameters.name,
+                command,
+                self._link,
                 self._values[serve.setting],
                 serve.plan,
                 pairs,
@@ -366,12 +368,6 @@ class Attempts:
             now - event.age_ns,
             now,
         )
-
-    def _begin(self, work: int, serve: Serve, qubit: Qubit | None) -> Attempt:
-        command = self._commands.next()
-        attempt = Attempt(command, work, serve, qubit, self._epoch)
-        self.running[command] = attempt
-        return attempt
 
     def _release(self, attempt: Attempt) -> None:
         if attempt.qubit is not None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Any
 
 from qstack.errors import RemoteProtocolError
-from qstack.messages.physical import ArmReply, Beacon, Herald, Success, Verdict
+from qstack.messages.physical import ArmReply, Beacon, Herald, Verdict
 from qstack.physical.arming import Arming
 from qstack.physical.attempts import Emission
-from qstack.physical.matching import MAX_CYCLE, Matching, Statement
+from qstack.physical.matching import MAX_CYCLE, Matching
 from qstack.physical.opening import check_window
 from qstack.physical.service import LinkParameters
-from qstack.units import Instant
+from qstack.units import Instant, LinkName
 
 
 class Conversation:
@@ -33,9 +33,10 @@ class Conversation:
 
     def ask_at(self) -> Instant | None:
         """When to ask what became of the oldest emission; None where nothing is open."""
-        since = self.matching.oldest_emission()
-        if since is None or self.arming.silent:
+        opened = self.matching.opened
+        if not opened or self.arming.silent:
             return None
+        since = next(iter(opened.values()))
         asked_at = self._asked_at
         if asked_at is not None and asked_at > since:
             since = asked_at
@@ -56,17 +57,17 @@ class Conversation:
         arming, matching = self.arming, self.matching
         first = not arming.based
         rewound = not first and reply.epoch != self.epoch
+        told = reply.unconfirmed
         # Successes of a former count of cycles may be of any cycle.
         horizon = MAX_CYCLE - 1 if reply.epoch > 0 else reply.cycle
-        statement = self._statement(reply, reply.unconfirmed, horizon)
+        self._check_link(reply.link)
         arming.check(reply)
         check_window(reply)
         if not (0 if first else self.epoch) <= reply.epoch < MAX_CYCLE:
             raise RemoteProtocolError(f"epoch {reply.epoch} after epoch {self.epoch}")
-        matching.check(statement, reply.last_sequence if first else arming.limit)
+        matching.check(reply, told, horizon, reply.last_sequence if first else arming.limit)
         arming.handle(reply)
-        matching.hear(statement.horizon)
-        told = reply.unconfirmed
+        matching.hear(horizon)
         told_from = told[0].sequence if told else reply.last_sequence + 1
         void: list[Emission] = []
         if first:
@@ -92,9 +93,9 @@ class Conversation:
     def word(self, message: Herald | Beacon, now: Instant) -> list[Emission]:
         """Take a herald or a beacon; return the emissions that are void by it."""
         arming, matching = self.arming, self.matching
-        herald = message if isinstance(message, Herald) else None
+        herald = message if type(message) is Herald else None
         told = () if herald is None else herald.successes
-        statement = self._statement(message, told, message.cycle)
+        self._check_link(message.link)
         if arming.silent:
             raise RemoteProtocolError("a herald, but there is no station now")
         if not arming.based:
@@ -106,7 +107,7 @@ class Conversation:
             if herald.epoch > self.epoch:
                 self.ask(now)
             return []
-        matching.check(statement, arming.limit)
+        matching.check(message, told, message.cycle, arming.limit)
         matching.hear(message.cycle)
         void: list[Emission] = []
         if herald is not None:
@@ -140,9 +141,6 @@ class Conversation:
         self.queries += 1
         return True
 
-    def _statement(
-        self, message: ArmReply | Herald | Beacon, told: tuple[Success, ...], horizon: int
-    ) -> Statement:
-        if message.link != self._link:
-            raise RemoteProtocolError(f"a message of link {message.link!r}")
-        return Statement(message.cycle, horizon, message.last_sequence, message.decided_cycle, told)
+    def _check_link(self, link: LinkName) -> None:
+        if link != self._link:
+            raise RemoteProtocolError(f"a message of link {link!r}")

@@ -174,8 +174,8 @@ class StationEnd:
         """All successes up to `sequence` are known at the end."""
         self.confirmed = sequence
         unconfirmed = self.unconfirmed
-        while unconfirmed and unconfirmed[0].sequence <= sequence:
-            del unconfirmed[0]
+        if unconfirmed:  # their sequences follow on each other
+            del unconfirmed[: max(0, sequence + 1 - unconfirmed[0].sequence)]
         self.fresh = min(self.fresh, len(unconfirmed))
         self.remind_at = now + self._confirm_ns if unconfirmed else None
 

@@ -95,18 +95,20 @@ class NodePhysical:
         return self._due
 
     def _find_due(self) -> Instant | None:
-        due = self._attempts.wakes_at
+        due, matching = self._attempts.wakes_at, self._matching
         if self._arming.silent:
             return due
-        if self._unsettled or self._matching.known > self._matching.seen:
+        if self._unsettled or matching.known > matching.seen:
             if self._left():
                 return 0
-            due = earliest(due, self._matching.patience_ends())
+            due = earliest(due, matching.patience_ends())
         if self._opening is not None and type(self._task.order) is Serve:
             due = earliest(due, self._opening.due)
         at = self._confirm_at
         if at is not None and (due is None or at < due):
             due = at
+        if not matching.opened:
+            return due
         at = self._conversation.ask_at()
         return due if at is None or (due is not None and due < at) else at
 
@@ -116,13 +118,17 @@ class NodePhysical:
         Raises RemoteProtocolError, with nothing changed, for a message that no honest station
         sends, and LocalProtocolError for a Serve that the parameters do not allow.
         """
+        matching = self._matching
         if type(event) is Drained:
-            if not self._dirty and not self._left():
+            more = self._unsettled or matching.known > matching.seen
+            if not self._dirty and not (more and self._left()):
                 return []
             self._due_known = False
-            return self._advance(now) + self._flush(now)
+            return self._advance(now) + self._flush(now) if more else self._flush(now)
         self._due_known = False
         match event:
+            case EmitterHeralded():
+                actions = self._device(event, now)
             case SlotsChanged():
                 self._dirty = True
                 return []
@@ -131,13 +137,7 @@ class NodePhysical:
             case Tick():
                 actions = self._tick(now)
             case (
-                EmitterHeralded()
-                | EmitterFired()
-                | EmitterOutcome()
-                | Exhausted()
-                | Rejected()
-                | Aborted()
-                | Faulted()
+                EmitterFired() | EmitterOutcome() | Exhausted() | Rejected() | Aborted() | Faulted()
             ):
                 actions = self._device(event, now)
             case ArmReply():
@@ -154,7 +154,9 @@ class NodePhysical:
                 return []
             case _:
                 assert_never(event)
-        return actions or self._advance(now)
+        if actions or not (self._unsettled or matching.known > matching.seen):
+            return actions
+        return self._advance(now)
 
     def report(self) -> dict[str, Any]:
         """What is going on and what was counted, for people."""
@@ -330,8 +332,7 @@ class NodePhysical:
             self._unsettled = False
             version = self._arming.wish.queue_version
             return [Up(Settled(version, self._arming.settled_at))]
-        matching = self._matching
-        if matching.known > matching.seen and (resolved := matching.resolve(now)) is not None:
+        if (resolved := self._matching.resolve(now)) is not None:
             self._dirty = True
             return [self._indicate(resolved)]
         return []

@@ -10,10 +10,11 @@ because the device's event may be late, and is missing after that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from qstack.errors import RemoteProtocolError
 from qstack.machine import record
-from qstack.messages.physical import Success
+from qstack.messages.physical import ArmReply, Beacon, Herald, Success
 from qstack.physical.attempts import Emission
 from qstack.physical.service import KeptReady, MeasuredReady, PairMissing
 from qstack.units import BootId, Duration, Instant
@@ -23,19 +24,10 @@ MAX_LISTED = 64
 
 MAX_CYCLE = 1 << 62
 
+Statement: TypeAlias = ArmReply | Herald | Beacon
+"""Every message of the station says how far the link is, and is decided."""
 
-@record
-class Statement:
-    """What every message of the station says: see ArmReply, Herald and Beacon.
-
-    `horizon` is the latest cycle that a success of it may be of, as far as it tells.
-    """
-
-    cycle: int
-    horizon: int
-    last_sequence: int
-    decided_cycle: int
-    successes: tuple[Success, ...]
+Successes: TypeAlias = Sequence[Success]
 
 
 @record
@@ -65,7 +57,7 @@ class Matching:
         self._told: dict[int, tuple[Success, Instant]] = {}
         self._heralded: dict[tuple[int, int], int] = {}
         self._emissions: dict[tuple[int, int], Emission] = {}
-        self._open: dict[tuple[int, int], Instant] = {}
+        self.opened: dict[tuple[int, int], Instant] = {}
         """When the emissions without a success became known, in that order. None of them is of a
         decided cycle, but the one that came last until :meth:`redecide` looked at it."""
         self._waiting: dict[int, int] = {}
@@ -80,12 +72,6 @@ class Matching:
         """Return how many emissions for this piece of work wait for the station's word."""
         return self._waiting.get(work, 0)
 
-    def oldest_emission(self) -> Instant | None:
-        """Return when the oldest emission without a success became known."""
-        for since in self._open.values():
-            return since
-        return None
-
     def patience_ends(self) -> Instant | None:
         """Return when the next success in sequence counts as missing."""
         if self.known == self.seen:
@@ -93,26 +79,28 @@ class Matching:
         entry = self._told.get(self.seen + 1)
         return None if entry is None else entry[1] + self._patience_ns
 
-    def check(self, statement: Statement, limit: int) -> None:
+    def check(self, message: Statement, successes: Successes, horizon: int, limit: int) -> None:
         """Raise RemoteProtocolError for what no honest station says; change nothing.
 
-        `limit` is the highest sequence that the credits offered so far allow.
+        `successes` are those of the message, `horizon` the latest cycle that one of them may be
+        of, as far as it tells, and `limit` the highest sequence that the credits offered so far
+        allow.
         """
-        if not -1 <= statement.decided_cycle <= statement.cycle < MAX_CYCLE:
-            raise RemoteProtocolError(f"cycles make no sense: {statement}")
-        if not 0 <= statement.last_sequence <= limit:
+        last = message.last_sequence
+        if not -1 <= message.decided_cycle <= message.cycle < MAX_CYCLE:
+            raise RemoteProtocolError(f"cycles make no sense: {message}")
+        if not 0 <= last <= limit:
             raise RemoteProtocolError(
-                f"success {statement.last_sequence} cannot be: no more than {limit} were offered"
+                f"success {last} cannot be: no more than {limit} were offered"
             )
-        if len(statement.successes) > MAX_LISTED:
-            raise RemoteProtocolError(f"{len(statement.successes)} successes in one message")
-        successes = statement.successes
         if not successes:
             return
+        if len(successes) > MAX_LISTED:
+            raise RemoteProtocolError(f"{len(successes)} successes in one message")
         sequence = first = successes[0].sequence
-        if first < 1 or first + len(successes) - 1 > statement.last_sequence:
+        if first < 1 or first + len(successes) - 1 > last:
             raise RemoteProtocolError(f"success {first} is out of order")
-        horizon, seen = max(statement.horizon, self._highest), self.seen
+        horizon, seen = max(horizon, self._highest), self.seen
         attempts: set[tuple[int, int]] = set()
         for success in successes:
             if success.sequence != sequence:
@@ -151,7 +139,7 @@ class Matching:
         self._told.clear()
         self._heralded.clear()
         self._emissions.clear()
-        self._open.clear()
+        self.opened.clear()
         self._waiting.clear()
         self._decided = -1
         self._claim = (0, -1)
@@ -169,13 +157,13 @@ class Matching:
         """
         self._decided = -1
         self._claim = (0, -1)
-        return [self._void(attempt) for attempt in list(self._open)]
+        return [self._void(attempt) for attempt in list(self.opened)]
 
     def hear(self, cycle: int) -> None:
         """Note the station's cycle: no success is of a later one than the highest heard."""
         self._highest = max(self._highest, cycle)
 
-    def tell(self, successes: Sequence[Success], now: Instant) -> None:
+    def tell(self, successes: Successes, now: Instant) -> None:
         """Take successes that passed :meth:`check`; those known already are ignored."""
         seen, told = self.seen, self._told
         for success in successes:
@@ -184,7 +172,7 @@ class Matching:
                 attempt = (success.cycle, success.mode)
                 told[sequence] = (success, now)
                 self._heralded[attempt] = sequence
-                self._open.pop(attempt, None)
+                self.opened.pop(attempt, None)
         if self.known + 1 in told:
             self._know(self.known)
 
@@ -206,7 +194,7 @@ class Matching:
             return False
         self._emissions[attempt] = emission
         if attempt not in self._heralded:
-            self._open[attempt] = emission.since
+            self.opened[attempt] = emission.since
         self._waiting[emission.work] = self._waiting.get(emission.work, 0) + 1
         return True
 
@@ -219,8 +207,6 @@ class Matching:
 
     def resolve(self, now: Instant) -> Resolved | None:
         """Return the next success of the sequence if it is settled; each once."""
-        if self.known == self.seen:
-            return None
         if self._lost_to > self.seen:
             self._skip()
         entry = self._told.get(self.seen + 1)
@@ -254,7 +240,7 @@ class Matching:
 
     def void(self, attempts: Sequence[tuple[int, int]]) -> list[Emission]:
         """Return the emissions of these attempts, which the station threw away."""
-        return [self._void(attempt) for attempt in attempts if attempt in self._open]
+        return [self._void(attempt) for attempt in attempts if attempt in self.opened]
 
     def decide(self, last_sequence: int, decided_cycle: int) -> list[Emission]:
         """Take how far the station has decided; return the emissions that are void by it.
@@ -272,21 +258,21 @@ class Matching:
         return self._decide() if self._decided > former else []
 
     def _decide(self) -> list[Emission]:
-        if not self._open:
+        if not self.opened:
             return []
         decided = self._decided
-        void = [attempt for attempt in self._open if attempt[0] <= decided]
+        void = [attempt for attempt in self.opened if attempt[0] <= decided]
         return [self._void(attempt) for attempt in void]
 
     def redecide(self) -> list[Emission]:
         """Return the emission that is void by what was decided before it was known."""
-        if not self._open or next(reversed(self._open))[0] > self._decided:
+        if not self.opened or next(reversed(self.opened))[0] > self._decided:
             return []
         return self._decide()
 
     def _void(self, attempt: tuple[int, int]) -> Emission:
         """Forget an emission that no success can be of any more, and return it."""
-        del self._open[attempt]
+        del self.opened[attempt]
         emission = self._emissions.pop(attempt)
         self._settled(emission.work)
         return emission

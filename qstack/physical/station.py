@@ -102,8 +102,10 @@ class StationPhysical:
 
     def _find_due(self) -> Instant | None:
         first, second = self._ends
-        due = earliest(self._health.retry_at, first.remind_at, second.remind_at)
-        due = earliest(due, first.hold_until, second.hold_until)
+        due = self._health.retry_at
+        for at in (first.remind_at, second.remind_at, first.hold_until, second.hold_until):
+            if at is not None and (due is None or at < due):
+                due = at
         if self._gate.keeps:
             opened = self._open is not None
             if opened or first.curious or second.curious:
