@@ -19,7 +19,10 @@ from qstack.messages.physical import Arm, ArmReply, Success, Verdict
 from qstack.physical.events import StationReachable, StationUnreachable
 from qstack.physical.firsts import Firsts
 from qstack.physical.service import LinkParameters, Rest, Serve
-from qstack.units import BootId, LinkName
+from qstack.units import BootId, Duration, Instant, LinkName
+
+CONFIRM_AT = 4
+"""So many unconfirmed successes are confirmed at once, without waiting for a credit."""
 
 
 class ArmState(IntEnum):
@@ -125,6 +128,8 @@ class Arming:
         self._limit_base = 0
         self.confirmed = 0
         """The sequence up to which the station has been told that its successes are seen."""
+        self.confirm_at: Instant | None = None
+        """When the confirmation leaves that waits for a credit; None where none waits."""
         self.urgent = True
         """Whether anything but the confirmation differs from what was sent last, if anything was:
         a number, credits or a query. Whatever changes one of them says so here."""
@@ -156,6 +161,7 @@ class Arming:
             case StationReachable():
                 state = self._reachable(event.boot)
             case StationUnreachable():
+                self.confirm_at = None
                 state = ArmState.SILENT
             case Wish():
                 self._renew(event)
@@ -202,10 +208,19 @@ class Arming:
         self.urgent = True
         return True
 
+    def leaves(self, seen: int, now: Instant, confirm_ns: Duration) -> bool:
+        """Return whether the arm is to be sent now; what it would but confirm waits for a while."""
+        unconfirmed = seen - self.confirmed
+        if self.urgent or unconfirmed >= CONFIRM_AT:
+            return True
+        if unconfirmed > 0 and self.confirm_at is None:
+            self.confirm_at = now + confirm_ns // 2
+        return False
+
     def message(self, seen: int) -> Arm:
         """Return the arm as it stands, and take it as sent."""
         wish = self.wish
-        self.confirmed = seen
+        self.confirmed, self.confirm_at = seen, None
         self.urgent = False
         return Arm(
             self._link,

@@ -42,12 +42,6 @@ def wanted(arm: Arm) -> Wanted:
     return (arm.request, arm.kind, arm.setting, arm.queue_version, arm.bin, arm.bin_end)
 
 
-def in_bin(want: Wanted | None, cycle: int) -> bool:
-    """Return whether a success of this cycle may be one of what is wanted."""
-    begin, end = (0, 0) if want is None else want[4:]
-    return begin <= cycle and (cycle < end or end == 0)
-
-
 @record
 class Word:
     """What the station's messages of one instant have in common; fields as in ArmReply."""
@@ -79,6 +73,8 @@ class StationEnd:
         """How many more successes this end has offered memory for; 0 where there is no arm."""
         self.confirmed = 0
         self.unconfirmed: list[Success] = []
+        self.full = False
+        """Whether it has too much unconfirmed to be told more; set wherever that changes."""
         self.fresh = 0
         """How many of the unconfirmed, the latest ones, no herald has told."""
         self.voids: list[tuple[int, int]] = []
@@ -93,11 +89,6 @@ class StationEnd:
         self._confirm_ns = confirm_ns
         self._herald_line = herald_line
         self._firsts = Firsts()
-
-    @property
-    def full(self) -> bool:
-        """Whether it has too much unconfirmed to be told more."""
-        return len(self.unconfirmed) >= MAX_UNCONFIRMED
 
     def check(self, arm: Arm, last_sequence: int) -> None:
         """Raise RemoteProtocolError for what no honest node sends; change nothing."""
@@ -177,6 +168,7 @@ class StationEnd:
         if unconfirmed:  # their sequences follow on each other
             del unconfirmed[: max(0, sequence + 1 - unconfirmed[0].sequence)]
         self.fresh = min(self.fresh, len(unconfirmed))
+        self.full = len(unconfirmed) >= MAX_UNCONFIRMED
         self.remind_at = now + self._confirm_ns if unconfirmed else None
 
     def _owe(self, arm: Arm, now: Instant) -> None:
@@ -197,6 +189,7 @@ class StationEnd:
         self.credit -= 1
         self.fresh += 1
         self.unconfirmed.append(success)
+        self.full = len(self.unconfirmed) >= MAX_UNCONFIRMED
         self.herald_due = True
         if self.remind_at is None:
             self.remind_at = now + self._confirm_ns
@@ -222,6 +215,7 @@ class StationEnd:
         """The end is there. A new life of it has seen nothing, and is told nothing old."""
         if boot == 0 or boot != self.boot:
             self.unconfirmed.clear()
+            self.full = False
             self.fresh = 0
             self.confirmed = last_sequence
             self.remind_at = None
@@ -275,7 +269,7 @@ class StationEnd:
         self.herald_due = False
         told = tuple(self.unconfirmed[-(self.fresh + REPEATED) :])
         self.fresh = 0
-        heralds = []
+        heralds: list[Herald] = []
         while len(told) > MAX_LISTED:
             first, told = told[:MAX_LISTED], told[MAX_LISTED:]
             last = first[-1].sequence

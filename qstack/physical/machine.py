@@ -36,7 +36,7 @@ from qstack.physical.events import (
     StationReachable,
     StationUnreachable,
 )
-from qstack.physical.filling import MEASURED_AT_ONCE, Filling
+from qstack.physical.filling import Filling
 from qstack.physical.matching import Resolved, indication
 from qstack.physical.opening import Opening
 from qstack.physical.service import (
@@ -54,9 +54,6 @@ from qstack.units import Instant, NodeName
 
 __all__ = ["NodePhysical", "StationReachable", "StationUnreachable"]
 
-CONFIRM_AT = 4
-"""So many unconfirmed successes are confirmed at once, without waiting for a credit."""
-
 
 class NodePhysical:
     """One end of one link. Machine; events and actions as in the package's docstring."""
@@ -65,7 +62,6 @@ class NodePhysical:
         self, parameters: LinkParameters, node: NodeName, slots: Slots, commands: CommandIds
     ) -> None:
         self._parameters = parameters
-        self._station = parameters.station
         self._end = parameters.end(node)
         self._slots = slots
         self._heir = Owner("link", parameters.name)
@@ -79,7 +75,9 @@ class NodePhysical:
         self._task = Task(self._opening)
         self._unsettled = False
         self._dirty = False
-        self._confirm_at: Instant | None = None
+        """Whether other attempts may be wanted than there are, or more credits than are offered."""
+        self._unsaid = False
+        """Whether there may be something to confirm or to ask that was not at the last DRAINED."""
         self._due: Instant | None = None
         self._due_known = False
         self.counters: dict[str, int] = {}
@@ -104,12 +102,10 @@ class NodePhysical:
             due = earliest(due, matching.patience_ends())
         if self._opening is not None and type(self._task.order) is Serve:
             due = earliest(due, self._opening.due)
-        at = self._confirm_at
+        at = self._arming.confirm_at
         if at is not None and (due is None or at < due):
             due = at
-        if not matching.opened:
-            return due
-        at = self._conversation.ask_at()
+        at = self._conversation.ask_at() if matching.opened else None
         return due if at is None or (due is not None and due < at) else at
 
     def handle(self, event: NodeEvent, now: Instant) -> list[Any]:
@@ -118,27 +114,30 @@ class NodePhysical:
         Raises RemoteProtocolError, with nothing changed, for a message that no honest station
         sends, and LocalProtocolError for a Serve that the parameters do not allow.
         """
-        matching = self._matching
-        if type(event) is Drained:
+        kind, matching = type(event), self._matching
+        if kind is Drained:
             more = self._unsettled or matching.known > matching.seen
-            if not self._dirty and not (more and self._left()):
+            if not (self._dirty or self._unsaid or (more and self._left())):
                 return []
             self._due_known = False
             return self._advance(now) + self._flush(now) if more else self._flush(now)
-        self._due_known = False
+        if kind is SlotsChanged:
+            self._dirty = True
+            return []
+        settled = not self._unsettled and matching.known == matching.seen
+        if not (kind is EmitterHeralded and settled and matching.opened):
+            # Otherwise an older emission waits than this one, and nothing waits for it.
+            self._due_known = False
         match event:
             case EmitterHeralded():
                 actions = self._device(event, now)
-            case SlotsChanged():
-                self._dirty = True
-                return []
             case Herald() | Beacon():
                 actions = self._word(event, now)
             case Tick():
                 actions = self._tick(now)
-            case (
-                EmitterFired() | EmitterOutcome() | Exhausted() | Rejected() | Aborted() | Faulted()
-            ):
+            case EmitterFired() | EmitterOutcome() | Exhausted():
+                actions = self._device(event, now)
+            case Rejected() | Aborted() | Faulted():
                 actions = self._device(event, now)
             case ArmReply():
                 actions = self._reply(event, now)
@@ -150,7 +149,7 @@ class NodePhysical:
                 actions = self._unreachable(event)
             case DeviceState():
                 actions = self._device_state(event)
-            case Completed() | Calibration() | Drained():
+            case Completed() | Calibration() | Drained() | SlotsChanged():
                 return []
             case _:
                 assert_never(event)
@@ -223,7 +222,6 @@ class NodePhysical:
         aborts = self._attempts.withdraw(0, self._task.number)
         self._attempts.new_epoch()
         self._void(self._conversation.end())
-        self._confirm_at = None
         self._dirty = True
         return [*aborts, Up(StationDown(self._arming.boot, event.reason))]
 
@@ -247,10 +245,13 @@ class NodePhysical:
         return [*actions, Note("arm-refused", (("reason", reply.reason),))]
 
     def _word(self, message: Herald | Beacon, now: Instant) -> list[Any]:
+        standing = self._arming.standing
         if void := self._conversation.word(message, now):
             self._filling.voided(void, now)
             self._void(void)
-        self._dirty = True  # a query may have to leave
+        if standing is not self._arming.standing:
+            self._dirty = True
+        self._unsaid = True  # a query may have to leave
         return []
 
     # --- the devices ----------------------------------------------------------------------
@@ -317,30 +318,28 @@ class NodePhysical:
         return not self._arming.silent and self._left()
 
     def _left(self) -> bool:
+        matching = self._matching
         if self._unsettled and self._may_settle():
             return True
-        matching = self._matching
         return matching.known > matching.seen and matching.ready()
 
     def _may_settle(self) -> bool:
-        arming = self._arming
-        return self._unsettled and arming.standing and self._matching.seen >= arming.settled_at
+        return self._arming.standing and self._matching.seen >= self._arming.settled_at
 
     def _advance(self, now: Instant) -> list[Any]:
         """Indicate the next result, if there is one: what was settled before what came of it."""
         if self._unsettled and self._may_settle():
             self._unsettled = False
-            version = self._arming.wish.queue_version
-            return [Up(Settled(version, self._arming.settled_at))]
-        if (resolved := self._matching.resolve(now)) is not None:
-            self._dirty = True
-            return [self._indicate(resolved)]
-        return []
+            return [Up(Settled(self._arming.wish.queue_version, self._arming.settled_at))]
+        resolved = self._matching.resolve(now)
+        return [] if resolved is None else [self._indicate(resolved)]
 
     def _indicate(self, resolved: Resolved) -> Up:
         success, emission = resolved.success, resolved.emission
-        self._task.count(success.request, self._arming.wish.request)
+        counted = self._task.count(success.request, self._arming.wish.request)
+        self._unsaid = True
         if resolved.reason:
+            self._dirty = True
             self._count("missing")
             if emission is not None:
                 self._void([emission])
@@ -348,6 +347,9 @@ class NodePhysical:
             self._count("pairs")
             if emission is not None and emission.qubit is not None:
                 self._slots.give(emission.qubit, ROOM, self._heir)
+            # Where one fewer is wanted and one fewer waits, what is armed stays right.
+            if not counted or emission is None or emission.work != self._task.number:
+                self._dirty = True
         return Up(indication(resolved, self._arming.boot))
 
     def _void(self, emissions: list[Emission]) -> None:
@@ -361,41 +363,27 @@ class NodePhysical:
     # --- what leaves at DRAINED -----------------------------------------------------------
 
     def _flush(self, now: Instant) -> list[Any]:
-        arming, attempts = self._arming, self._attempts
-        task, matching = self._task, self._matching
-        dirty, self._dirty = self._dirty, False
-        if arming.silent or not dirty:
+        arming, seen = self._arming, self._matching.seen
+        dirty, unsaid = self._dirty, self._unsaid
+        self._dirty = self._unsaid = False
+        if arming.silent or not (dirty or unsaid):
             return []
         commands: list[Any] = []
-        target = task.target()
-        seen = matching.seen
-        if target is not None:
-            number, remaining = task.number, task.remaining
-            waiting = matching.waiting(number)
-            wanted = remaining - waiting if remaining > waiting else 0
-            missing = wanted - attempts.armed
-            if missing < 0:
-                commands += attempts.withdraw(wanted, number)
-            elif missing and (target.plan is None or waiting <= MEASURED_AT_ONCE):
-                # Otherwise outcomes come faster than the station's word on them.
-                commands += self._filling.refill(target, number, missing, arming, now)
-            outstanding = attempts.armed + waiting
-            arming.offer(outstanding if outstanding < remaining else remaining, seen)
-        unconfirmed = seen - arming.confirmed
-        if unconfirmed >= CONFIRM_AT or arming.urgent:
-            self._confirm_at = None
+        # What is resolved changes nothing in what is wanted, but where memory was left for it.
+        if dirty or self._task.measures or not self._attempts.starved:
+            commands += self._filling.follow(self._task, self._conversation, now)
+        if arming.leaves(seen, now, self._parameters.confirm_ns):
             # The arm first: it has the longer way.
-            return [Send(self._station, arming.message(seen)), *commands]
-        if unconfirmed > 0 and self._confirm_at is None:
-            self._confirm_at = now + self._parameters.confirm_ns // 2
+            return [Send(self._parameters.station, arming.message(seen)), *commands]
         return commands
 
     def _tick(self, now: Instant) -> list[Any]:
-        if self._confirm_at is not None and self._confirm_at <= now:
-            self._confirm_at = None
+        arming, seen = self._arming, self._matching.seen
+        if arming.confirm_at is not None and arming.confirm_at <= now:
+            arming.confirm_at = None
             self._dirty = True
-            if self._matching.seen > self._arming.confirmed and not self._arming.silent:
-                return [Send(self._parameters.station, self._arming.message(self._matching.seen))]
+            if seen > arming.confirmed and not arming.silent:
+                return [Send(self._parameters.station, arming.message(seen))]
         if self._pass(now):
             return self._follow()
         ask_at = self._conversation.ask_at()
