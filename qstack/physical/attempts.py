@@ -144,9 +144,8 @@ class Attempt:
 
     def handle(self, event: AttemptEvent) -> None:
         """Take an event; HardwareFault, and nothing changed, where the table has no entry."""
-        allowed = TABLE[self.state].get(type(event), _NONE)
         state = self._after(event)
-        if state not in allowed:
+        if state not in TABLE[self.state].get(type(event), _NONE):
             raise HardwareFault(
                 f"attempt {self.command} is {self.state.name}: no {type(event).__name__} now"
             )
@@ -333,11 +332,12 @@ class Attempts:
         attempt = self.running.get(event.command)
         if attempt is None:
             return None
-        before = attempt.left if attempt.state is AttemptState.ARMED else 0
+        armed, left = attempt.state is AttemptState.ARMED, attempt.left
         attempt.handle(event)
         if attempt.state is AttemptState.ENDED:
             del self.running[event.command]
-            self.armed -= before
+            if armed:
+                self.armed -= left
             if attempt.qubit is None:
                 self.measuring -= 1
         match event:

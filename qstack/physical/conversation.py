@@ -60,7 +60,8 @@ class Conversation:
         told = reply.unconfirmed
         # Successes of a former count of cycles may be of any cycle.
         horizon = MAX_CYCLE - 1 if reply.epoch > 0 else reply.cycle
-        self._check_link(reply.link)
+        if reply.link != self._link:
+            raise self._misplaced(reply.link)
         arming.check(reply)
         check_window(reply)
         if not (0 if first else self.epoch) <= reply.epoch < MAX_CYCLE:
@@ -95,7 +96,8 @@ class Conversation:
         arming, matching = self.arming, self.matching
         herald = message if type(message) is Herald else None
         told = () if herald is None else herald.successes
-        self._check_link(message.link)
+        if message.link != self._link:
+            raise self._misplaced(message.link)
         if arming.silent:
             raise RemoteProtocolError("a herald, but there is no station now")
         if not arming.based:
@@ -141,6 +143,5 @@ class Conversation:
         self.queries += 1
         return True
 
-    def _check_link(self, link: LinkName) -> None:
-        if link != self._link:
-            raise RemoteProtocolError(f"a message of link {link!r}")
+    def _misplaced(self, link: LinkName) -> RemoteProtocolError:
+        return RemoteProtocolError(f"a message of link {link!r}")

@@ -124,9 +124,9 @@ class NodePhysical:
         if kind is SlotsChanged:
             self._dirty = True
             return []
-        settled = not self._unsettled and matching.known == matching.seen
-        if not (kind is EmitterHeralded and settled and matching.opened):
-            # Otherwise an older emission waits than this one, and nothing waits for it.
+        # One half more moves no deadline where an older one waits, and nothing waits for it.
+        quiet = kind is EmitterHeralded and not self._unsettled and matching.known == matching.seen
+        if not (quiet and matching.opened):
             self._due_known = False
         match event:
             case EmitterHeralded():
@@ -332,25 +332,25 @@ class NodePhysical:
             self._unsettled = False
             return [Up(Settled(self._arming.wish.queue_version, self._arming.settled_at))]
         resolved = self._matching.resolve(now)
-        return [] if resolved is None else [self._indicate(resolved)]
+        return [] if resolved is None else self._indicate(resolved)
 
-    def _indicate(self, resolved: Resolved) -> Up:
+    def _indicate(self, resolved: Resolved) -> list[Any]:
         success, emission = resolved.success, resolved.emission
         counted = self._task.count(success.request, self._arming.wish.request)
         self._unsaid = True
-        if resolved.reason:
+        if emission is None or resolved.reason:
             self._dirty = True
             self._count("missing")
             if emission is not None:
                 self._void([emission])
         else:
             self._count("pairs")
-            if emission is not None and emission.qubit is not None:
+            if emission.qubit is not None:
                 self._slots.give(emission.qubit, ROOM, self._heir)
             # Where one fewer is wanted and one fewer waits, what is armed stays right.
-            if not counted or emission is None or emission.work != self._task.number:
+            if not counted or emission.work != self._task.number:
                 self._dirty = True
-        return Up(indication(resolved, self._arming.boot))
+        return [Up(indication(resolved, self._arming.boot))]
 
     def _void(self, emissions: list[Emission]) -> None:
         """Free what the station threw away; the slots are armed again at DRAINED."""
