@@ -27,15 +27,15 @@ emitted for a former request never becomes a success of the next. An end that ar
 something new, while the analyser was still open for the old, finds a success of another request
 on its half and reports it as missing.
 
-**Successes.** A click with a pattern of the setting becomes the next success of the link if
-both ends have credit; sequence numbers count successes only, from 1 in each life of the
-station, and failures use none. Both ends are told at once of all that is new by timed heralds, of
-eight successes each to stay inside one datagram; two older ones that are not confirmed stand
-before them. What stays
-unconfirmed for `confirm_ns` is told by a reply, which is soft and therefore arrives. At 64
-unconfirmed the analyser closes, so that nothing is ever forgotten within a life. An emitter is
-armed a little before its credit arrives, so a click may come first: it is held, in order, until
-the credit is here, for `confirm_ns` at most, and is void afterwards or when the pairing ends.
+**Successes.** A click (`clicks.py`) with a pattern of the setting becomes the next success of
+the link if both ends have credit; sequence numbers count successes only, from 1 in each life of
+the station, and failures use none. Both ends are told at once of all that is new by timed
+heralds, of eight successes each to stay inside one datagram; two older ones that are not
+confirmed stand before them. What stays unconfirmed for `confirm_ns` is told by a reply, which is
+soft and therefore arrives. At 64 unconfirmed the analyser closes, so that nothing is ever
+forgotten within a life. An emitter is armed a little before its credit arrives, so a click may
+come first: it is held, in order, until the credit is here, for `confirm_ns` at most, and is void
+afterwards or when the pairing ends.
 
 **What is decided.** Every message of the station names a cycle up to which all clicks are
 decided; an emission up to it without a success is void, and its slot free. The station says

@@ -19,7 +19,10 @@ from qstack.messages.physical import Arm, ArmReply, Success, Verdict
 from qstack.physical.events import StationReachable, StationUnreachable
 from qstack.physical.firsts import Firsts
 from qstack.physical.service import LinkParameters, Rest, Serve
-from qstack.units import BootId, LinkName
+from qstack.units import BootId, Duration, Instant, LinkName
+
+CONFIRM_AT = 4
+"""So many unconfirmed successes are confirmed at once, without waiting for a credit."""
 
 
 class ArmState(IntEnum):
@@ -104,6 +107,10 @@ class Arming:
     def __init__(self, link: LinkName) -> None:
         self._link = link
         self.state = ArmState.SILENT
+        self.silent = True
+        """Whether the station is out of reach; of `state`, which :meth:`handle` alone sets."""
+        self.standing = False
+        """Whether the station has taken the present number; of `state`, as before."""
         self.boot: BootId = 0
         self.wish = IDLE
         self.number = 0
@@ -119,29 +126,20 @@ class Arming:
         """Whether the link's clock is known to run, in the station's present life and epoch."""
         self._answered_query = 0
         self._limit_base = 0
-        self._sent: Arm | None = None
+        self.confirmed = 0
+        """The sequence up to which the station has been told that its successes are seen."""
+        self.confirm_at: Instant | None = None
+        """When the confirmation leaves that waits for a credit; None where none waits."""
+        self.urgent = True
+        """Whether anything but the confirmation differs from what was sent last, if anything was:
+        a number, credits or a query. Whatever changes one of them says so here."""
         self._firsts = Firsts()
         self._first = False
-
-    @property
-    def standing(self) -> bool:
-        """Whether the station has taken the present number."""
-        return self.state is ArmState.STANDING
-
-    @property
-    def silent(self) -> bool:
-        """Whether the station is out of reach."""
-        return self.state is ArmState.SILENT
 
     @property
     def limit(self) -> int:
         """The highest sequence that there can be, by the credits that were offered."""
         return self._limit_base + self.credits
-
-    @property
-    def confirmed(self) -> int:
-        """The sequence up to which the station has been told that its successes are seen."""
-        return 0 if self._sent is None else self._sent.herald_sequence
 
     def report(self) -> dict[str, Any]:
         """What the arm asks for, for people."""
@@ -163,6 +161,7 @@ class Arming:
             case StationReachable():
                 state = self._reachable(event.boot)
             case StationUnreachable():
+                self.confirm_at = None
                 state = ArmState.SILENT
             case Wish():
                 self._renew(event)
@@ -176,6 +175,8 @@ class Arming:
         if state not in allowed:
             raise LocalProtocolError(f"{type(event).__name__} may not lead to {state.name}")
         self.state = state
+        self.silent = state is ArmState.SILENT
+        self.standing = state is ArmState.STANDING
 
     def check(self, reply: ArmReply) -> None:
         """Raise RemoteProtocolError for an answer to what was never asked."""
@@ -194,19 +195,34 @@ class Arming:
         by those that crossed the arm, and never too few: the station's count is not exceeded,
         and no more halves exist than were armed.
         """
-        self.credits = max(self.credits, seen - self.seen_from + outstanding)
+        credits = seen - self.seen_from + outstanding
+        if credits > self.credits:
+            self.credits = credits
+            self.urgent = True
 
     def ask(self) -> bool:
         """Ask for an answer, unless one is on its way; return whether it is asked now."""
         if self.silent or not self.standing or self.query > self._answered_query:
             return False
         self.query += 1
+        self.urgent = True
         return True
+
+    def leaves(self, seen: int, now: Instant, confirm_ns: Duration) -> bool:
+        """Return whether the arm is to be sent now; what it would but confirm waits for a while."""
+        unconfirmed = seen - self.confirmed
+        if self.urgent or unconfirmed >= CONFIRM_AT:
+            return True
+        if unconfirmed > 0 and self.confirm_at is None:
+            self.confirm_at = now + confirm_ns // 2
+        return False
 
     def message(self, seen: int) -> Arm:
         """Return the arm as it stands, and take it as sent."""
         wish = self.wish
-        self._sent = Arm(
+        self.confirmed, self.confirm_at = seen, None
+        self.urgent = False
+        return Arm(
             self._link,
             self.boot,
             self.number,
@@ -221,17 +237,6 @@ class Arming:
             wish.begin,
             wish.end,
         )
-        return self._sent
-
-    def urgent(self) -> bool:
-        """Return whether anything but the confirmation differs from what was sent."""
-        sent = self._sent
-        return (
-            sent is None
-            or sent.number != self.number
-            or sent.credits != self.credits
-            or sent.query != self.query
-        )
 
     def _reachable(self, boot: BootId) -> ArmState:
         if boot != self.boot:
@@ -241,7 +246,7 @@ class Arming:
             self.based = self.trusted = False
             self._firsts = Firsts()
         self.first_cycle = 0
-        self._sent = None
+        self.confirmed = 0
         self._renew(self.wish)
         return ArmState.ASKED
 
@@ -249,6 +254,7 @@ class Arming:
         self._limit_base += self.credits
         self.wish = wish
         self.number += 1
+        self.urgent = True
         self.credits = 0
         self.accepted = False
         self._answered_query = self.query

@@ -66,6 +66,7 @@ class Withdraw:
 
 AttemptEvent: TypeAlias = EmitterEvent | Withdraw
 
+_NONE: frozenset[AttemptState] = frozenset()
 _ENDED = frozenset({AttemptState.ENDED})
 _TERMINALS: dict[type[Any], frozenset[AttemptState]] = {
     EmitterHeralded: _ENDED,
@@ -114,28 +115,26 @@ class Attempt:
     """One command of the emitter, from `cycle` on; it may still give `left` heralds."""
 
     __slots__ = (
-        "before",
         "command",
         "cycle",
         "epoch",
         "left",
         "qubit",
-        "request",
-        "setting",
+        "serve",
         "state",
         "work",
     )
 
-    def __init__(self, command: int, work: int, serve: Serve, qubit: Qubit | None) -> None:
+    def __init__(
+        self, command: int, work: int, serve: Serve, qubit: Qubit | None, epoch: int
+    ) -> None:
         self.command = command
         self.work = work
-        self.request = serve.request
-        self.setting = serve.setting
+        self.serve = serve
         self.qubit = qubit
+        self.epoch = epoch
         self.cycle = 0
-        self.before = serve.end
         self.left = 1
-        self.epoch = 0
         self.state = AttemptState.ARMED
 
     @property
@@ -145,9 +144,8 @@ class Attempt:
 
     def handle(self, event: AttemptEvent) -> None:
         """Take an event; HardwareFault, and nothing changed, where the table has no entry."""
-        allowed = TABLE[self.state].get(type(event), frozenset())
         state = self._after(event)
-        if state not in allowed:
+        if state not in TABLE[self.state].get(type(event), _NONE):
             raise HardwareFault(
                 f"attempt {self.command} is {self.state.name}: no {type(event).__name__} now"
             )
@@ -177,8 +175,10 @@ class Attempts:
     def __init__(
         self, parameters: LinkParameters, node: NodeName, slots: Slots, commands: CommandIds
     ) -> None:
-        self._parameters = parameters
+        self._link = parameters.name
         self._end = parameters.end(node)
+        self._emitter = self._end.emitter
+        self._batch = BATCH_CYCLES if self._end.herald_line else 1
         self._values = {setting.id: setting.values_of(node) for setting in parameters.settings}
         self._slots = slots
         self._commands = commands
@@ -186,15 +186,14 @@ class Attempts:
         self._epoch = 0
         self._failures: dict[int, int] = {}
         self._resting: dict[int, Instant] = {}
-        self._measuring = 0
+        self.wakes_at: Instant | None = None
+        """When the next slot may be tried again: the least of `_resting`, set where that is."""
         self._none_since = -1
+        self.measuring = 0
+        """How many commands to measure the emitter has, aborted or not."""
         self.armed = 0
         """How many heralds the armed attempts may still give together."""
         self.running: dict[int, Attempt] = {}
-
-    def measuring(self) -> bool:
-        """Return whether the emitter has a command to measure, aborted or not."""
-        return self._measuring > 0
 
     @property
     def starved(self) -> bool:
@@ -206,9 +205,10 @@ class Attempts:
         return attempt.epoch == self._epoch
 
     def keep(self, work: int, serve: Serve, not_before: int, exact: bool) -> Device | None:
-        """Arm the emitter with the next free slot; None where no slot is free."""
-        if self.starved:
-            return None
+        """Arm the emitter with the next free slot; None where no slot is free.
+
+        For those that are not :attr:`starved`, and have no command to measure.
+        """
         among = self._end.communication
         if self._resting:
             among = tuple(slot for slot in among if slot not in self._resting)
@@ -217,19 +217,21 @@ class Attempts:
             # Nothing was released since: do not look again.
             self._none_since = self._slots.releases
             return None
-        attempt = self._begin(work, serve, qubit, 1)
+        command = self._commands.next()
+        attempt = self.running[command] = Attempt(command, work, serve, qubit, self._epoch)
         attempt.cycle = not_before
+        self.armed += 1
         return Device(
-            self._end.emitter,
+            self._emitter,
             EmitterArm(
-                self._end.emitter,
-                attempt.command,
-                self._parameters.name,
+                self._emitter,
+                command,
+                self._link,
                 qubit.slot,
                 self._values[serve.setting],
                 not_before,
                 exact,
-                BATCH_CYCLES if self._end.herald_line else 1,
+                self._batch,
                 serve.end,
             ),
         )
@@ -238,13 +240,17 @@ class Attempts:
         """Let the emitter attempt and measure until `pairs` heralds."""
         if serve.plan is None:
             raise LocalProtocolError(f"request {serve.request} is not to be measured here")
-        attempt = self._begin(work, serve, None, pairs)
+        command = self._commands.next()
+        attempt = self.running[command] = Attempt(command, work, serve, None, self._epoch)
+        attempt.left = pairs
+        self.armed += pairs
+        self.measuring += 1
         return Device(
-            self._end.emitter,
+            self._emitter,
             EmitterMeasure(
-                self._end.emitter,
-                attempt.command,
-                self._parameters.name,
+                self._emitter,
+                command,
+                self._link,
                 self._values[serve.setting],
                 serve.plan,
                 pairs,
@@ -266,7 +272,7 @@ class Attempts:
             return sys.maxsize
         (attempt,) = self.running.values()
         armed = attempt.state is AttemptState.ARMED and attempt.qubit is None
-        same = attempt.work == work and attempt.before == serve.end and self.current(attempt)
+        same = attempt.work == work and attempt.serve.end == serve.end and self.current(attempt)
         return attempt.left if armed and same else sys.maxsize
 
     def withdraw(self, keep: int, work: int) -> list[Device]:
@@ -280,17 +286,13 @@ class Attempts:
                 continue
             attempt.handle(Withdraw())
             self.armed -= attempt.left
-            abort = Abort(self._end.emitter, self._commands.next(), attempt.command)
-            aborts.append(Device(self._end.emitter, abort))
+            abort = Abort(self._emitter, self._commands.next(), attempt.command)
+            aborts.append(Device(self._emitter, abort))
         return aborts
 
     def resting(self, slot: int) -> bool:
         """Return whether this slot (or MEASURED) waits after a failure."""
         return slot in self._resting
-
-    def wakes_at(self) -> Instant | None:
-        """Return when the next slot may be tried again."""
-        return min(self._resting.values()) if self._resting else None
 
     def wake(self, now: Instant | None) -> None:
         """Let the slots whose back-off is over be tried again; all, and forgiven, for None."""
@@ -300,11 +302,13 @@ class Attempts:
             self._resting.clear()
         else:
             self._resting = {s: until for s, until in self._resting.items() if until > now}
+        self.wakes_at = min(self._resting.values(), default=None)
 
     def rest(self, slot: int, now: Instant, unit_ns: Duration) -> bool:
         """A command for this slot failed; return whether all slots keep failing."""
         failures = self._failures[slot] = self._failures.get(slot, 0) + 1
         self._resting[slot] = now + (unit_ns << min(failures - 1, LONGEST_BACKOFF))
+        self.wakes_at = min(self._resting.values())
         slots = (MEASURED,) if slot == MEASURED else self._end.communication
         return all(self._failures.get(each, 0) >= FAULTS_IN_A_ROW for each in slots)
 
@@ -317,7 +321,7 @@ class Attempts:
         for attempt in self.running.values():
             self._release(attempt)
         self.running.clear()
-        self.armed = self._measuring = 0
+        self.armed = self.measuring = 0
 
     def take(self, event: EmitterEvent, now: Instant) -> Emission | None:
         """Take a device event; return what was emitted, if that may still become a pair.
@@ -328,12 +332,14 @@ class Attempts:
         attempt = self.running.get(event.command)
         if attempt is None:
             return None
-        before = attempt.left if attempt.state is AttemptState.ARMED else 0
+        armed, left = attempt.state is AttemptState.ARMED, attempt.left
         attempt.handle(event)
         if attempt.state is AttemptState.ENDED:
             del self.running[event.command]
-            self.armed -= before
-            self._measuring -= attempt.qubit is None
+            if armed:
+                self.armed -= left
+            if attempt.qubit is None:
+                self.measuring -= 1
         match event:
             case EmitterHeralded() | EmitterFired():
                 basis, outcome = Basis.Z, 0
@@ -349,10 +355,11 @@ class Attempts:
         if attempt.epoch != self._epoch:
             self._release(attempt)
             return None
+        serve = attempt.serve
         return Emission(
             attempt.work,
-            attempt.request,
-            attempt.setting,
+            serve.request,
+            serve.setting,
             event.cycle,
             event.mode,
             attempt.qubit,
@@ -361,15 +368,6 @@ class Attempts:
             now - event.age_ns,
             now,
         )
-
-    def _begin(self, work: int, serve: Serve, qubit: Qubit | None, left: int) -> Attempt:
-        attempt = Attempt(self._commands.next(), work, serve, qubit)
-        attempt.epoch = self._epoch
-        attempt.left = left
-        self.armed += left
-        self._measuring += qubit is None
-        self.running[attempt.command] = attempt
-        return attempt
 
     def _release(self, attempt: Attempt) -> None:
         if attempt.qubit is not None:

@@ -8,20 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 from qstack.errors import RemoteProtocolError
-from qstack.messages.physical import ArmReply, Beacon, Herald, Success, Verdict
+from qstack.messages.physical import ArmReply, Beacon, Herald, Verdict
 from qstack.physical.arming import Arming
 from qstack.physical.attempts import Emission
-from qstack.physical.matching import MAX_CYCLE, Matching, Statement
+from qstack.physical.matching import MAX_CYCLE, Matching
 from qstack.physical.opening import check_window
 from qstack.physical.service import LinkParameters
-from qstack.units import Instant
+from qstack.units import Instant, LinkName
 
 
 class Conversation:
     """One node's talk with its station: the arm that it sent, the successes that it heard of."""
 
     def __init__(self, parameters: LinkParameters) -> None:
-        self._parameters = parameters
+        self._link = parameters.name
+        self._confirm_ns = parameters.confirm_ns
         self.arming = Arming(parameters.name)
         self.matching = Matching(parameters.modes, 2 * parameters.confirm_ns)
         self.too_early = 0
@@ -32,12 +33,14 @@ class Conversation:
 
     def ask_at(self) -> Instant | None:
         """When to ask what became of the oldest emission; None where nothing is open."""
-        oldest = self.matching.oldest_emission()
-        if oldest is None or self.arming.silent:
+        opened = self.matching.opened
+        if not opened or self.arming.silent:
             return None
+        since = next(iter(opened.values()))
         asked_at = self._asked_at
-        since = oldest if asked_at is None or asked_at < oldest else asked_at
-        return since + self._parameters.confirm_ns
+        if asked_at is not None and asked_at > since:
+            since = asked_at
+        return since + self._confirm_ns
 
     def begin(self) -> list[Emission]:
         """A life of the station that was not known before: everything counts from its word."""
@@ -54,22 +57,25 @@ class Conversation:
         arming, matching = self.arming, self.matching
         first = not arming.based
         rewound = not first and reply.epoch != self.epoch
-        statement = self._statement(reply, reply.epoch > 0)
+        told = reply.unconfirmed
+        # Successes of a former count of cycles may be of any cycle.
+        horizon = MAX_CYCLE - 1 if reply.epoch > 0 else reply.cycle
+        if reply.link != self._link:
+            raise self._misplaced(reply.link)
         arming.check(reply)
         check_window(reply)
         if not (0 if first else self.epoch) <= reply.epoch < MAX_CYCLE:
             raise RemoteProtocolError(f"epoch {reply.epoch} after epoch {self.epoch}")
-        matching.check(statement, reply.last_sequence if first else arming.limit)
+        matching.check(reply, told, horizon, reply.last_sequence if first else arming.limit)
         arming.handle(reply)
-        matching.hear(statement.horizon)
-        told = reply.unconfirmed
+        matching.hear(horizon)
         told_from = told[0].sequence if told else reply.last_sequence + 1
         void: list[Emission] = []
         if first:
             matching.base(told_from - 1)
             arming.seen_from = told_from - 1
         self.epoch = reply.epoch
-        before = matching.known()
+        before = matching.known
         matching.tell(told, now)
         matching.lose(told_from - 1)
         if rewound:
@@ -81,36 +87,40 @@ class Conversation:
         if reply.verdict is Verdict.ACCEPT and reply.number == arming.number:
             arming.first_cycle = reply.first_cycle
         void += matching.decide(reply.last_sequence, reply.decided_cycle)
-        if before < matching.known() < reply.last_sequence:
+        if before < matching.known < reply.last_sequence:
             self.ask(now)
         return void
 
     def word(self, message: Herald | Beacon, now: Instant) -> list[Emission]:
         """Take a herald or a beacon; return the emissions that are void by it."""
-        statement = self._statement(message, False)
-        if self.arming.silent:
+        arming, matching = self.arming, self.matching
+        herald = message if type(message) is Herald else None
+        told = () if herald is None else herald.successes
+        if message.link != self._link:
+            raise self._misplaced(message.link)
+        if arming.silent:
             raise RemoteProtocolError("a herald, but there is no station now")
-        if not self.arming.based:
+        if not arming.based:
             self.too_early += 1
             return []
-        matching = self.matching
-        if isinstance(message, Herald) and message.epoch != self.epoch:
+        if herald is not None and herald.epoch != self.epoch:
             # Of another count of cycles: the reply, which comes with it, says the same again.
             self.held_heralds += 1
-            if message.epoch > self.epoch:
+            if herald.epoch > self.epoch:
                 self.ask(now)
             return []
-        matching.check(statement, self.arming.limit)
+        matching.check(message, told, message.cycle, arming.limit)
         matching.hear(message.cycle)
         void: list[Emission] = []
-        if isinstance(message, Herald):
-            if not self.arming.standing:
-                for success in message.successes:
-                    self.arming.handle(success)
-            matching.tell(message.successes, now)
-            void += matching.void(message.voids)
+        if herald is not None:
+            if not arming.standing:
+                for success in told:
+                    arming.handle(success)
+            matching.tell(told, now)
+            if herald.voids:
+                void = matching.void(herald.voids)
         void += matching.decide(message.last_sequence, message.decided_cycle)
-        if matching.known() < message.last_sequence:
+        if matching.known < message.last_sequence:
             self.ask(now)
         return void
 
@@ -133,14 +143,5 @@ class Conversation:
         self.queries += 1
         return True
 
-    def _statement(self, message: ArmReply | Herald | Beacon, any_cycle: bool) -> Statement:
-        if message.link != self._parameters.name:
-            raise RemoteProtocolError(f"a message of link {message.link!r}")
-        told: tuple[Success, ...] = ()
-        if isinstance(message, Herald):
-            told = message.successes
-        elif isinstance(message, ArmReply):
-            told = message.unconfirmed
-        # Successes of a former count of cycles may be of any cycle.
-        horizon = MAX_CYCLE - 1 if any_cycle else message.cycle
-        return Statement(message.cycle, horizon, message.last_sequence, message.decided_cycle, told)
+    def _misplaced(self, link: LinkName) -> RemoteProtocolError:
+        return RemoteProtocolError(f"a message of link {link!r}")

@@ -16,11 +16,13 @@ from qstack.messages.devices import EmitterFired, Exhausted, Rejected
 from qstack.messages.physical import ArmReply, Verdict
 from qstack.physical.arming import Arming
 from qstack.physical.attempts import MEASURED, Attempt, Attempts, Emission
+from qstack.physical.conversation import Conversation
 from qstack.physical.cycles import CycleEstimate
 from qstack.physical.events import EmitterEvent
 from qstack.physical.grid import Grid
 from qstack.physical.service import ClockSeen, LinkParameters, Serve
 from qstack.physical.slots import Slots
+from qstack.physical.task import Task
 from qstack.units import Instant, NodeName
 
 MEASURED_AT_ONCE = 24
@@ -60,11 +62,33 @@ class Filling:
         """Whether the link's cycle has to be asked for before there can be an attempt."""
         return self.grid is not None and not self.grid.known
 
+    def follow(self, task: Task, conversation: Conversation, now: Instant) -> list[Device]:
+        """Command what is wanted, covered by nothing yet and fits into memory, and offer it."""
+        attempts, matching, arming = self.attempts, conversation.matching, conversation.arming
+        target = task.target()
+        if target is None:
+            return []
+        commands: list[Device] = []
+        work, remaining = task.number, task.remaining
+        waiting = matching.waiting(work)
+        wanted = remaining - waiting if remaining > waiting else 0
+        missing = wanted - attempts.armed
+        if missing < 0:
+            commands = attempts.withdraw(wanted, work)
+        elif missing and (target.plan is None or waiting <= MEASURED_AT_ONCE):
+            # Otherwise outcomes come faster than the station's word on them.
+            commands = self.refill(target, work, missing, arming, now)
+        outstanding = attempts.armed + waiting
+        arming.offer(outstanding if outstanding < remaining else remaining, matching.seen)
+        return commands
+
     def refill(
         self, target: Serve, work: int, uncovered: int, arming: Arming, now: Instant
     ) -> list[Device]:
         """Command attempts for at most `uncovered` pairs of this piece of work."""
         attempts = self.attempts
+        if target.plan is None and attempts.starved:
+            return []
         if not arming.trusted:
             # What is armed now could still be made by a clock that is about to end.
             return []
@@ -77,8 +101,10 @@ class Filling:
                 return []
             pairs = min(uncovered, MEASURED_AT_ONCE - ahead)
             return [attempts.measure(work, target, pairs, first)]
+        if attempts.measuring:
+            return []
         count = min(uncovered, self._modes - attempts.armed)
-        if count <= 0 or attempts.starved or attempts.measuring():
+        if count <= 0:
             return []
         cycle, exact = first, False
         if self.grid is not None:
@@ -108,7 +134,7 @@ class Filling:
         """Learn from how an attempt ended; return whether it only came too late for its cycle."""
         grid = self.grid
         if grid is None or attempt.qubit is None:
-            return self._out_of_bin(attempt, event)
+            return attempt.serve.end > 0 and self._out_of_bin(attempt, event)
         if isinstance(event, EmitterFired):
             if emission is not None:
                 grid.emitted(event.cycle, emission.emitted_at, now)
@@ -122,12 +148,12 @@ class Filling:
         return False
 
     def _out_of_bin(self, attempt: Attempt, event: EmitterEvent) -> bool:
-        """The emitter says that the bin is over; return whether that was news to nobody."""
+        """The emitter may say that the bin is over; return whether that was news to nobody."""
         late = isinstance(event, Rejected) and event.late
-        if not attempt.before or not (late or isinstance(event, Exhausted)):
+        if not (late or isinstance(event, Exhausted)):
             return False
         if self.attempts.current(attempt):
-            self._passed = max(self._passed, attempt.before)
+            self._passed = max(self._passed, attempt.serve.end)
         return late
 
     def voided(self, emissions: list[Emission], now: Instant) -> None:

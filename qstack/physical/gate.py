@@ -33,6 +33,8 @@ class Gate:
 
     def __init__(self, windows: Windows | None, delay_ns: Duration, patience_ns: Duration) -> None:
         self._windows = windows
+        self.keeps = windows is not None
+        """Whether the link has windows at all."""
         self._delay_ns = delay_ns
         self._patience_ns = patience_ns
         self.cycles = (0, 0)
@@ -50,11 +52,6 @@ class Gate:
     def blind(self) -> bool:
         """Whether the clock runs, but which cycles a window has is not known well enough."""
         return self._at is not None and self.cycles == (0, 0)
-
-    @property
-    def keeps(self) -> bool:
-        """Whether the link has windows at all."""
-        return self._windows is not None
 
     @property
     def is_open(self) -> bool:

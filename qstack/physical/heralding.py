@@ -42,12 +42,6 @@ def wanted(arm: Arm) -> Wanted:
     return (arm.request, arm.kind, arm.setting, arm.queue_version, arm.bin, arm.bin_end)
 
 
-def in_bin(want: Wanted | None, cycle: int) -> bool:
-    """Return whether a success of this cycle may be one of what is wanted."""
-    begin, end = (0, 0) if want is None else want[4:]
-    return begin <= cycle and (cycle < end or end == 0)
-
-
 @record
 class Word:
     """What the station's messages of one instant have in common; fields as in ArmReply."""
@@ -73,9 +67,14 @@ class StationEnd:
         self.arm: Arm | None = None
         self.wanted: Wanted | None = None
         """What `arm` wants; None where there is no arm."""
-        self.used = 0
+        self.asks: Wanted | None = None
+        """The same where this end is there and does not rest; changes with `arm.number` alone."""
+        self.credit = 0
+        """How many more successes this end has offered memory for; 0 where there is no arm."""
         self.confirmed = 0
         self.unconfirmed: list[Success] = []
+        self.full = False
+        """Whether it has too much unconfirmed to be told more; set wherever that changes."""
         self.fresh = 0
         """How many of the unconfirmed, the latest ones, no herald has told."""
         self.voids: list[tuple[int, int]] = []
@@ -91,23 +90,28 @@ class StationEnd:
         self._herald_line = herald_line
         self._firsts = Firsts()
 
-    @property
-    def wants(self) -> bool:
-        """Whether this end is there and wants something."""
-        return self.reachable and self.arm is not None and self.arm.request is not None
-
-    @property
-    def credit(self) -> int:
-        """How many more successes this end has offered memory for."""
-        return 0 if self.arm is None else self.arm.credits - self.used
-
-    @property
-    def full(self) -> bool:
-        """Whether it has too much unconfirmed to be told more."""
-        return len(self.unconfirmed) >= MAX_UNCONFIRMED
-
     def check(self, arm: Arm, last_sequence: int) -> None:
         """Raise RemoteProtocolError for what no honest node sends; change nothing."""
+        if not self._offers_more(arm, last_sequence):
+            self._check(arm, last_sequence)
+
+    def _offers_more(self, arm: Arm, last_sequence: int) -> bool:
+        """Return whether it only adds to the former arm, as most do, in what :meth:`_check` allows.
+
+        What it wants was then checked before.
+        """
+        former = self.arm
+        return (
+            former is not None
+            and arm.number == former.number
+            and 0 <= arm.credits - former.credits <= MAX_JUMP
+            and 0 <= arm.query - former.query <= MAX_JUMP
+            and 0 <= arm.herald_sequence <= last_sequence
+            and 0 <= arm.first_cycle < 1 << 62
+            and wanted(arm) == self.wanted
+        )
+
+    def _check(self, arm: Arm, last_sequence: int) -> None:
         former = self.arm
         # The first arm of a life may have any number: this end counted before it came here.
         base = arm.number if former is None else former.number
@@ -132,25 +136,40 @@ class StationEnd:
             if arm.credits < former.credits or arm.query < former.query:
                 raise RemoteProtocolError(f"arm {arm.number} takes back what it offered")
 
-    def take(self, arm: Arm, now: Instant) -> None:
-        """Take an arm that passed :meth:`check`; an older one than the last is ignored."""
+    def take(self, arm: Arm, now: Instant) -> bool:
+        """Take an arm that passed :meth:`check`; an older one than the last is ignored.
+
+        Return whether it is a new number: another one than the last was.
+        """
         former = self.arm
-        if former is not None and arm.number < former.number:
-            return
-        if former is None or arm.number != former.number:
-            self.used = 0
+        anew = former is None or arm.number != former.number
+        if former is None or anew:
+            if former is not None and arm.number < former.number:
+                return False
+            self.credit = arm.credits
             self.wanted = wanted(arm)
+            self.asks = None if arm.request is None else self.wanted
             self._owe(arm, now)
             self.curious = True
-        elif arm.query != former.query:
-            self.reply_due = self.curious = True
+        else:
+            self.credit += arm.credits - former.credits
+            if arm.query != former.query:
+                self.reply_due = self.curious = True
         self.arm = arm
         self.reachable = True
         if arm.herald_sequence > self.confirmed:
-            self.confirmed = arm.herald_sequence
-            self.unconfirmed = [s for s in self.unconfirmed if s.sequence > self.confirmed]
-            self.fresh = min(self.fresh, len(self.unconfirmed))
-            self.remind_at = now + self._confirm_ns if self.unconfirmed else None
+            self._confirm(arm.herald_sequence, now)
+        return anew
+
+    def _confirm(self, sequence: int, now: Instant) -> None:
+        """All successes up to `sequence` are known at the end."""
+        self.confirmed = sequence
+        unconfirmed = self.unconfirmed
+        if unconfirmed:  # their sequences follow on each other
+            del unconfirmed[: max(0, sequence + 1 - unconfirmed[0].sequence)]
+        self.fresh = min(self.fresh, len(unconfirmed))
+        self.full = len(unconfirmed) >= MAX_UNCONFIRMED
+        self.remind_at = now + self._confirm_ns if unconfirmed else None
 
     def _owe(self, arm: Arm, now: Instant) -> None:
         """Owe a reply to a new number: a while later, where a herald says the same before.
@@ -167,9 +186,10 @@ class StationEnd:
 
     def succeed(self, success: Success, now: Instant) -> None:
         """Note a success, to be told at once and until it is confirmed."""
-        self.used += 1
+        self.credit -= 1
         self.fresh += 1
         self.unconfirmed.append(success)
+        self.full = len(self.unconfirmed) >= MAX_UNCONFIRMED
         self.herald_due = True
         if self.remind_at is None:
             self.remind_at = now + self._confirm_ns
@@ -189,12 +209,13 @@ class StationEnd:
         """Another window counts: tell an end that wants something, or did in the former one."""
         if self.arm is not None and self.curious:
             self.reply_due = True
-            self.curious = self.wants
+            self.curious = self.asks is not None
 
     def begin(self, boot: BootId, last_sequence: int) -> None:
         """The end is there. A new life of it has seen nothing, and is told nothing old."""
         if boot == 0 or boot != self.boot:
             self.unconfirmed.clear()
+            self.full = False
             self.fresh = 0
             self.confirmed = last_sequence
             self.remind_at = None
@@ -211,8 +232,8 @@ class StationEnd:
 
     def drop_arm(self) -> None:
         """Forget what it wanted; what it has not confirmed stays."""
-        self.arm = self.wanted = None
-        self.used = 0
+        self.arm = self.wanted = self.asks = None
+        self.credit = 0
         self.said = None
         self.reply_due = self.herald_due = False
         self.hold_until = None
@@ -246,19 +267,19 @@ class StationEnd:
         far the link is decided, for that is true of all successes together.
         """
         self.herald_due = False
-        told = self.unconfirmed[-(self.fresh + REPEATED) :]
+        told = tuple(self.unconfirmed[-(self.fresh + REPEATED) :])
         self.fresh = 0
-        heralds = []
+        heralds: list[Herald] = []
         while len(told) > MAX_LISTED:
-            first, told = tuple(told[:MAX_LISTED]), told[MAX_LISTED:]
+            first, told = told[:MAX_LISTED], told[MAX_LISTED:]
             last = first[-1].sequence
             heralds.append(Herald(word.link, word.cycle, last, -1, first, (), word.epoch))
         voids = tuple(self.voids)
         while len(voids) > MAX_VOIDS:
             some, voids = voids[:MAX_VOIDS], voids[MAX_VOIDS:]
             heralds.append(Herald(word.link, word.cycle, 0, -1, (), some, word.epoch))
-        whole = (word.cycle, word.last_sequence, word.decided_cycle)
-        heralds.append(Herald(word.link, *whole, tuple(told), voids, word.epoch))
+        last, decided = word.last_sequence, word.decided_cycle
+        heralds.append(Herald(word.link, word.cycle, last, decided, told, voids, word.epoch))
         return heralds
 
     def reply(self, other: StationEnd, word: Word) -> ArmReply:

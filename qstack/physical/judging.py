@@ -29,8 +29,7 @@ def judge(
     if gate.blind:
         return LinkState.CLOSED, "no window is known well enough by the clock of the link"
     first, second = ends
-    one = first.wanted if first.wants else None
-    two = second.wanted if second.wants else None
+    one, two = first.asks, second.asks
     if one is None or two is None:
         return (LinkState.IDLE if one is two else LinkState.HALF), ""
     if one != two:

@@ -36,7 +36,7 @@ from qstack.physical.events import (
     StationReachable,
     StationUnreachable,
 )
-from qstack.physical.filling import MEASURED_AT_ONCE, Filling
+from qstack.physical.filling import Filling
 from qstack.physical.matching import Resolved, indication
 from qstack.physical.opening import Opening
 from qstack.physical.service import (
@@ -53,9 +53,6 @@ from qstack.physical.task import Task
 from qstack.units import Instant, NodeName
 
 __all__ = ["NodePhysical", "StationReachable", "StationUnreachable"]
-
-CONFIRM_AT = 4
-"""So many unconfirmed successes are confirmed at once, without waiting for a credit."""
 
 
 class NodePhysical:
@@ -78,7 +75,9 @@ class NodePhysical:
         self._task = Task(self._opening)
         self._unsettled = False
         self._dirty = False
-        self._confirm_at: Instant | None = None
+        """Whether other attempts may be wanted than there are, or more credits than are offered."""
+        self._unsaid = False
+        """Whether there may be something to confirm or to ask that was not at the last DRAINED."""
         self._due: Instant | None = None
         self._due_known = False
         self.counters: dict[str, int] = {}
@@ -94,18 +93,20 @@ class NodePhysical:
         return self._due
 
     def _find_due(self) -> Instant | None:
-        due = self._attempts.wakes_at()
+        due, matching = self._attempts.wakes_at, self._matching
         if self._arming.silent:
             return due
-        matching = self._matching
-        if self._left():
-            return 0
+        if self._unsettled or matching.known > matching.seen:
+            if self._left():
+                return 0
+            due = earliest(due, matching.patience_ends())
         if self._opening is not None and type(self._task.order) is Serve:
             due = earliest(due, self._opening.due)
-        for at in (self._confirm_at, self._conversation.ask_at(), matching.patience_ends()):
-            if at is not None and (due is None or at < due):
-                due = at
-        return due
+        at = self._arming.confirm_at
+        if at is not None and (due is None or at < due):
+            due = at
+        at = self._conversation.ask_at() if matching.opened else None
+        return due if at is None or (due is not None and due < at) else at
 
     def handle(self, event: NodeEvent, now: Instant) -> list[Any]:
         """Take one event.
@@ -113,27 +114,30 @@ class NodePhysical:
         Raises RemoteProtocolError, with nothing changed, for a message that no honest station
         sends, and LocalProtocolError for a Serve that the parameters do not allow.
         """
-        if type(event) is Drained:
-            if not self._dirty and not self._left():
+        kind, matching = type(event), self._matching
+        if kind is Drained:
+            more = self._unsettled or matching.known > matching.seen
+            if not (self._dirty or self._unsaid or (more and self._left())):
                 return []
             self._due_known = False
-            return self._advance(now) + self._flush(now)
-        self._due_known = False
+            return self._advance(now) + self._flush(now) if more else self._flush(now)
+        if kind is SlotsChanged:
+            self._dirty = True
+            return []
+        # One half more moves no deadline where an older one waits, and nothing waits for it.
+        quiet = kind is EmitterHeralded and not self._unsettled and matching.known == matching.seen
+        if not (quiet and matching.opened):
+            self._due_known = False
         match event:
-            case SlotsChanged():
-                self._dirty = True
-                return []
+            case EmitterHeralded():
+                actions = self._device(event, now)
             case Herald() | Beacon():
                 actions = self._word(event, now)
-            case (
-                EmitterHeralded()
-                | EmitterFired()
-                | EmitterOutcome()
-                | Exhausted()
-                | Rejected()
-                | Aborted()
-                | Faulted()
-            ):
+            case Tick():
+                actions = self._tick(now)
+            case EmitterFired() | EmitterOutcome() | Exhausted():
+                actions = self._device(event, now)
+            case Rejected() | Aborted() | Faulted():
                 actions = self._device(event, now)
             case ArmReply():
                 actions = self._reply(event, now)
@@ -145,13 +149,13 @@ class NodePhysical:
                 actions = self._unreachable(event)
             case DeviceState():
                 actions = self._device_state(event)
-            case Tick():
-                actions = self._tick(now)
-            case Completed() | Calibration() | Drained():
+            case Completed() | Calibration() | Drained() | SlotsChanged():
                 return []
             case _:
                 assert_never(event)
-        return actions or self._advance(now)
+        if actions or not (self._unsettled or matching.known > matching.seen):
+            return actions
+        return self._advance(now)
 
     def report(self) -> dict[str, Any]:
         """What is going on and what was counted, for people."""
@@ -218,7 +222,6 @@ class NodePhysical:
         aborts = self._attempts.withdraw(0, self._task.number)
         self._attempts.new_epoch()
         self._void(self._conversation.end())
-        self._confirm_at = None
         self._dirty = True
         return [*aborts, Up(StationDown(self._arming.boot, event.reason))]
 
@@ -242,10 +245,13 @@ class NodePhysical:
         return [*actions, Note("arm-refused", (("reason", reply.reason),))]
 
     def _word(self, message: Herald | Beacon, now: Instant) -> list[Any]:
-        void = self._conversation.word(message, now)
-        self._filling.voided(void, now)
-        self._void(void)
-        self._dirty = True  # a query may have to leave
+        standing = self._arming.standing
+        if void := self._conversation.word(message, now):
+            self._filling.voided(void, now)
+            self._void(void)
+        if standing is not self._arming.standing:
+            self._dirty = True
+        self._unsaid = True  # a query may have to leave
         return []
 
     # --- the devices ----------------------------------------------------------------------
@@ -268,7 +274,8 @@ class NodePhysical:
             return []
         if emission is not None:
             if self._matching.emit(emission):
-                self._void(self._matching.redecide())
+                if void := self._matching.redecide():
+                    self._void(void)
                 return []
             self._void([emission])
             return [Note("device-error", (("reason", "two emissions of one attempt"),))]
@@ -311,35 +318,39 @@ class NodePhysical:
         return not self._arming.silent and self._left()
 
     def _left(self) -> bool:
-        return self._matching.ready() or (self._unsettled and self._may_settle())
+        matching = self._matching
+        if self._unsettled and self._may_settle():
+            return True
+        return matching.known > matching.seen and matching.ready()
 
     def _may_settle(self) -> bool:
-        arming = self._arming
-        return self._unsettled and arming.standing and self._matching.seen >= arming.settled_at
+        return self._arming.standing and self._matching.seen >= self._arming.settled_at
 
     def _advance(self, now: Instant) -> list[Any]:
         """Indicate the next result, if there is one: what was settled before what came of it."""
         if self._unsettled and self._may_settle():
             self._unsettled = False
-            version = self._arming.wish.queue_version
-            return [Up(Settled(version, self._arming.settled_at))]
-        if (resolved := self._matching.resolve(now)) is not None:
-            self._dirty = True
-            return [self._indicate(resolved)]
-        return []
+            return [Up(Settled(self._arming.wish.queue_version, self._arming.settled_at))]
+        resolved = self._matching.resolve(now)
+        return [] if resolved is None else self._indicate(resolved)
 
-    def _indicate(self, resolved: Resolved) -> Up:
+    def _indicate(self, resolved: Resolved) -> list[Any]:
         success, emission = resolved.success, resolved.emission
-        self._task.count(success.request, self._arming.wish.request)
-        if resolved.reason:
+        counted = self._task.count(success.request, self._arming.wish.request)
+        self._unsaid = True
+        if emission is None or resolved.reason:
+            self._dirty = True
             self._count("missing")
             if emission is not None:
                 self._void([emission])
         else:
             self._count("pairs")
-            if emission is not None and emission.qubit is not None:
+            if emission.qubit is not None:
                 self._slots.give(emission.qubit, ROOM, self._heir)
-        return Up(indication(resolved, self._arming.boot))
+            # Where one fewer is wanted and one fewer waits, what is armed stays right.
+            if not counted or emission.work != self._task.number:
+                self._dirty = True
+        return [Up(indication(resolved, self._arming.boot))]
 
     def _void(self, emissions: list[Emission]) -> None:
         """Free what the station threw away; the slots are armed again at DRAINED."""
@@ -352,44 +363,33 @@ class NodePhysical:
     # --- what leaves at DRAINED -----------------------------------------------------------
 
     def _flush(self, now: Instant) -> list[Any]:
-        arming, attempts = self._arming, self._attempts
-        dirty, self._dirty = self._dirty, False
-        if arming.silent or not dirty:
+        arming, seen = self._arming, self._matching.seen
+        dirty, unsaid = self._dirty, self._unsaid
+        self._dirty = self._unsaid = False
+        if arming.silent or not (dirty or unsaid):
             return []
         commands: list[Any] = []
-        target = self._task.target()
-        seen = self._matching.seen
-        if target is not None:
-            waiting = self._matching.waiting(self._task.number)
-            wanted = max(0, self._task.remaining - waiting)
-            missing = wanted - attempts.armed
-            if missing < 0:
-                commands += attempts.withdraw(wanted, self._task.number)
-            elif missing and (target.plan is None or waiting <= MEASURED_AT_ONCE):
-                # Otherwise outcomes come faster than the station's word on them.
-                commands += self._filling.refill(target, self._task.number, missing, arming, now)
-            arming.offer(min(attempts.armed + waiting, self._task.remaining), seen)
-        unconfirmed = seen - arming.confirmed
-        if arming.urgent() or unconfirmed >= CONFIRM_AT:
-            self._confirm_at = None
+        # What is resolved changes nothing in what is wanted, but where memory was left for it.
+        if dirty or self._task.measures or not self._attempts.starved:
+            commands += self._filling.follow(self._task, self._conversation, now)
+        if arming.leaves(seen, now, self._parameters.confirm_ns):
             # The arm first: it has the longer way.
             return [Send(self._parameters.station, arming.message(seen)), *commands]
-        if unconfirmed > 0 and self._confirm_at is None:
-            self._confirm_at = now + self._parameters.confirm_ns // 2
         return commands
 
     def _tick(self, now: Instant) -> list[Any]:
-        if self._confirm_at is not None and self._confirm_at <= now:
-            self._confirm_at = None
+        arming, seen = self._arming, self._matching.seen
+        if arming.confirm_at is not None and arming.confirm_at <= now:
+            arming.confirm_at = None
             self._dirty = True
-            if self._matching.seen > self._arming.confirmed and not self._arming.silent:
-                return [Send(self._parameters.station, self._arming.message(self._matching.seen))]
+            if seen > arming.confirmed and not arming.silent:
+                return [Send(self._parameters.station, arming.message(seen))]
         if self._pass(now):
             return self._follow()
         ask_at = self._conversation.ask_at()
         if ask_at is not None and ask_at <= now and self._conversation.ask(now):
             self._dirty = True
-        wakes_at = self._attempts.wakes_at()
+        wakes_at = self._attempts.wakes_at
         if wakes_at is not None and wakes_at <= now:
             self._attempts.wake(now)
             self._dirty = True

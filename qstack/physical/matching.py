@@ -10,10 +10,11 @@ because the device's event may be late, and is missing after that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from qstack.errors import RemoteProtocolError
 from qstack.machine import record
-from qstack.messages.physical import Success
+from qstack.messages.physical import ArmReply, Beacon, Herald, Success
 from qstack.physical.attempts import Emission
 from qstack.physical.service import KeptReady, MeasuredReady, PairMissing
 from qstack.units import BootId, Duration, Instant
@@ -23,19 +24,10 @@ MAX_LISTED = 64
 
 MAX_CYCLE = 1 << 62
 
+Statement: TypeAlias = ArmReply | Herald | Beacon
+"""Every message of the station says how far the link is, and is decided."""
 
-@record
-class Statement:
-    """What every message of the station says: see ArmReply, Herald and Beacon.
-
-    `horizon` is the latest cycle that a success of it may be of, as far as it tells.
-    """
-
-    cycle: int
-    horizon: int
-    last_sequence: int
-    decided_cycle: int
-    successes: tuple[Success, ...]
+Successes: TypeAlias = Sequence[Success]
 
 
 @record
@@ -58,9 +50,16 @@ class Matching:
         self._patience_ns = patience_ns
         self.seen = 0
         self.skipped = 0
+        self.known = 0
+        """The highest sequence up to which every success is known here, or lost for good. Told
+        successes raise it, and what is :meth:`lost <lose>`; to resolve them changes nothing, so
+        that there is nothing to resolve where it is `seen`."""
         self._told: dict[int, tuple[Success, Instant]] = {}
         self._heralded: dict[tuple[int, int], int] = {}
         self._emissions: dict[tuple[int, int], Emission] = {}
+        self.opened: dict[tuple[int, int], Instant] = {}
+        """When the emissions without a success became known, in that order. None of them is of a
+        decided cycle, but the one that came last until :meth:`redecide` looked at it."""
         self._waiting: dict[int, int] = {}
         self._decided = -1
         self._claim = (0, -1)
@@ -73,82 +72,74 @@ class Matching:
         """Return how many emissions for this piece of work wait for the station's word."""
         return self._waiting.get(work, 0)
 
-    def known(self) -> int:
-        """Return the highest sequence up to which every success is known here."""
-        sequence = max(self.seen, self._lost_to)
-        while sequence + 1 in self._told:
-            sequence += 1
-        return sequence
-
-    def oldest_emission(self) -> Instant | None:
-        """Return when the oldest emission without a success became known."""
-        heralded = self._heralded
-        for attempt, emission in self._emissions.items():
-            if attempt not in heralded:
-                return emission.since
-        return None
-
     def patience_ends(self) -> Instant | None:
         """Return when the next success in sequence counts as missing."""
-        entry = self._told.get(self.seen + 1) if self._told else None
+        if self.known == self.seen:
+            return None
+        entry = self._told.get(self.seen + 1)
         return None if entry is None else entry[1] + self._patience_ns
 
-    def check(self, statement: Statement, limit: int) -> None:
+    def check(self, message: Statement, successes: Successes, horizon: int, limit: int) -> None:
         """Raise RemoteProtocolError for what no honest station says; change nothing.
 
-        `limit` is the highest sequence that the credits offered so far allow.
+        `successes` are those of the message, `horizon` the latest cycle that one of them may be
+        of, as far as it tells, and `limit` the highest sequence that the credits offered so far
+        allow.
         """
-        if not -1 <= statement.decided_cycle <= statement.cycle < MAX_CYCLE:
-            raise RemoteProtocolError(f"cycles make no sense: {statement}")
-        if not 0 <= statement.last_sequence <= limit:
+        last = message.last_sequence
+        if not -1 <= message.decided_cycle <= message.cycle < MAX_CYCLE:
+            raise RemoteProtocolError(f"cycles make no sense: {message}")
+        if not 0 <= last <= limit:
             raise RemoteProtocolError(
-                f"success {statement.last_sequence} cannot be: no more than {limit} were offered"
+                f"success {last} cannot be: no more than {limit} were offered"
             )
-        if len(statement.successes) > MAX_LISTED:
-            raise RemoteProtocolError(f"{len(statement.successes)} successes in one message")
-        successes = statement.successes
         if not successes:
             return
-        first = successes[0].sequence
-        if first < 1 or first + len(successes) - 1 > statement.last_sequence:
+        if len(successes) > MAX_LISTED:
+            raise RemoteProtocolError(f"{len(successes)} successes in one message")
+        sequence = first = successes[0].sequence
+        if first < 1 or first + len(successes) - 1 > last:
             raise RemoteProtocolError(f"success {first} is out of order")
-        attempts = set()
-        for sequence, success in enumerate(successes, first):
+        horizon, seen = max(horizon, self._highest), self.seen
+        attempts: set[tuple[int, int]] = set()
+        for success in successes:
             if success.sequence != sequence:
                 raise RemoteProtocolError(f"success {success.sequence} is out of order")
             # Most of what is repeated until it is confirmed is known here already.
-            if sequence > self.seen:
-                self._check_success(success, statement)
-                attempt = (success.cycle, success.mode)
+            if sequence > seen:
+                attempt = self._check_success(success, horizon)
                 if attempt in attempts:
                     raise RemoteProtocolError("two successes of one attempt")
                 attempts.add(attempt)
+            sequence += 1
 
-    def _check_success(self, success: Success, statement: Statement) -> None:
+    def _check_success(self, success: Success, horizon: int) -> tuple[int, int]:
+        """Return the attempt that a success names, if it can be one of this link."""
         sequence = success.sequence
-        if not (
-            0 <= success.cycle <= max(statement.horizon, self._highest)
-            and 0 <= success.mode < self._modes
-        ):
-            raise RemoteProtocolError(f"no attempt {success.cycle}.{success.mode} on this link")
-        if not 0 <= success.bell <= 3:
+        attempt = cycle, mode = success.cycle, success.mode
+        if cycle < 0 or cycle > horizon or mode < 0 or mode >= self._modes:
+            raise RemoteProtocolError(f"no attempt {cycle}.{mode} on this link")
+        if success.bell < 0 or success.bell > 3:
             raise RemoteProtocolError(f"no Bell state {success.bell}")
-        told = self._told.get(sequence)
-        if told is not None and told[0] != success:
-            raise RemoteProtocolError(f"success {sequence} was told otherwise before")
-        other = self._heralded.get((success.cycle, success.mode), sequence)
-        if other != sequence:
-            raise RemoteProtocolError(f"successes {other} and {sequence} are of one attempt")
+        if self._told:
+            told = self._told.get(sequence)
+            if told is not None and told[0] != success:
+                raise RemoteProtocolError(f"success {sequence} was told otherwise before")
+            other = self._heralded.get(attempt, sequence)
+            if other != sequence:
+                raise RemoteProtocolError(f"successes {other} and {sequence} are of one attempt")
+        return attempt
 
     # --- what happens ------------------------------------------------------------------
 
     def begin(self, seen: int) -> list[Emission]:
         """Forget all but the sequence to go on from; return the emissions that are void now."""
         void = list(self._emissions.values())
-        self.seen = self._lost_to = seen
+        self.seen = self._lost_to = self.known = seen
         self._told.clear()
         self._heralded.clear()
         self._emissions.clear()
+        self.opened.clear()
         self._waiting.clear()
         self._decided = -1
         self._claim = (0, -1)
@@ -157,6 +148,7 @@ class Matching:
     def base(self, seen: int) -> None:
         """Take the sequence to go on from; what was emitted meanwhile may belong to it."""
         self.seen = self._lost_to = seen
+        self._know(seen)
 
     def rewind(self) -> list[Emission]:
         """The cycles begin again from 0: what was decided of the former ones holds no more.
@@ -165,23 +157,35 @@ class Matching:
         """
         self._decided = -1
         self._claim = (0, -1)
-        void = [attempt for attempt in self._emissions if attempt not in self._heralded]
-        return [self._drop(attempt) for attempt in void]
+        return [self._void(attempt) for attempt in list(self.opened)]
 
     def hear(self, cycle: int) -> None:
         """Note the station's cycle: no success is of a later one than the highest heard."""
         self._highest = max(self._highest, cycle)
 
-    def tell(self, successes: Sequence[Success], now: Instant) -> None:
+    def tell(self, successes: Successes, now: Instant) -> None:
         """Take successes that passed :meth:`check`; those known already are ignored."""
+        seen, told = self.seen, self._told
         for success in successes:
-            if success.sequence > self.seen and success.sequence not in self._told:
-                self._told[success.sequence] = (success, now)
-                self._heralded[success.cycle, success.mode] = success.sequence
+            sequence = success.sequence
+            if sequence > seen and sequence not in told:
+                attempt = (success.cycle, success.mode)
+                told[sequence] = (success, now)
+                self._heralded[attempt] = sequence
+                self.opened.pop(attempt, None)
+        if self.known + 1 in told:
+            self._know(self.known)
 
     def lose(self, sequence: int) -> None:
         """The station has nothing to tell up to `sequence` beyond what it has told."""
         self._lost_to = max(self._lost_to, sequence)
+        self._know(max(self.known, sequence))
+
+    def _know(self, sequence: int) -> None:
+        """Every success up to `sequence` is known here, and so are those that follow on it."""
+        while sequence + 1 in self._told:
+            sequence += 1
+        self.known = sequence
 
     def emit(self, emission: Emission) -> bool:
         """Take an emission; False, and not taken, where its attempt is spoken for already."""
@@ -189,42 +193,42 @@ class Matching:
         if attempt in self._emissions:
             return False
         self._emissions[attempt] = emission
+        if attempt not in self._heralded:
+            self.opened[attempt] = emission.since
         self._waiting[emission.work] = self._waiting.get(emission.work, 0) + 1
         return True
 
     def ready(self) -> bool:
         """Return whether :meth:`resolve` has something to give, whatever the time."""
-        entry = self._told.get(self.seen + 1) if self._told else None
-        if entry is None:
-            return self._lost_to > self.seen
-        return (entry[0].cycle, entry[0].mode) in self._emissions
+        if self.known == self.seen:
+            return False
+        entry = self._told.get(self.seen + 1)
+        return entry is None or (entry[0].cycle, entry[0].mode) in self._emissions
 
     def resolve(self, now: Instant) -> Resolved | None:
         """Return the next success of the sequence if it is settled; each once."""
         if self._lost_to > self.seen:
             self._skip()
-        if not self._told:
-            return None
         entry = self._told.get(self.seen + 1)
         if entry is None:
             return None
         success, told_at = entry
         attempt = (success.cycle, success.mode)
-        emission = self._emissions.get(attempt)
+        emission = self._emissions.pop(attempt, None)
         if emission is None:
             if now < told_at + self._patience_ns:
                 return None
             reason = "no emission of this attempt was reported here"
         else:
-            self._drop(attempt)
+            self._settled(emission.work)
             reason = ""
             if emission.request is not success.request and emission.request != success.request:
                 reason = f"the attempt was made for request {emission.request}"
             elif emission.setting != success.setting:
                 reason = f"the attempt was made with setting {emission.setting!r}"
-        del self._told[success.sequence]
-        del self._heralded[attempt]
         self.seen = success.sequence
+        del self._told[self.seen]
+        del self._heralded[attempt]
         return Resolved(success, emission, reason)
 
     def _skip(self) -> None:
@@ -236,11 +240,7 @@ class Matching:
 
     def void(self, attempts: Sequence[tuple[int, int]]) -> list[Emission]:
         """Return the emissions of these attempts, which the station threw away."""
-        return [
-            self._drop(attempt)
-            for attempt in attempts
-            if attempt in self._emissions and attempt not in self._heralded
-        ]
+        return [self._void(attempt) for attempt in attempts if attempt in self.opened]
 
     def decide(self, last_sequence: int, decided_cycle: int) -> list[Emission]:
         """Take how far the station has decided; return the emissions that are void by it.
@@ -250,7 +250,7 @@ class Matching:
         """
         if decided_cycle > self._claim[1]:
             self._claim = (last_sequence, decided_cycle)
-        known, former = self.known(), self._decided
+        known, former = self.known, self._decided
         if known >= last_sequence and decided_cycle > former:
             self._decided = decided_cycle
         if known >= self._claim[0] and self._claim[1] > self._decided:
@@ -258,25 +258,32 @@ class Matching:
         return self._decide() if self._decided > former else []
 
     def _decide(self) -> list[Emission]:
-        if not self._emissions:
+        if not self.opened:
             return []
-        void = [
-            attempt
-            for attempt in self._emissions
-            if attempt[0] <= self._decided and attempt not in self._heralded
-        ]
-        return [self._drop(attempt) for attempt in void]
+        decided = self._decided
+        void = [attempt for attempt in self.opened if attempt[0] <= decided]
+        return [self._void(attempt) for attempt in void]
 
     def redecide(self) -> list[Emission]:
-        """Return the emissions that are void by what was decided before they were known."""
+        """Return the emission that is void by what was decided before it was known."""
+        if not self.opened or next(reversed(self.opened))[0] > self._decided:
+            return []
         return self._decide()
 
-    def _drop(self, attempt: tuple[int, int]) -> Emission:
+    def _void(self, attempt: tuple[int, int]) -> Emission:
+        """Forget an emission that no success can be of any more, and return it."""
+        del self.opened[attempt]
         emission = self._emissions.pop(attempt)
-        self._waiting[emission.work] -= 1
-        if not self._waiting[emission.work]:
-            del self._waiting[emission.work]
+        self._settled(emission.work)
         return emission
+
+    def _settled(self, work: int) -> None:
+        """One emission fewer for this piece of work waits."""
+        waiting = self._waiting[work] - 1
+        if waiting:
+            self._waiting[work] = waiting
+        else:
+            del self._waiting[work]
 
 
 def indication(resolved: Resolved, boot: BootId) -> KeptReady | MeasuredReady | PairMissing:

@@ -72,6 +72,7 @@ class Station:
             )
             for link in links
         }
+        self._only = next(iter(self.links.values())) if len(self.links) == 1 else None
         self._parameters = {link.name: link for link in links}
         self._running: dict[int, LinkName] = {}
         self._dirty: set[LinkName] = set()
@@ -87,8 +88,8 @@ class Station:
     @property
     def deadline(self) -> Instant | None:
         """When this station wants a TICK."""
-        if len(self.links) == 1:
-            return next(iter(self.links.values())).deadline
+        if self._only is not None:
+            return self._only.deadline
         return earliest(
             *(machine.deadline for machine in self.links.values()),
             *(analyser.ends_at for analyser in self._shared.values()),
@@ -102,11 +103,18 @@ class Station:
         """
         actions: list[Any] = []
         match event:
+            case FromEnd():
+                name = event.message.link
+                if name not in self.links:
+                    raise RemoteProtocolError(f"no link {name!r} at this station")
+                return self._concerns(name, event, now)
+            case StationClicks():
+                return self._concerns(event.link, event, now) if event.link in self.links else []
             case Drained():
-                dirty, self._dirty = self._dirty, set()
+                dirty = self._dirty
                 for link in dirty if len(dirty) < 2 else sorted(dirty):
-                    actions += self._step(link, event, now)
-                self._dirty.clear()
+                    actions += self.links[link].handle(event, now)  # messages alone
+                dirty.clear()
             case Tick():
                 for link, machine in self.links.items():
                     if machine.deadline is not None and machine.deadline <= now:
@@ -117,8 +125,7 @@ class Station:
                 raise LocalProtocolError("who may use an analyser is decided here")
             case _:
                 for link in self._links_of(event):
-                    actions += self._step(link, event, now)
-                    actions += self._arbitrate(self._parameters[link].analyser, now)
+                    actions += self._concerns(link, event, now)
         return actions
 
     def report(self) -> dict[LinkName, dict[str, Any]]:
@@ -126,13 +133,8 @@ class Station:
         return {name: machine.report() for name, machine in self.links.items()}
 
     def _links_of(self, event: StationEvent) -> list[LinkName]:
-        """Find the links that an event of a peer or a device is for."""
+        """Find the links that an event is for which names none."""
         match event:
-            case FromEnd():
-                name = event.message.link
-                if name not in self.links:
-                    raise RemoteProtocolError(f"no link {name!r} at this station")
-                return [name]
             case EndReachable() | EndUnreachable():
                 return [
                     name
@@ -141,13 +143,18 @@ class Station:
                 ]
             case DeviceState() | Calibration():
                 return [n for n, link in self._parameters.items() if link.analyser == event.device]
-            case StationClicks():
-                return [event.link] if event.link in self.links else []
             case Completed() | Exhausted() | Aborted() | Rejected() | Faulted():
                 link = self._running.pop(event.command, None)
                 return [] if link is None else [link]
             case _:
                 raise LocalProtocolError(f"{type(event).__name__} is for no link in particular")
+
+    def _concerns(self, link: LinkName, event: StationEvent, now: Instant) -> list[Any]:
+        """Let a link take an event, after which another one's turn may come."""
+        actions = self._step(link, event, now)
+        if self._shared:
+            actions += self._arbitrate(self._parameters[link].analyser, now)
+        return actions
 
     def _step(self, link: LinkName, event: StationEvent, now: Instant) -> list[Any]:
         """Let a link take an event, and remember whose commands leave."""

@@ -49,8 +49,11 @@ class Slots:
         self, owner: Owner, kind: str = "communication", among: tuple[int, ...] | None = None
     ) -> Qubit | None:
         """Take the lowest free slot of this kind (and `among` these); None where none is free."""
-        for slot in self._of(kind):
-            if slot in self._free and (among is None or slot in among):
+        free = self._free
+        if not free:
+            return None
+        for slot in self._communication if kind == "communication" else self._storage:
+            if slot in free and (among is None or slot in among):
                 return self._take(slot, owner)
         return None
 
@@ -69,24 +72,26 @@ class Slots:
 
     def give(self, qubit: Qubit, old: str, new: Owner) -> None:
         """Hand a qubit from room `old` to a new owner; anything else is our own bug."""
-        self.check(qubit, old)
-        self._owner[qubit.slot] = new
+        slot = qubit.slot
+        owner = self._owner.get(slot)
+        if owner is None or owner.room != old or self._generation[slot] != qubit.generation:
+            raise self._foreign(qubit, old)
+        self._owner[slot] = new
 
     def release(self, qubit: Qubit, room: str) -> None:
         """Free a qubit that `room` holds; a stale or foreign one is our own bug."""
-        self.check(qubit, room)
-        del self._owner[qubit.slot]
-        self._free.add(qubit.slot)
+        slot = qubit.slot
+        owner = self._owner.get(slot)
+        if owner is None or owner.room != room or self._generation[slot] != qubit.generation:
+            raise self._foreign(qubit, room)
+        del self._owner[slot]
+        self._free.add(slot)
         self.releases += 1
 
     def check(self, qubit: Qubit, room: str) -> None:
         """Raise LocalProtocolError unless `room` holds this life of the slot."""
-        owner = self._owner.get(qubit.slot)
-        if owner is None or owner.room != room or self._generation[qubit.slot] != qubit.generation:
-            raise LocalProtocolError(
-                f"slot {qubit.slot} generation {qubit.generation} is not held by {room}: "
-                f"it is in generation {self._generation.get(qubit.slot)}, held by {owner}"
-            )
+        if not self.holds(qubit, room):
+            raise self._foreign(qubit, room)
 
     def holds(self, qubit: Qubit, room: str) -> bool:
         """Return whether `room` holds this life of the slot."""
@@ -103,9 +108,16 @@ class Slots:
 
     def _take(self, slot: int, owner: Owner) -> Qubit:
         self._free.discard(slot)
-        self._generation[slot] += 1
+        generation = self._generation[slot] = self._generation[slot] + 1
         self._owner[slot] = owner
-        return Qubit(slot, self._generation[slot])
+        return Qubit(slot, generation)
+
+    def _foreign(self, qubit: Qubit, room: str) -> LocalProtocolError:
+        return LocalProtocolError(
+            f"slot {qubit.slot} generation {qubit.generation} is not held by {room}: "
+            f"it is in generation {self._generation.get(qubit.slot)}, "
+            f"held by {self._owner.get(qubit.slot)}"
+        )
 
     def _of(self, kind: str) -> tuple[int, ...]:
         return self._communication if kind == "communication" else self._storage

@@ -22,8 +22,9 @@ from qstack.messages.devices import (
     Rejected,
     StationClicks,
 )
-from qstack.messages.physical import Arm, Success, Verdict
+from qstack.messages.physical import Arm, Verdict
 from qstack.physical.analyser import STANDING_CYCLES, Health, clock_command, open_command
+from qstack.physical.clicks import Clicks
 from qstack.physical.clock import LinkClock
 from qstack.physical.events import (
     Deferred,
@@ -34,7 +35,7 @@ from qstack.physical.events import (
     StationEvent,
 )
 from qstack.physical.gate import Gate
-from qstack.physical.heralding import HARMLESS, MAX_UNCONFIRMED, StationEnd, Wanted, Word, in_bin
+from qstack.physical.heralding import HARMLESS, StationEnd, Wanted, Word
 from qstack.physical.judging import judge, standing
 from qstack.physical.pairing import TABLE, LinkState
 from qstack.physical.service import LinkParameters
@@ -79,16 +80,11 @@ class StationPhysical:
         self._granted = not shared
         self._deferred_ns: Duration = 0
         self._health = Health(confirm_ns)
-        self._open: int | None = None
-        self._open_for: Wanted | None = None
+        self._clicks = Clicks(parameters, self._ends, self._clock, self._gate, self._health)
         self._first_cycle = 0
-        self._bells: dict[int, int] = {}
-        self._pending: list[tuple[StationClicks, Instant]] = []
-        self._sequence = 0
         self._dirty = False
         self._due: Instant | None = None
         self._due_known = False
-        self.counters: dict[str, int] = {}
 
     # --- the machine's contract ----------------------------------------------------------
 
@@ -102,15 +98,15 @@ class StationPhysical:
 
     def _find_due(self) -> Instant | None:
         first, second = self._ends
-        due = earliest(self._health.retry_at, first.remind_at, second.remind_at)
-        due = earliest(due, first.hold_until, second.hold_until)
+        due = self._health.retry_at
+        for at in (first.remind_at, second.remind_at, first.hold_until, second.hold_until):
+            if at is not None and (due is None or at < due):
+                due = at
         if self._gate.keeps:
-            opened = self._open is not None
+            opened = self._clicks.command is not None
             if opened or first.curious or second.curious:
                 due = earliest(due, self._gate.due(opened))
-        if self._pending:
-            return earliest(due, self._pending[0][1] + self._parameters.confirm_ns)
-        return due
+        return earliest(due, self._clicks.due()) if self._clicks.pending else due
 
     @property
     def agreed(self) -> bool:
@@ -123,13 +119,18 @@ class StationPhysical:
             return self._flush(now) if self._dirty else []
         self._due_known = False
         actions: list[Any] = []
+        judged = False
         match event:
             case FromEnd():
-                self._arm(event.node, event.message, now)
+                anew = self._arm(event.node, event.message, now)
+                judged = not anew and self._steady and not self._gate.keeps
+                if judged and self._clicks.pending:
+                    self._clicks.credited(now)
             case StationClicks():
-                self._clicks(event, now)
+                self._clicks.take(event, now)
+                judged = self._steady
             case EndReachable():
-                self._end(event.node).begin(event.boot, self._sequence)
+                self._end(event.node).begin(event.boot, self._clicks.sequence)
                 actions += self._beacon(event.node, now)
             case EndUnreachable():
                 self._end(event.node).lose()
@@ -138,8 +139,8 @@ class StationPhysical:
                     self._clock.completed(now)
                     self._doubt(now)
             case Exhausted() | Aborted():
-                if event.command == self._open:
-                    self._open = None
+                if event.command == self._clicks.command:
+                    self._clicks.command = None
                     self._gate.ended(event)
                     self._look(now)
             case Rejected() | Faulted():
@@ -156,17 +157,17 @@ class StationPhysical:
             case _:
                 assert_never(event)
         self._dirty = True
-        return actions + self._review(event, now)
+        return actions if judged else actions + self._review(event, now)
 
     def report(self) -> dict[str, Any]:
         """What is going on and what was counted, for people."""
         return {
             "state": self.state.name.lower(),
             "trouble": self._health.reason,
-            "last_sequence": self._sequence,
+            "last_sequence": self._clicks.sequence,
             "unconfirmed": {end.node: len(end.unconfirmed) for end in self._ends},
-            "pending": len(self._pending),
-            **self.counters,
+            "pending": len(self._clicks.pending),
+            **self._clicks.counters,
         }
 
     # --- events ---------------------------------------------------------------------------
@@ -177,72 +178,26 @@ class StationPhysical:
                 return end
         raise RemoteProtocolError(f"{node} is no end of link {self._parameters.name}")
 
-    def _arm(self, node: NodeName, arm: Arm, now: Instant) -> None:
+    def _arm(self, node: NodeName, arm: Arm, now: Instant) -> bool:
+        """Take an arm; return whether the end wants something else, or may."""
         end = self._end(node)
         if arm.link != self._parameters.name:
             raise RemoteProtocolError(f"an arm of link {arm.link!r}")
         if arm.station_boot != self._boot:
-            self._count("foreign_arms")
+            self._clicks.count("foreign_arms")
             end.reply_due = True
-            return
-        end.check(arm, self._sequence)
-        end.take(arm, now)
-
-    def _clicks(self, event: StationClicks, now: Instant) -> None:
-        if not (0 <= event.mode < self._parameters.modes and 0 <= event.cycle < 1 << 62):
-            self._count("device_errors")
-            return
-        if self._gate.keeps and event.command < (self._clock.command or 0):
-            self._count("stray")  # of the clock's former count
-            return
-        late = not self._clock.heard(event.cycle, now - event.age_ns)
-        ours = event.command == self._open and in_bin(self._open_for, event.cycle)
-        if late or not ours:
-            self._count("late" if late else "stray")
-            self._void(event)
-        elif event.clicks not in self._bells:
-            self._count("failures" if event.clicks == 0 else "no_pattern")
-            self._void(event)
-        elif self._pending or min(end.credit for end in self._ends) <= 0:
-            self._count("held")
-            if len(self._pending) < MAX_UNCONFIRMED:
-                self._pending.append((event, now))
-            else:
-                self._void(event)
-        else:
-            self._succeed(event, now)
-
-    def _succeed(self, event: StationClicks, now: Instant) -> None:
-        arm = self._ends[0].arm
-        if arm is None or arm.request is None or any(end.full for end in self._ends):
-            self._void(event)
-            return
-        self._sequence += 1
-        self._health.works()
-        success = Success(
-            *(self._sequence, arm.request, event.cycle, event.mode, event.clicks),
-            *(self._bells[event.clicks], event.tags_ps, arm.setting),
-        )
-        for end in self._ends:
-            end.succeed(success, now)
-
-    def _void(self, event: StationClicks) -> None:
-        for end in self._ends:
-            end.voids.append((event.cycle, event.mode))
-
-    def _void_pending(self) -> None:
-        for event, _ in self._pending:
-            self._void(event)
-        self._pending.clear()
+            return True
+        end.check(arm, self._clicks.sequence)
+        return end.take(arm, now)
 
     def _failed(self, event: Rejected | Faulted, now: Instant) -> list[Any]:
         if event.command == self._clock.command:
             self._stop_clock()
-        elif event.command == self._open:
-            self._open = None
+        elif event.command == self._clicks.command:
+            self._clicks.command = None
         else:
             return []
-        self._count("faults")
+        self._clicks.count("faults")
         self._health.failed(event.reason, now)
         return [Note("analyser-failed", (("device", event.device), ("reason", event.reason)))]
 
@@ -250,25 +205,29 @@ class StationPhysical:
         if event.device != self._parameters.analyser:
             return
         if self._health.told(event):
-            self._open = None
+            self._clicks.command = None
             self._stop_clock()
 
     def _tick(self, now: Instant) -> None:
         for end in self._ends:
             end.remind(now)
             end.let_go(now)
-        while self._pending and self._pending[0][1] + self._parameters.confirm_ns <= now:
-            self._count("not_credited")
-            self._void(self._pending.pop(0)[0])
+        self._clicks.tick(now)
         self._health.tick(now)
 
     # --- pairing --------------------------------------------------------------------------
+
+    @property
+    def _steady(self) -> bool:
+        """Whether a link that is PAIRED stays so, whatever clicks and is credited."""
+        first, second = self._ends
+        return self.state is LinkState.PAIRED and not first.full and not second.full
 
     def _judge(self) -> tuple[LinkState, str]:
         """Return the state that follows from what is known, with a reason where it is CLOSED."""
         if self._health.reason:
             return LinkState.CLOSED, self._health.reason
-        opened, granted = self._open is not None, self._granted
+        opened, granted = self._clicks.command is not None, self._granted
         return judge(self._ends, self._settings, self._gate, opened=opened, granted=granted)
 
     def _review(self, event: StationEvent, now: Instant) -> list[Any]:
@@ -287,19 +246,19 @@ class StationPhysical:
         if not self._clock.running and not self._health.reason:
             actions.append(self._start_clock(now))
         if state is LinkState.PAIRED and want is not None:
-            stands = standing(self._open, self._open_for, first)
+            stands = standing(self._clicks.command, self._clicks.purpose, first)
             if not stands:
                 actions.append(self._open_analyser(want, now))
-            while self._pending and min(first.credit, second.credit) > 0:
-                self._succeed(self._pending.pop(0)[0], now)
+            self._clicks.credited(now)
             if stands and former is state:
                 return actions  # as both ends were told
         else:
-            self._void_pending()
-            if self._open is not None:
-                abort = Abort(self._parameters.analyser, self._commands.next(), self._open)
-                actions.append(Device(self._parameters.analyser, abort))
-                self._open = None
+            self._clicks.void_pending()
+            opened, analyser = self._clicks.command, self._parameters.analyser
+            if opened is not None:
+                abort = Abort(analyser, self._commands.next(), opened)
+                actions.append(Device(analyser, abort))
+                self._clicks.command = None
         for end, other in ((first, second), (second, first)):
             verdict, why = end.verdict(other, state, reason)
             said = (verdict, self._first_cycle if state is LinkState.PAIRED else 0, why)
@@ -312,7 +271,7 @@ class StationPhysical:
 
     def _look(self, now: Instant) -> None:
         """Let the link's windows pass, and tell the ends of another one."""
-        stands = standing(self._open, self._open_for, self._ends[0])
+        stands = standing(self._clicks.command, self._clicks.purpose, self._ends[0])
         another = self._gate.look(self._clock, now, stands)
         if self._gate.stale:
             self._stop_clock()
@@ -321,17 +280,16 @@ class StationPhysical:
                 end.tell_window()
 
     def _open_analyser(self, want: Wanted, now: Instant) -> Device:
-        self._void_pending()
+        self._clicks.void_pending()
         setting = self._settings[want[2]]
-        self._bells = {prior.clicks: prior.bell for prior in setting.patterns}
         asked = [end.arm.first_cycle for end in self._ends if end.arm is not None]
         here = self._clock.reached(now)
         # An end may ask for a little later, not for next year.
         wished = max(here, min(max(asked), here + self._clock.margin_cycles))
-        self._open = self._commands.next()
-        self._open_for = want
+        command = self._commands.next()
+        self._clicks.opened(command, want, setting)
         self._first_cycle, cycles = self._gate.span(wished, STANDING_CYCLES)
-        where = (self._open, self._first_cycle, cycles)
+        where = (command, self._first_cycle, cycles)
         return open_command(self._parameters, setting, where, self._failures_matter)
 
     # --- the clock ------------------------------------------------------------------------
@@ -348,7 +306,7 @@ class StationPhysical:
             self._stop_clock()
 
     def _stop_clock(self) -> None:
-        self._void_pending()
+        self._clicks.void_pending()
         self._clock.stop()
         self._gate.forget()
         for end in self._ends:
@@ -357,19 +315,23 @@ class StationPhysical:
     # --- what leaves at DRAINED -----------------------------------------------------------
 
     def _beacon(self, node: NodeName, now: Instant) -> list[Any]:
-        beacon = self._clock.beacon(self._parameters.name, self._sequence, now)
+        beacon = self._clock.beacon(self._parameters.name, self._clicks.sequence, now)
         return [] if beacon is None else [Send(node, beacon)]
 
     def _flush(self, now: Instant) -> list[Any]:
         self._dirty = False
         first, second = self._ends
         actions: list[Any] = []
+        word = None
         for end, other in ((first, second), (second, first)):
-            if end.reachable and (end.herald_due or end.voids):
-                actions += [Send(end.node, herald) for herald in end.heralds(self._word(now))]
-            if end.reachable and end.reply_due and not self._too_early(end):
-                actions.append(Send(end.node, end.reply(other, self._word(now))))
-            end.voids.clear()
+            if end.herald_due or end.voids:
+                if end.reachable:
+                    word = word or self._word(now)
+                    actions += [Send(end.node, herald) for herald in end.heralds(word)]
+                end.voids.clear()
+            if end.reply_due and end.reachable and not self._too_early(end):
+                word = word or self._word(now)
+                actions.append(Send(end.node, end.reply(other, word)))
         return actions
 
     def _too_early(self, end: StationEnd) -> bool:
@@ -378,15 +340,16 @@ class StationPhysical:
         return not refused and self._clock.uncertainty_ns is None
 
     def _word(self, now: Instant) -> Word:
-        oldest = min((event.cycle for event, _ in self._pending), default=None)
+        """Return what all messages of this instant have in common."""
+        clock, gate = self._clock, self._gate
         return Word(
-            *(self._parameters.name, self._clock.cycle(now), self._sequence),
-            *(self._clock.announce(now, oldest), self._first_cycle),
-            self._gate.until_ns(now) or self._deferred_ns,
-            self._clock.epoch,
-            self._gate.cycles,
-            self._gate.phase_ns(now),
+            self._parameters.name,
+            clock.cycle(now),
+            self._clicks.sequence,
+            clock.announce(now, self._clicks.oldest()),
+            self._first_cycle,
+            gate.until_ns(now) or self._deferred_ns,
+            clock.epoch,
+            gate.cycles,
+            gate.phase_ns(now),
         )
-
-    def _count(self, name: str, by: int = 1) -> None:
-        self.counters[name] = self.counters.get(name, 0) + by

@@ -17,6 +17,8 @@ class Task:
     def __init__(self, opening: Opening | None) -> None:
         self.opening = opening
         self.order: Serve | Rest | None = None
+        self.measures = False
+        """Whether the order is to measure, for which it takes no memory."""
         self.remaining = 0
         self.number = 0
         self.troubles: dict[str, str] = {}
@@ -26,11 +28,12 @@ class Task:
         """Another order replaces what was there."""
         self.order = order
         self.remaining = order.pairs if isinstance(order, Serve) else 0
+        self.measures = isinstance(order, Serve) and order.plan is not None
 
     def target(self) -> Serve | None:
         """Return what to work for now."""
         order = self.order
-        if not isinstance(order, Serve) or self.troubles:
+        if type(order) is not Serve or self.troubles:
             return None
         return order if self.opening is None else self.opening.clipped(order)
 
@@ -44,7 +47,9 @@ class Task:
         version = 0 if self.order is None else self.order.queue_version
         return wish_for(target, version), changed and target is not None
 
-    def count(self, request: RequestId, asked: RequestId | None) -> None:
-        """A pair of `request` came; it is one of the order's if that was asked for."""
-        if request is asked or request == asked:
-            self.remaining = max(0, self.remaining - 1)
+    def count(self, request: RequestId, asked: RequestId | None) -> bool:
+        """A pair of `request` came; return whether it is one of the order's: that was asked for."""
+        if not self.remaining or (request is not asked and request != asked):
+            return False
+        self.remaining -= 1
+        return True

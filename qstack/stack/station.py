@@ -114,9 +114,13 @@ class StationNode:
         return out
 
     def _to_physical(self, event: Any, now: Instant) -> list[Any]:
-        self._dirty = self._dirty or event is not DRAINED
+        if event is not DRAINED:
+            self._dirty = True
+        actions = self.physical.handle(event, now)
+        if not actions:
+            return actions
         out: list[Any] = []
-        for action in self.physical.handle(event, now):
+        for action in actions:
             match action:
                 case Send():
                     out += self.neighbours.post(action.peer, action.message, now)

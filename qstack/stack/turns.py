@@ -24,25 +24,28 @@ class Turns:
 
     def inside(self, event: Any, now: Instant) -> list[Any]:
         """Step at once, also where a step is being carried out: for what it asked for itself."""
-        out = self._one(event, now)
+        self._depth += 1
+        try:
+            out = self._step(event, now)
+        finally:
+            self._depth -= 1
         if self._waiting and not self._depth:
             out += self._others(now)
         return out
 
     def after(self, event: Any, now: Instant) -> list[Any]:
         """Step when every step that is being carried out is done."""
+        if not (self._depth or self._waiting):
+            return self.inside(event, now)
         self._waiting.append(event)
         return [] if self._depth else self._others(now)
 
     def _others(self, now: Instant) -> list[Any]:
         out: list[Any] = []
         while self._waiting:
-            out += self._one(self._waiting.popleft(), now)
+            self._depth += 1
+            try:
+                out += self._step(self._waiting.popleft(), now)
+            finally:
+                self._depth -= 1
         return out
-
-    def _one(self, event: Any, now: Instant) -> list[Any]:
-        self._depth += 1
-        try:
-            return self._step(event, now)
-        finally:
-            self._depth -= 1

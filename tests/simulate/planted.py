@@ -104,6 +104,7 @@ def pitfall_1_a_gap_in_the_successes_is_passed_over() -> tuple[Patch, ...]:
         tell(self, successes, now)
         if self._told and self.seen + 1 not in self._told:
             self.seen = min(self._told) - 1
+            self._know(self.seen)
 
     def only_the_latest(self: StationEnd, word: Any) -> Any:
         self.unconfirmed = self.unconfirmed[-1:]
