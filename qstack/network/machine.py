@@ -104,7 +104,7 @@ class Network:
         self.desk.qubits_at = self._qubits_at
         self.division = self.demand.circuits.division
         self._seen_changes = 0
-        self._offered: tuple[int, int, NetworkParameters] | None = None
+        self._offered: tuple[int, int, NetworkParameters, int] | None = None
         self._offers_made: tuple[Any, ...] | None = None
 
     # --- what is known -------------------------------------------------------------------------
@@ -319,10 +319,9 @@ class Network:
     def _advertise(self) -> None:
         """Say what has changed of this node and its links since it last said so."""
         # Asked for after every step, of which few change anything that is said.
-        offered = self._seen_changes, self.reservations.changes, self.desk.parameters
-        if self._hours:
-            self._hours.look(self.desk.now)
-        elif offered == self._offered:
+        turns = self._hours.turns(self.desk.now)
+        offered = self._seen_changes, self.reservations.changes, self.desk.parameters, turns
+        if offered == self._offered:
             return
         self._offered = offered
         views = [
