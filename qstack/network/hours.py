@@ -185,7 +185,8 @@ def phases_in(
 ) -> dict[LinkName, Phase]:
     """Return the windows of all links that have some, as the first of their ends says.
 
-    Nobody else's word counts: a link is between two nodes that name each other.
+    Nobody else's word counts: a link is between two nodes that name each other. Nor does it where
+    the other end says none: that one misses somebody, whatever time it is.
     """
     found: dict[LinkName, Phase] = {}
     for name in sorted(database):
@@ -197,10 +198,10 @@ def phases_in(
 
 
 def _meets(database: Mapping[NodeName, RouteUpdate], metric: LinkMetric, name: NodeName) -> bool:
-    """Whether the other end says that this link leads to this node."""
+    """Whether the other end says that this link leads to this node, and has windows."""
     other = database.get(metric.peer)
     links = () if other is None else other.links
-    return any(each.link == metric.link and each.peer == name for each in links)
+    return any(m.link == metric.link and m.peer == name and m.repeats_ns for m in links)
 
 
 def in_the_way(phases: Mapping[LinkName, Phase], within_ns: Duration) -> list[str]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from qstack.errors import RemoteProtocolError
 from qstack.machine import TICK, Send, Up
 from qstack.messages.network import LinkMetric, RouteUpdate
+from qstack.network.advertise import View, link_metric
 from qstack.network.hours import (
     SHIFT_NS,
     Hours,
@@ -37,6 +38,7 @@ from qstack.network.linkstate import (
     NeighbourUp,
     RoutesChanged,
 )
+from qstack.network.moving import why
 from qstack.network.topology import Choice, lessened, slowed
 from qstack.units import MILLISECOND, SECOND
 from qstack.windows import Windows, shifted
@@ -142,6 +144,34 @@ def test_the_windows_of_a_link_are_those_that_its_ends_tell_and_nobody_else() ->
     }
     found = phases_in(database, dict.fromkeys(database, 5))
     assert found == {"ab": Phase(Windows(10 * SECOND, ((0, 9 * SECOND),)), 5)}
+    for end, peer in (("alice", "bob"), ("bob", "alice")):
+        missed = (link("ab", peer, up=False, waits=True),)
+        said = database | {end: RouteUpdate(end, 1, 1, 0, node(), missed)}
+        assert phases_in(said, dict.fromkeys(said, 5)) == {}, f"{end} misses somebody"
+
+
+def test_a_link_that_is_missed_says_nothing_of_its_windows_whether_it_is_closed_or_not() -> None:
+    own: Any = attrs.evolve(Lab().links()[0], windows=NIGHTS)  # type: ignore[misc]  # a record
+    for night in (False, True):
+        there = link_metric(own, "alice", View(True, night=night), phase_ns=5 * SECOND)
+        assert (there.up, there.waits) == (not night, night)
+        assert there.windows == shifted(NIGHTS, 5 * SECOND)
+        missed = link_metric(own, "alice", View(False, night=night), phase_ns=5 * SECOND)
+        assert (missed.up, missed.waits, missed.windows, missed.repeats_ns) == (False, True, (), 0)
+
+
+def test_who_leaves_a_link_is_told_whether_it_is_closed_or_down() -> None:
+    night = {"up": False, "waits": True, "windows": ((5, 1),), "repeats_ns": 10 * SECOND}
+    missed = {"up": False, "waits": True}
+
+    def reason(*ends: dict[str, Any]) -> str:
+        said = {str(k): update(links=(link("ab", "x", **e),)) for k, e in enumerate(ends)}
+        return why(said, "ab")
+
+    assert reason(night, night) == "link ab is closed"
+    assert reason(night, {**night, "waits": False, "up": True}) == "link ab is closed"
+    assert reason(night, missed) == reason(missed, missed) == "link ab is down"
+    assert reason(missed, {}) == "link ab is down"
 
 
 HOSTILE: list[dict[str, Any]] = [
