@@ -5,11 +5,16 @@ mode), and either may be heard of first. Results leave in the order of the stati
 sequence. An emission is void as soon as the station has decided its cycle and every success
 up to that statement is known here; a success without an emission waits for `patience_ns`,
 because the device's event may be late, and is missing after that.
+
+Where the link's clock begins again cycles are named anew, and what is left of the former count
+stays apart, with the successes up to the one that the station had made when it said so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import attrs
 
 from qstack.errors import RemoteProtocolError
 from qstack.machine import record
@@ -50,6 +55,15 @@ class Resolved:
     reason: str
 
 
+@attrs.define
+class _Former:
+    """What is left of a former count of cycles, to which the successes up to `upto` belong."""
+
+    upto: int
+    emissions: dict[tuple[int, int], Emission]
+    heralded: dict[tuple[int, int], int]
+
+
 class Matching:
     """The successes that were told and the emissions that were made, until they meet."""
 
@@ -61,6 +75,8 @@ class Matching:
         self._told: dict[int, tuple[Success, Instant]] = {}
         self._heralded: dict[tuple[int, int], int] = {}
         self._emissions: dict[tuple[int, int], Emission] = {}
+        self._former: list[_Former] = []
+        self._freed: list[Emission] = []
         self._waiting: dict[int, int] = {}
         self._decided = -1
         self._claim = (0, -1)
@@ -82,6 +98,10 @@ class Matching:
 
     def oldest_emission(self) -> Instant | None:
         """Return when the oldest emission without a success became known."""
+        for former in self._former:
+            for attempt, emission in former.emissions.items():
+                if attempt not in former.heralded:
+                    return emission.since
         heralded = self._heralded
         for attempt, emission in self._emissions.items():
             if attempt not in heralded:
@@ -119,7 +139,8 @@ class Matching:
             # Most of what is repeated until it is confirmed is known here already.
             if sequence > self.seen:
                 self._check_success(success, statement)
-                attempt = (success.cycle, success.mode)
+                former = self._of(sequence) if self._former else None
+                attempt = (0 if former is None else former.upto, success.cycle, success.mode)
                 if attempt in attempts:
                     raise RemoteProtocolError("two successes of one attempt")
                 attempts.add(attempt)
@@ -136,7 +157,9 @@ class Matching:
         told = self._told.get(sequence)
         if told is not None and told[0] != success:
             raise RemoteProtocolError(f"success {sequence} was told otherwise before")
-        other = self._heralded.get((success.cycle, success.mode), sequence)
+        former = self._of(sequence) if self._former else None
+        heralded = self._heralded if former is None else former.heralded
+        other = heralded.get((success.cycle, success.mode), sequence)
         if other != sequence:
             raise RemoteProtocolError(f"successes {other} and {sequence} are of one attempt")
 
@@ -144,7 +167,11 @@ class Matching:
 
     def begin(self, seen: int) -> list[Emission]:
         """Forget all but the sequence to go on from; return the emissions that are void now."""
-        void = list(self._emissions.values())
+        left = [former.emissions for former in self._former]
+        void = [each for some in (*left, self._emissions) for each in some.values()]
+        void += self._freed
+        self._former.clear()
+        self._freed.clear()
         self.seen = self._lost_to = seen
         self._told.clear()
         self._heralded.clear()
@@ -158,15 +185,39 @@ class Matching:
         """Take the sequence to go on from; what was emitted meanwhile may belong to it."""
         self.seen = self._lost_to = seen
 
-    def rewind(self) -> list[Emission]:
+    def rewind(self, last_sequence: int) -> None:
         """The cycles begin again from 0: what was decided of the former ones holds no more.
 
-        Returns the emissions of the former clock without a success, which are void.
+        No success after `last_sequence` is of the former count, and none up to it of the new one,
+        in which this node has emitted nothing yet. What is void of the former count is
+        :meth:`freed`.
         """
         self._decided = -1
         self._claim = (0, -1)
-        void = [attempt for attempt in self._emissions if attempt not in self._heralded]
-        return [self._drop(attempt) for attempt in void]
+        self._former.append(_Former(last_sequence, self._emissions, self._heralded))
+        self._emissions, self._heralded = {}, {}
+        self._clear()
+
+    def freed(self) -> list[Emission]:
+        """Return the emissions of former counts of cycles that became void; each once.
+
+        These are the ones without a success, once every success of their count is known.
+        """
+        freed, self._freed = self._freed, []
+        return freed
+
+    def _of(self, sequence: int) -> _Former | None:
+        """What a success is of; None for the present count of cycles."""
+        return next((former for former in self._former if sequence <= former.upto), None)
+
+    def _clear(self) -> None:
+        """Let go of what is of a former count, as far as all of its successes are known."""
+        known = self.known()
+        for former in self._former:
+            if former.upto <= known:
+                lost = [each for each in former.emissions if each not in former.heralded]
+                self._freed += [self._dropped(former.emissions, attempt) for attempt in lost]
+        self._former = [each for each in self._former if each.upto > self.seen or each.emissions]
 
     def hear(self, cycle: int) -> None:
         """Note the station's cycle: no success is of a later one than the highest heard."""
@@ -177,7 +228,9 @@ class Matching:
         for success in successes:
             if success.sequence > self.seen and success.sequence not in self._told:
                 self._told[success.sequence] = (success, now)
-                self._heralded[success.cycle, success.mode] = success.sequence
+                former = self._of(success.sequence) if self._former else None
+                heralded = self._heralded if former is None else former.heralded
+                heralded[success.cycle, success.mode] = success.sequence
 
     def lose(self, sequence: int) -> None:
         """The station has nothing to tell up to `sequence` beyond what it has told."""
@@ -197,7 +250,9 @@ class Matching:
         entry = self._told.get(self.seen + 1) if self._told else None
         if entry is None:
             return self._lost_to > self.seen
-        return (entry[0].cycle, entry[0].mode) in self._emissions
+        former = self._of(self.seen + 1) if self._former else None
+        emissions = self._emissions if former is None else former.emissions
+        return (entry[0].cycle, entry[0].mode) in emissions
 
     def resolve(self, now: Instant) -> Resolved | None:
         """Return the next success of the sequence if it is settled; each once."""
@@ -210,20 +265,22 @@ class Matching:
             return None
         success, told_at = entry
         attempt = (success.cycle, success.mode)
-        emission = self._emissions.get(attempt)
+        former = self._of(success.sequence) if self._former else None
+        emissions = self._emissions if former is None else former.emissions
+        emission = emissions.get(attempt)
         if emission is None:
             if now < told_at + self._patience_ns:
                 return None
             reason = "no emission of this attempt was reported here"
         else:
-            self._drop(attempt)
+            self._dropped(emissions, attempt)
             reason = ""
             if emission.request is not success.request and emission.request != success.request:
                 reason = f"the attempt was made for request {emission.request}"
             elif emission.setting != success.setting:
                 reason = f"the attempt was made with setting {emission.setting!r}"
         del self._told[success.sequence]
-        del self._heralded[attempt]
+        del (self._heralded if former is None else former.heralded)[attempt]
         self.seen = success.sequence
         return Resolved(success, emission, reason)
 
@@ -255,6 +312,8 @@ class Matching:
             self._decided = decided_cycle
         if known >= self._claim[0] and self._claim[1] > self._decided:
             self._decided = self._claim[1]
+        if self._former:
+            self._clear()
         return self._decide() if self._decided > former else []
 
     def _decide(self) -> list[Emission]:
@@ -272,7 +331,12 @@ class Matching:
         return self._decide()
 
     def _drop(self, attempt: tuple[int, int]) -> Emission:
-        emission = self._emissions.pop(attempt)
+        return self._dropped(self._emissions, attempt)
+
+    def _dropped(
+        self, emissions: dict[tuple[int, int], Emission], attempt: tuple[int, int]
+    ) -> Emission:
+        emission = emissions.pop(attempt)
         self._waiting[emission.work] -= 1
         if not self._waiting[emission.work]:
             del self._waiting[emission.work]
