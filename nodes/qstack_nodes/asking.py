@@ -56,6 +56,7 @@ class PairsArguments:
     json: bool
     trust_min: int = 0
     within_s: float = 0.0
+    early: bool = False
 
 
 def options_of(arguments: PairsArguments, now: Callable[[], Instant], **more: Any) -> PairsOptions:
@@ -69,6 +70,7 @@ def options_of(arguments: PairsArguments, now: Callable[[], Instant], **more: An
         per_request=arguments.per_request,
         trust_min=arguments.trust_min,
         within_ns=round(arguments.within_s * SECOND),
+        early=arguments.early,
         **more,
     )
 
