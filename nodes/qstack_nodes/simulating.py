@@ -48,8 +48,10 @@ def sim_drain(arguments: DrainArguments, loading: Loading) -> int:
     found: dict[Place, dict[str, Any]] = {}
     for place in places_of(network.file, arguments.names):
         network.drain(place.node, place.link, undo=arguments.undo)
-        left = runs(network.status(place.node), place.link)
-        found[place] = {"draining": not arguments.undo, "runs": left}
+        status = network.status(place.node)
+        drains = status["network"]["draining"]
+        said = drains["node"] if place.link is None else place.link in drains["links"]
+        found[place] = {"draining": said, "runs": runs(status, place.link)}
     return conclude_drain(found, arguments)
 
 
