@@ -15,6 +15,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def names(text: str) -> tuple[str, ...]:
+    """Return names that commas part."""
+    found = tuple(name for name in text.split(",") if name)
+    if not found:
+        raise argparse.ArgumentTypeError("names are wanted, with commas between them")
+    return found
+
+
 def seed(text: str) -> int:
     """Return a whole number from 0."""
     if not text.isdecimal():
@@ -53,6 +61,23 @@ def level(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
+def pairs_complaint(given: argparse.Namespace) -> str:
+    """Return why the arguments of `pairs` exclude each other; empty where they do not."""
+    if given.count is None and not given.dry_run:
+        return "how many pairs? Give --count N, or --dry-run to see whether they can be had"
+    if given.early and (given.kind != "keep" or given.within or given.dry_run):
+        return "--early is for kept pairs that come one by one, and for no dry run"
+    return ""
+
+
+def drain_arguments(verb: argparse.ArgumentParser) -> None:
+    """Add what `drain` is asked with, live and in virtual time."""
+    verb.add_argument("names", metavar="NODE|LINK", nargs="+", help="a link: at both its ends")
+    verb.add_argument("--undo", action="store_true", help="let them take new requests again")
+    verb.add_argument("--wait", action="store_true", help="return when nothing runs any more")
+    verb.add_argument("--json", action="store_true", help="one JSON object per end, then summary")
+
+
 def pairs_arguments(verb: argparse.ArgumentParser) -> None:
     """Add what `pairs` is asked with, live and in virtual time."""
     verb.add_argument("a", metavar="A", help="the node that asks")
@@ -72,6 +97,11 @@ def pairs_arguments(verb: argparse.ArgumentParser) -> None:
         default=0.0,
         metavar="S",
         help="hand over the pairs of a request together, none there for longer (lab seconds)",
+    )
+    verb.add_argument(
+        "--early",
+        action="store_true",
+        help="measure kept halves when they come, before it is known of what pair they are",
     )
     verb.add_argument(
         "--trust", type=level, default=0, metavar="T", help="least trust of nodes on the way"

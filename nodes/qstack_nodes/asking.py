@@ -22,6 +22,7 @@ from qstack.machine import record
 from qstack.messages.common import PairKind
 from qstack.programs.pairs import PairRecord, PairsOptions, PairsReport, measure_pairs
 from qstack.units import SECOND, Instant, NodeName
+from qstack.windows import in_words
 from qstack_nodes import report
 
 CONNECT_S = 3.0
@@ -55,6 +56,7 @@ class PairsArguments:
     json: bool
     trust_min: int = 0
     within_s: float = 0.0
+    early: bool = False
 
 
 def options_of(arguments: PairsArguments, now: Callable[[], Instant], **more: Any) -> PairsOptions:
@@ -68,6 +70,7 @@ def options_of(arguments: PairsArguments, now: Callable[[], Instant], **more: An
         per_request=arguments.per_request,
         trust_min=arguments.trust_min,
         within_ns=round(arguments.within_s * SECOND),
+        early=arguments.early,
         **more,
     )
 
@@ -154,9 +157,10 @@ def has_way(status: dict[str, Any], remote: NodeName) -> bool:
 
 
 def on_circuit(status: dict[str, Any], remote: NodeName) -> bool:
-    """Whether a node has requests on a circuit to another, all of whose links are up or drain.
+    """Whether a node has requests on a circuit to another, none of whose links is missed.
 
-    No way leads over what drains any more, but what runs there is finished.
+    No way leads over what drains or is closed for the night, but what runs there is finished, or
+    waits for the morning.
     """
     network = status["network"]
     routes = network["routes"]
@@ -170,7 +174,7 @@ def on_circuit(status: dict[str, Any], remote: NodeName) -> bool:
             for view in routes.get(one, {"links": {}})["links"].values()
             if view["peer"] == other
         ]
-        if views and all(view["up"] or view["draining"] for view in views):
+        if views and all(v["up"] or v["draining"] or v.get("closed_ns") for v in views):
             return True
     return False
 
@@ -182,7 +186,9 @@ def no_way(status: dict[str, Any], remote: NodeName) -> str:
     for said in sorted(routes):
         for link, view in routes[said]["links"].items():
             if not view["up"]:
-                state = "drains" if view["draining"] else "is down"
+                closed_ns = view.get("closed_ns")
+                lost = f"is closed for {in_words(closed_ns)}" if closed_ns else "is down"
+                state = "drains" if view["draining"] else lost
                 down.setdefault(f"{link} {state}", []).append(said)
     reasons = [f"link {what} at {' and '.join(who)}" for what, who in sorted(down.items())]
     reasons += [f"node {name} drains" for name in sorted(routes) if routes[name]["draining"]]

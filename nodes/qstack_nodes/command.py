@@ -12,12 +12,19 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from qstack.errors import ConfigError, QstackError, RequestFailed
-from qstack_nodes.arguments import pairs_arguments, positive, seed
+from qstack_nodes.arguments import (
+    drain_arguments,
+    names,
+    pairs_arguments,
+    pairs_complaint,
+    positive,
+    seed,
+)
+from qstack_nodes.guarding import DONE, FAILED, UNREACHABLE, USAGE, UsageError, guarded
+
+__all__ = ["DONE", "FAILED", "UNREACHABLE", "USAGE", "main", "parser"]
 
 T = TypeVar("T")
-
-DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
 
 NETWORK_HELP = "a network file, or the bare name of a shipped one"
 LIVE_HELP = (
@@ -37,9 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given.command = tuple(words[end + 1 :])
     if given.command and given.verb_function is not _up:
         top.error("only `qstack up` takes a command after --")
-    if getattr(given, "count", 0) is None and not given.dry_run:
-        top.error("how many pairs? Give --count N, or --dry-run to see whether they can be had")
-    return _guarded(given.verb_function, given)
+    complaint = pairs_complaint(given) if hasattr(given, "early") else ""
+    if complaint:
+        top.error(complaint)
+    return guarded(given.verb_function, given)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -97,6 +105,7 @@ VIEWS = {
     "routes": "show the ways that every node knows, and what nodes say of their links",
     "circuits": "show the circuits that nodes take part in, and the requests on them",
 }
+DRAIN_HELP = "let nodes or links finish what runs and take nothing new, for maintenance"
 PAIRS_HELP = "deliver pairs between two nodes, measure them, compare with the prediction"
 
 
@@ -112,8 +121,12 @@ def _add_sim(verbs: Any) -> None:
     verb.add_argument(
         "--seed", type=seed, metavar="S", help="what all chance follows from; default: the file's"
     )
+    verb.add_argument(
+        "--drained", type=names, default=(), metavar="NAMES", help="drain these first, as r1,r1-bob"
+    )
     inner = verb.add_subparsers(title="verbs", metavar="VERB", required=True)
     pairs_arguments(_verb(inner, "pairs", _sim_pairs, PAIRS_HELP))
+    drain_arguments(_verb(inner, "drain", _sim_drain, DRAIN_HELP))
     for name, summary in VIEWS.items():
         _view_arguments(_verb(inner, name, _sim_view, summary), name)
 
@@ -149,12 +162,8 @@ def _view_arguments(verb: argparse.ArgumentParser, name: str) -> None:
 
 
 def _add_drain(verbs: Any) -> None:
-    summary = "let nodes or links finish what runs and take nothing new, for maintenance"
-    verb = _verb(verbs, "drain", _drain, summary)
-    verb.add_argument("names", metavar="NODE|LINK", nargs="+", help="a link: at both its ends")
-    verb.add_argument("--undo", action="store_true", help="let them take new requests again")
-    verb.add_argument("--wait", action="store_true", help="return when nothing runs any more")
-    verb.add_argument("--json", action="store_true", help="one JSON object per end, then summary")
+    verb = _verb(verbs, "drain", _drain, DRAIN_HELP)
+    drain_arguments(verb)
     verb.add_argument("--network", metavar="NETWORK", help=LIVE_HELP)
 
 
@@ -232,12 +241,11 @@ def _pairs(given: argparse.Namespace) -> int:
 
 def _sim_pairs(given: argparse.Namespace) -> int:
     from qstack_nodes.asking import PairsArguments  # noqa: PLC0415  help must stay instant
-    from qstack_nodes.simulating import sim_dry_run, sim_pairs  # noqa: PLC0415  as above
+    from qstack_nodes.simulating import Loading, sim_dry_run, sim_pairs  # noqa: PLC0415  as above
 
     arguments = _wanted(given, PairsArguments, given.network)
-    if given.dry_run:
-        return sim_dry_run(arguments, given.seed)
-    return sim_pairs(arguments, given.seed)
+    loading = Loading(given.network, given.seed, given.drained)
+    return (sim_dry_run if given.dry_run else sim_pairs)(arguments, loading)
 
 
 def _wanted(given: argparse.Namespace, arguments: Callable[..., T], network: str) -> T:
@@ -255,6 +263,7 @@ def _wanted(given: argparse.Namespace, arguments: Callable[..., T], network: str
         json=given.json,
         trust_min=given.trust,
         within_s=given.within,
+        early=given.early,
     )
 
 
@@ -263,6 +272,15 @@ def _drain(given: argparse.Namespace) -> int:
 
     named = _network(given), tuple(given.names)
     return drain(DrainArguments(*named, given.undo, given.wait, given.json))
+
+
+def _sim_drain(given: argparse.Namespace) -> int:
+    from qstack_nodes.draining import DrainArguments  # noqa: PLC0415  help must stay instant
+    from qstack_nodes.simulating import Loading, sim_drain  # noqa: PLC0415  as above
+
+    named = given.network, tuple(given.names)
+    arguments = DrainArguments(*named, given.undo, given.wait, given.json)
+    return sim_drain(arguments, Loading(given.network, given.seed, given.drained))
 
 
 def _sweep(given: argparse.Namespace) -> int:
@@ -287,10 +305,11 @@ def _view(given: argparse.Namespace) -> int:
 
 
 def _sim_view(given: argparse.Namespace) -> int:
-    from qstack_nodes.simulating import sim_view  # noqa: PLC0415  help must stay instant
+    from qstack_nodes.simulating import Loading, sim_view  # noqa: PLC0415  help must stay instant
     from qstack_nodes.viewing import Viewing  # noqa: PLC0415  help must stay instant
 
-    return sim_view(given.network, given.seed, Viewing(given.view, given.nodes, given.json))
+    loading = Loading(given.network, given.seed, given.drained)
+    return sim_view(loading, Viewing(given.view, given.nodes, given.json))
 
 
 def _check(given: argparse.Namespace) -> int:
@@ -323,11 +342,7 @@ def _replay(given: argparse.Namespace) -> int:
     return replay_file(given.file)
 
 
-# --- arguments and errors -----------------------------------------------------------------
-
-
-class UsageError(QstackError):
-    """The command line does not say enough."""
+# --- arguments ----------------------------------------------------------------------------
 
 
 def _network(given: argparse.Namespace) -> str:
@@ -339,55 +354,6 @@ def _network(given: argparse.Namespace) -> str:
             "qstack up NETWORK -- ..."
         )
     return str(name)
-
-
-def _guarded(verb: Callable[[argparse.Namespace], int], given: argparse.Namespace) -> int:
-    """Run a verb; say what went wrong without a traceback where that is no bug of ours."""
-    try:
-        return verb(given)
-    except UsageError as error:
-        print(f"qstack: {error}", file=sys.stderr)
-        return USAGE
-    except KeyboardInterrupt:
-        return 128 + 2
-    except BrokenPipeError:
-        # Standard output went to something like `head`, which has seen enough.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"qstack: {error.filename}: {error.strerror}", file=sys.stderr)
-        return USAGE
-    except QstackError as error:
-        return _explained(error, error)
-    except BaseExceptionGroup as group:
-        return _explained(_first(group), group)
-
-
-def _first(group: BaseException) -> BaseException:
-    """Return the first error of nested groups: the others are its company."""
-    while isinstance(group, BaseExceptionGroup):
-        group = group.exceptions[0]
-    return group
-
-
-def _explained(error: BaseException, whole: BaseException) -> int:
-    """Say what an error means and return its exit code; what is a bug of ours goes on."""
-    if isinstance(error, ConfigError):
-        print("\n".join(error.problems), file=sys.stderr)
-        return USAGE
-    from qstack.drivers.live import Unreachable  # noqa: PLC0415  loaded by what raised it
-    from qstack.drivers.trace import TraceError  # noqa: PLC0415  loaded by what raised it
-    from qstack.drivers.udp import PortUnavailable  # noqa: PLC0415  loaded by what raised it
-
-    if isinstance(error, Unreachable | PortUnavailable):
-        print(f"qstack: {error}", file=sys.stderr)
-        return UNREACHABLE
-    if isinstance(error, RequestFailed | TraceError):
-        print(f"qstack: {error}", file=sys.stderr)
-        return FAILED
-    raise whole
 
 
 if __name__ == "__main__":

@@ -54,6 +54,11 @@ def drain(arguments: DrainArguments) -> int:
     network = load(arguments.network)
     found: dict[Place, dict[str, Any]] = {}
     trio.run(_all, network, places_of(network, arguments.names), arguments, found)
+    return conclude_drain(found, arguments)
+
+
+def conclude_drain(found: Mapping[Place, Mapping[str, Any]], arguments: DrainArguments) -> int:
+    """Print what became of it, live or in virtual time; return the exit code."""
     silent = [place.node for place, told in found.items() if "error" in told]
     if arguments.json:
         for place, told in found.items():

@@ -92,6 +92,8 @@ def pairs_summary(found: PairsReport) -> dict[str, Any]:
         "hops": {str(hops): count for hops, count in found.hops},
         "age_ns": dict(zip(names, found.age_ns, strict=False)),
         "oldest_ns": dict(zip(names, found.oldest_ns, strict=False)),
+        "discarded": found.discarded,
+        "in_advance": found.in_advance,
         "rate_hz": found.rate_hz,
         "predicted_rate_hz": found.predicted_rate_hz,
         "latency_ns": dict(zip(names, found.latency_ns, strict=False)),
@@ -154,6 +156,10 @@ def show_pairs(found: PairsReport, title: str) -> None:
     if found.oldest_ns:
         oldest = _milliseconds(found.oldest_ns)
         table.add_row(f"age of the oldest of a set, ms: {quantiles}", oldest, "")
+    if found.in_advance is not None and found.discarded is not None:
+        read, lost = (f"{a} + {b}" for a, b in (found.in_advance, found.discarded))
+        table.add_row("read before the notice, at either end", read, "")
+        table.add_row("halves of no pair", lost, "")
     table.add_row("lab time, s", f"{found.elapsed_ns / 1e9:.3f}", "")
     Console(file=sys.stdout).print(table)
 

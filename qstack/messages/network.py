@@ -42,8 +42,9 @@ class LinkMetric:
     many (communication, storage) qubits has the advertiser there of which every two can meet in a
     round of purification, 0 where some cannot. `halves`: so many it can have there at once.
     `turn_ns`: so long a qubit that became free gives no pair, as the station must hear of it and
-    the ends of the herald; measured. `waits`: its station or its other end is missed, so that
-    what runs there waits; a link that is not up without that finishes what runs. `draining`: it
+    the ends of the herald; measured. `waits`: its station or its other end is missed, or it is
+    closed for long, so that what runs there waits; a link that is not up without that finishes what
+    runs. One that is missed says no windows. `draining`: it
     finishes what runs and takes nothing new; it is not up then, whatever its state.
     """
 

@@ -125,11 +125,12 @@ def link_metric(
     """Return what `node`, an end of the link, says of it: what drains is not up for others.
 
     Nor is what is closed for long, and what runs there waits. `phase_ns`: how far into a period of
-    its windows it is.
+    its windows it is. Of the windows of a link that is missed nothing is said: who has the word of
+    them is not there, and nobody shall take for closed what nobody would open.
     """
     works = view.up and not view.night
     peer, up = parameters.other(node).node, works and not view.drained
-    windows, repeats_ns = said_windows(parameters.windows, phase_ns)
+    windows, repeats_ns = said_windows(parameters.windows if view.up else None, phase_ns)
     return LinkMetric(
         link=parameters.name,
         peer=peer,

@@ -3,7 +3,8 @@
 A link that is closed for no longer than :data:`PAUSE_NS` at a time *pauses*: for routes it is up,
 and gives the open part of its rate. What is longer is a *night*: the link is not up then, and what
 runs on it waits, as on a link that is missed. Nodes say so when a night begins and when it ends,
-and with every update when the windows of a period are; so nothing is said of pauses.
+and with every update when the windows of a period are; so nothing is said of pauses. Of two updates
+the later one says nothing new where its windows are those of the former, counted on.
 
 A route has its links open together for a part of the time alone, which is what it gives of its rate
 (:func:`together`): work that one link does while another pauses is not counted on.
@@ -34,6 +35,10 @@ from qstack.windows import (
 
 PAUSE_NS: Duration = SECOND
 """Closed for so long at a time, or less, a link pauses; for longer it is night."""
+
+SHIFT_NS: Duration = PAUSE_NS // 10
+"""Windows that are said to come so much earlier or later than before are no news: how old an
+update is leaves its ways out, and nothing that is kept of a route rests on less."""
 
 _MOST_EDGES = 4_096
 """Windows of several periods are compared edge by edge up to so many."""
@@ -129,6 +134,46 @@ def phase_of(metric: LinkMetric, age_ns: Duration) -> Phase | None:
     return Phase(Windows(metric.repeats_ns, metric.windows), age_ns)
 
 
+def same_links(
+    before: tuple[LinkMetric, ...], after: tuple[LinkMetric, ...], later_ns: Duration
+) -> bool:
+    """Return whether nothing else is said of links than what was said `later_ns` before.
+
+    Windows are the same where they have moved on by that time, but for :data:`SHIFT_NS`.
+    """
+    if len(before) != len(after):
+        return False
+    return all(
+        _moved_on(one, other, later_ns) if one.repeats_ns and other.repeats_ns else one == other
+        for one, other in zip(before, after, strict=True)
+    )
+
+
+def _moved_on(before: LinkMetric, after: LinkMetric, later_ns: Duration) -> bool:
+    """Whether of a link with windows is said what was said before, but for the time that passed."""
+    # The type checker does not see that our records are attrs classes.
+    if attrs.evolve(cast(Any, after), windows=before.windows) != before:
+        return False
+    period = before.repeats_ns
+    was = _around(Windows(period, shifted(Windows(period, before.windows), later_ns % period)))
+    are = _around(Windows(period, after.windows))
+    for place, (begins, _) in enumerate(are):
+        by = (begins - was[0][0] + period // 2) % period - period // 2
+        if abs(by) <= SHIFT_NS and are[place:] + are[:place] == [
+            ((at + by) % period, lasts) for at, lasts in was
+        ]:
+            return True
+    return False
+
+
+def _around(windows: Windows) -> list[tuple[Duration, Duration]]:
+    """The windows in order, those that touch as one, also around the end of the period."""
+    spans = list(shifted(windows, 0))
+    if len(spans) > 1 and spans[0][0] == 0 and sum(spans[-1]) == windows.period_ns:
+        spans[-1] = (spans[-1][0], spans[-1][1] + spans.pop(0)[1])
+    return spans
+
+
 def closed_for(metric: LinkMetric, age_ns: Duration) -> Duration:
     """Return how long a link is closed yet, as an update of this age says; 0 where it is open."""
     phase = phase_of(metric, age_ns)
@@ -140,7 +185,8 @@ def phases_in(
 ) -> dict[LinkName, Phase]:
     """Return the windows of all links that have some, as the first of their ends says.
 
-    Nobody else's word counts: a link is between two nodes that name each other.
+    Nobody else's word counts: a link is between two nodes that name each other. Nor does it where
+    the other end says none: that one misses somebody, whatever time it is.
     """
     found: dict[LinkName, Phase] = {}
     for name in sorted(database):
@@ -152,10 +198,10 @@ def phases_in(
 
 
 def _meets(database: Mapping[NodeName, RouteUpdate], metric: LinkMetric, name: NodeName) -> bool:
-    """Whether the other end says that this link leads to this node."""
+    """Whether the other end says that this link leads to this node, and has windows."""
     other = database.get(metric.peer)
     links = () if other is None else other.links
-    return any(each.link == metric.link and each.peer == name for each in links)
+    return any(m.link == metric.link and m.peer == name and m.repeats_ns for m in links)
 
 
 def in_the_way(phases: Mapping[LinkName, Phase], within_ns: Duration) -> list[str]:
@@ -171,45 +217,55 @@ def in_the_way(phases: Mapping[LinkName, Phase], within_ns: Duration) -> list[st
 
 
 class Hours:
-    """The windows of a node's own links, as far as their stations have said where they are."""
+    """The windows of a node's own links, as far as their stations have said where they are.
+
+    What is worked out of them stays until a station says something else, or a night begins or
+    ends: no step between looks at a window.
+    """
 
     def __init__(self, links: Iterable[LinkParameters]) -> None:
         self._windows = {link.name: link.windows for link in links if link.windows is not None}
+        self._days = {link: days(windows) for link, windows in self._windows.items()}
+        self._turns = 0
+        self._stale = False
         self.periods: dict[LinkName, Instant] = {}
         """When a period of a link's windows began."""
         self.due: Instant | None = None
         """When a night begins or ends."""
 
-    def __bool__(self) -> bool:
-        return bool(self._windows)
-
     def see(self, link: LinkName, began: Instant) -> None:
         """A period of a link's windows began then, by its station's word."""
         self.periods[link] = began
+        self._stale = True
 
-    def phase(self, link: LinkName, now: Instant) -> Phase | None:
-        """Return where a link is in its windows; None where it has none, or that is not known."""
-        windows, began = self._windows.get(link), self.periods.get(link)
-        return None if windows is None or began is None else Phase(windows, now - began)
+    def turns(self, now: Instant) -> int:
+        """Return how often something turned: a station spoke, or a night began or ended.
+
+        Until it is another number all that was asked here holds, but for the time that passes.
+        """
+        if self._stale or (self.due is not None and self.due <= now):
+            self._stale = False
+            self._turns += 1
+            self.due = earliest(*(self._turn(link, now) for link in self.periods))
+        return self._turns
+
+    def _turn(self, link: LinkName, now: Instant) -> Instant | None:
+        """When the night of a link begins or ends, None where it has none."""
+        between, began = self._days.get(link), self.periods[link]
+        if between is None:
+            return None
+        begins, ends = window_after(between, now - began)
+        return began + (ends if begins <= now - began else begins)
 
     def phase_ns(self, link: LinkName, now: Instant) -> Duration:
         """Return how far a link is into a period, 0 where that is not known."""
-        phase = self.phase(link, now)
-        return 0 if phase is None else phase.now_ns
+        began = self.periods.get(link)
+        return 0 if began is None or link not in self._windows else now - began
 
     def night_ns(self, link: LinkName, now: Instant) -> Duration:
-        """Return for how long it is night on a link yet; 0 where it is not."""
-        phase = self.phase(link, now)
-        return 0 if phase is None else night_ns(phase)
-
-    def look(self, now: Instant) -> None:
-        """Find when a night begins or ends next."""
-        self.due = None
-        for link in self.periods:
-            phase = self.phase(link, now)
-            if phase is not None:
-                left = night_ns(phase) or day_ns(phase)
-                self.due = earliest(self.due, None if left is None else now + left)
+        """Return for how long it is night on a link yet; 0 where it is not, or not known."""
+        between, began = self._days.get(link), self.periods.get(link)
+        return 0 if between is None or began is None else closed_ns(between, now - began)
 
 
 def said_windows(

@@ -22,7 +22,7 @@ import attrs
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.machine import Action, Note, Send, Tick, Up, earliest, record
 from qstack.messages.network import LinkMetric, NodeMetric, RouteDigest, RouteEntry, RouteUpdate
-from qstack.network.hours import moved_on, wrong_windows
+from qstack.network.hours import moved_on, same_links, wrong_windows
 from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, NodeName
 
 CHUNK = 1_000
@@ -172,7 +172,7 @@ class LinkState:
                 return self._told(peer, message, now)
             case Advertise():
                 _check(self.node, event.node, event.links, LocalProtocolError)
-                if event == self._content:
+                if self._says(event, now):
                     return []
                 self._content, self._content_at = event, now
                 self._wanted = True
@@ -187,6 +187,13 @@ class LinkState:
                 return self._forget(now) + self._speak(now)
             case _:
                 assert_never(event)
+
+    def _says(self, event: Advertise, now: Instant) -> bool:
+        """Whether the node says this already, windows counted on to now."""
+        said = self._content
+        if said is None or said.node != event.node:
+            return False
+        return moved_on(said.links, now - self._content_at) == event.links
 
     def _told(
         self, peer: NodeName, message: RouteUpdate | RouteDigest, now: Instant
@@ -217,7 +224,7 @@ class LinkState:
         self._held[update.origin] = _Held(update, now)
         self._changed = True
         actions: list[Action] = [Send(other, update) for other in sorted(self._neighbours - {peer})]
-        if held is None or _said(held.update) != _said(update):
+        if held is None or _is_news(held, update, now):
             actions.append(Up(RoutesChanged((update.origin,))))
         return actions
 
@@ -263,8 +270,7 @@ class LinkState:
         self._held[self.node] = _Held(update, now)
         self._made, self._wanted = now, False
         actions: list[Action] = [Send(peer, update) for peer in sorted(self._neighbours)]
-        said = None if before is None else Advertise(before.update.node, before.update.links)
-        if said != self._content:
+        if before is None or _is_news(before, update, now):
             actions.append(Up(RoutesChanged((self.node,))))
         return actions
 
@@ -341,6 +347,11 @@ def _check(
         raise error(f"{origin} advertises a link twice")
 
 
-def _said(update: RouteUpdate) -> tuple[Any, ...]:
-    """What an update says, whenever it does: the origin's life, and its content."""
-    return update.boot, update.node, update.links
+def _is_news(held: _Held, update: RouteUpdate, now: Instant) -> bool:
+    """Whether an update says something else than what is held: of the origin's life, or content."""
+    former = held.update
+    return (
+        former.boot != update.boot
+        or former.node != update.node
+        or not same_links(former.links, update.links, held.age(now) - update.age_ns)
+    )

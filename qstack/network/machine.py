@@ -105,8 +105,9 @@ class Network:
         self.division = self.demand.circuits.division
         self._seen_changes = 0
         self._offered: NetworkParameters | None = None
-        self._changes = 0
-        """Of views and of reservations: so many are advertised, and the parameters above."""
+        self._changes = self._turns = 0
+        """Of views and of reservations: so many are advertised, and the parameters above, and so
+        often did hours turn by then."""
         self._timed = bool(self._hours)
         self._divided = parameters.division is not None
         self._offers_made: tuple[Any, ...] | None = None
@@ -335,9 +336,13 @@ class Network:
 
     def _advertise(self) -> None:
         """Say what has changed of this node and its links since it last said so."""
-        self._changes = self._seen_changes + self.reservations.changes
+        changes = self._seen_changes + self.reservations.changes
+        turns = self._hours.turns(self.desk.now)
+        said = changes == self._changes and turns == self._turns
+        if said and self.desk.parameters is self._offered:
+            return
+        self._changes, self._turns = changes, turns
         self._offered = self.desk.parameters
-        self._hours.look(self.desk.now)
         views = [
             View(
                 *(view.up, view.latency_ns, view.turn_ns, name in self.reservations.drained),

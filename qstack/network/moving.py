@@ -49,8 +49,9 @@ def missed(database: Mapping[NodeName, RouteUpdate], place: Place) -> LinkName |
 def why(database: Mapping[NodeName, RouteUpdate], link: LinkName) -> str:
     """Return what is the matter with a link that waits, as far as routes tell."""
     said = (metric for update in database.values() for metric in update.links)
-    hours = any(metric.windows for metric in said if metric.link == link)
-    return f"link {link} is closed or down" if hours else f"link {link} is down"
+    waits = [metric for metric in said if metric.link == link and metric.waits]
+    closed = waits and all(metric.windows for metric in waits)
+    return f"link {link} is closed" if closed else f"link {link} is down"
 
 
 def broken_by(

@@ -92,8 +92,10 @@ So a cycle of the grid costs at most a command and an event per slot, and a hera
 **Lives.** A new life of the station voids what was undecided and counts from 1; a new life of
 an end begins with the last success, whatever came before. The station's clock begins with its
 first event, and again, in the next *epoch*, when its analyser comes back from having been
-offline. Cycle numbers of two epochs must never meet, so: a reply of a new epoch is matched with
-what is held, and the rest of the former count is void; a herald of an epoch that no reply told
+offline, or when too much of a window would be lost to drift. Cycle numbers of two epochs must
+never meet, so: all successes up to the last one that the first reply of a new epoch names are of
+the former count. What is held of that stays apart until all of these are known, for one message
+lists eight at most, and the rest of it is void then; a herald of an epoch that no reply told
 of is not taken, and the reply asked for; the station says nothing but REFUSED until its clock
 has completed, and an end arms nothing in an epoch before it heard anything else. A success
 names its setting, and a half made at another one is missing.

@@ -80,7 +80,7 @@ class Conversation:
         matching.lose(told_from - 1)
         if rewound:
             # After the successes, which may be of the former count.
-            void += matching.rewind()
+            matching.rewind(reply.last_sequence)
             arming.first_cycle = 0
             answered = reply.number == arming.number
             arming.trusted = answered and reply.verdict is not Verdict.REFUSED

@@ -354,7 +354,7 @@ class NodePhysical:
 
     def _void(self, emissions: list[Emission]) -> None:
         """Free what the station threw away; the slots are armed again at DRAINED."""
-        for emission in emissions:
+        for emission in emissions + self._matching.freed():
             if emission.qubit is not None:
                 self._slots.release(emission.qubit, ROOM)
             self._count("voids")

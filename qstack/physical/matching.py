@@ -5,12 +5,17 @@ mode), and either may be heard of first. Results leave in the order of the stati
 sequence. An emission is void as soon as the station has decided its cycle and every success
 up to that statement is known here; a success without an emission waits for `patience_ns`,
 because the device's event may be late, and is missing after that.
+
+Where the link's clock begins again cycles are named anew, and what is left of the former count
+stays apart, with the successes up to the one that the station had made when it said so.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TypeAlias
+
+import attrs
 
 from qstack.errors import RemoteProtocolError
 from qstack.machine import record
@@ -29,6 +34,9 @@ Statement: TypeAlias = ArmReply | Herald | Beacon
 
 Successes: TypeAlias = Sequence[Success]
 
+Attempt: TypeAlias = tuple[int, ...]
+"""An attempt by (cycle, mode); one of a former count of cycles by what :func:`_left` returns."""
+
 
 @record
 class Resolved:
@@ -40,6 +48,20 @@ class Resolved:
     success: Success
     emission: Emission | None
     reason: str
+
+
+@attrs.define
+class _Former:
+    """What is left of a former count of cycles, to which the successes up to `upto` belong."""
+
+    upto: int
+    emissions: dict[Attempt, Emission]
+    heralded: dict[Attempt, int]
+
+
+def _left(attempt: Attempt, upto: int) -> Attempt:
+    """Return what an attempt of a former count goes by: of no cycle that is ever decided."""
+    return (MAX_CYCLE + attempt[0], attempt[1], upto)
 
 
 class Matching:
@@ -55,11 +77,14 @@ class Matching:
         successes raise it, and what is :meth:`lost <lose>`; to resolve them changes nothing, so
         that there is nothing to resolve where it is `seen`."""
         self._told: dict[int, tuple[Success, Instant]] = {}
-        self._heralded: dict[tuple[int, int], int] = {}
-        self._emissions: dict[tuple[int, int], Emission] = {}
-        self.opened: dict[tuple[int, int], Instant] = {}
+        self._heralded: dict[Attempt, int] = {}
+        self._emissions: dict[Attempt, Emission] = {}
+        self.opened: dict[Attempt, Instant] = {}
         """When the emissions without a success became known, in that order. None of them is of a
-        decided cycle, but the one that came last until :meth:`redecide` looked at it."""
+        decided cycle, but the one that came last until :meth:`redecide` looked at it. Those of
+        former counts of cycles go by another name (:func:`_left`)."""
+        self._former: list[_Former] = []
+        self._freed: list[Emission] = []
         self._waiting: dict[int, int] = {}
         self._decided = -1
         self._claim = (0, -1)
@@ -101,7 +126,7 @@ class Matching:
         if first < 1 or first + len(successes) - 1 > last:
             raise RemoteProtocolError(f"success {first} is out of order")
         horizon, seen = max(horizon, self._highest), self.seen
-        attempts: set[tuple[int, int]] = set()
+        attempts: set[Attempt] = set()
         for success in successes:
             if success.sequence != sequence:
                 raise RemoteProtocolError(f"success {success.sequence} is out of order")
@@ -113,7 +138,7 @@ class Matching:
                 attempts.add(attempt)
             sequence += 1
 
-    def _check_success(self, success: Success, horizon: int) -> tuple[int, int]:
+    def _check_success(self, success: Success, horizon: int) -> Attempt:
         """Return the attempt that a success names, if it can be one of this link."""
         sequence = success.sequence
         attempt = cycle, mode = success.cycle, success.mode
@@ -121,20 +146,27 @@ class Matching:
             raise RemoteProtocolError(f"no attempt {cycle}.{mode} on this link")
         if success.bell < 0 or success.bell > 3:
             raise RemoteProtocolError(f"no Bell state {success.bell}")
+        former = self._of(sequence) if self._former else None
         if self._told:
             told = self._told.get(sequence)
             if told is not None and told[0] != success:
                 raise RemoteProtocolError(f"success {sequence} was told otherwise before")
-            other = self._heralded.get(attempt, sequence)
+            heralded = self._heralded if former is None else former.heralded
+            other = heralded.get(attempt, sequence)
             if other != sequence:
                 raise RemoteProtocolError(f"successes {other} and {sequence} are of one attempt")
-        return attempt
+        return attempt if former is None else _left(attempt, former.upto)
 
     # --- what happens ------------------------------------------------------------------
 
     def begin(self, seen: int) -> list[Emission]:
         """Forget all but the sequence to go on from; return the emissions that are void now."""
         void = list(self._emissions.values())
+        if self._former:
+            left = [former.emissions for former in self._former]
+            void = [each for some in left for each in some.values()] + void + self._freed
+            self._former.clear()
+            self._freed.clear()
         self.seen = self._lost_to = self.known = seen
         self._told.clear()
         self._heralded.clear()
@@ -150,14 +182,43 @@ class Matching:
         self.seen = self._lost_to = seen
         self._know(seen)
 
-    def rewind(self) -> list[Emission]:
+    def rewind(self, last_sequence: int) -> None:
         """The cycles begin again from 0: what was decided of the former ones holds no more.
 
-        Returns the emissions of the former clock without a success, which are void.
+        No success after `last_sequence` is of the former count, and none up to it of the new one,
+        in which this node has emitted nothing yet. What is void of the former count is
+        :meth:`freed`.
         """
         self._decided = -1
         self._claim = (0, -1)
-        return [self._void(attempt) for attempt in list(self.opened)]
+        self._former.append(_Former(last_sequence, self._emissions, self._heralded))
+        names = ((at if len(at) > 2 else _left(at, last_sequence)) for at in self.opened)
+        self.opened = dict(zip(names, self.opened.values(), strict=True))
+        self._emissions, self._heralded = {}, {}
+        self._clear()
+
+    def freed(self) -> list[Emission]:
+        """Return the emissions of former counts of cycles that became void; each once.
+
+        These are the ones without a success, once every success of their count is known.
+        """
+        freed, self._freed = self._freed, []
+        return freed
+
+    def _of(self, sequence: int) -> _Former | None:
+        """What a success is of; None for the present count of cycles."""
+        return next((former for former in self._former if sequence <= former.upto), None)
+
+    def _clear(self) -> None:
+        """Let go of what is of a former count, as far as all of its successes are known."""
+        for former in self._former:
+            if former.upto <= self.known:
+                for attempt in [each for each in former.emissions if each not in former.heralded]:
+                    emission = former.emissions.pop(attempt)
+                    del self.opened[_left(attempt, former.upto)]
+                    self._settled(emission.work)
+                    self._freed.append(emission)
+        self._former = [each for each in self._former if each.upto > self.seen or each.emissions]
 
     def hear(self, cycle: int) -> None:
         """Note the station's cycle: no success is of a later one than the highest heard."""
@@ -169,9 +230,14 @@ class Matching:
         for success in successes:
             sequence = success.sequence
             if sequence > seen and sequence not in told:
-                attempt = (success.cycle, success.mode)
+                attempt: Attempt = (success.cycle, success.mode)
                 told[sequence] = (success, now)
-                self._heralded[attempt] = sequence
+                former = self._of(sequence) if self._former else None
+                if former is None:
+                    self._heralded[attempt] = sequence
+                else:
+                    former.heralded[attempt] = sequence
+                    attempt = _left(attempt, former.upto)
                 self.opened.pop(attempt, None)
         if self.known + 1 in told:
             self._know(self.known)
@@ -203,7 +269,11 @@ class Matching:
         if self.known == self.seen:
             return False
         entry = self._told.get(self.seen + 1)
-        return entry is None or (entry[0].cycle, entry[0].mode) in self._emissions
+        if entry is None:
+            return True
+        former = self._of(self.seen + 1) if self._former else None
+        emissions = self._emissions if former is None else former.emissions
+        return (entry[0].cycle, entry[0].mode) in emissions
 
     def resolve(self, now: Instant) -> Resolved | None:
         """Return the next success of the sequence if it is settled; each once."""
@@ -214,7 +284,9 @@ class Matching:
             return None
         success, told_at = entry
         attempt = (success.cycle, success.mode)
-        emission = self._emissions.pop(attempt, None)
+        former = self._of(success.sequence) if self._former else None
+        emissions = self._emissions if former is None else former.emissions
+        emission = emissions.pop(attempt, None)
         if emission is None:
             if now < told_at + self._patience_ns:
                 return None
@@ -228,7 +300,7 @@ class Matching:
                 reason = f"the attempt was made with setting {emission.setting!r}"
         self.seen = success.sequence
         del self._told[self.seen]
-        del self._heralded[attempt]
+        del (self._heralded if former is None else former.heralded)[attempt]
         return Resolved(success, emission, reason)
 
     def _skip(self) -> None:
@@ -255,6 +327,8 @@ class Matching:
             self._decided = decided_cycle
         if known >= self._claim[0] and self._claim[1] > self._decided:
             self._decided = self._claim[1]
+        if self._former:
+            self._clear()
         return self._decide() if self._decided > former else []
 
     def _decide(self) -> list[Emission]:
@@ -270,7 +344,7 @@ class Matching:
             return []
         return self._decide()
 
-    def _void(self, attempt: tuple[int, int]) -> Emission:
+    def _void(self, attempt: Attempt) -> Emission:
         """Forget an emission that no success can be of any more, and return it."""
         del self.opened[attempt]
         emission = self._emissions.pop(attempt)

@@ -310,6 +310,8 @@ class StationPhysical:
         self._clock.stop()
         self._gate.forget()
         for end in self._ends:
+            # All of the former count that is no success is void by the next one.
+            end.voids.clear()
             end.reply_due = end.arm is not None
 
     # --- what leaves at DRAINED -----------------------------------------------------------

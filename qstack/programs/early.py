@@ -20,12 +20,12 @@ from qstack.messages.application import (
     HalfConfirmed,
     HalfDiscarded,
     HalfReady,
-    Measured,
     PairExpired,
     Terms,
 )
 from qstack.messages.common import PairId, PairInfo
-from qstack.programs.pairs import AXIS_OF, DRAWN
+from qstack.programs.halves import Halves
+from qstack.programs.pairs_report import AXIS_OF
 from qstack.programs.tomography import Correlator, correlators, fidelity_of
 
 
@@ -62,36 +62,31 @@ class EarlyReport:
 
 @attrs.define(eq=False)
 class _End:
-    """One end: what was read of each half, and what the notices said."""
+    """One end: its halves, and which of them belong to which pair."""
 
     node: Node
-    read: dict[PairId, Measured] = attrs.field(factory=dict)
-    told: dict[PairId, HalfConfirmed] = attrs.field(factory=dict)
-    discarded: int = 0
-    in_advance: int = 0
+    halves: Halves = attrs.field(factory=Halves)
+    of: dict[PairId, HalfConfirmed] = attrs.field(factory=dict)
 
     async def follow(self, deliveries: AsyncIterator[Delivery], nursery: trio.Nursery) -> None:
         """Take all that is delivered at this end."""
         async for delivery in deliveries:
             match delivery:
                 case HalfReady():
-                    nursery.start_soon(self._measure, delivery)
+                    nursery.start_soon(self.halves.measure, self.node, delivery)
                 case HalfConfirmed():
-                    self.in_advance += delivery.half in self.read
-                    self.told[delivery.info.pair] = delivery
+                    self.halves.confirm(delivery, 0)
+                    self.of[delivery.info.pair] = delivery
                 case HalfDiscarded():
-                    self.in_advance += delivery.half in self.read
-                    self.discarded += 1
+                    self.halves.discard(delivery)
                 case PairExpired():
-                    self.told.pop(delivery.pair, None)
-
-    async def _measure(self, half: HalfReady) -> None:
-        self.read[half.half] = await self.node.measure(half.qubit, DRAWN)
+                    self.of.pop(delivery.pair, None)
 
     def reading(self, pair: PairId) -> tuple[str, int] | None:
         """Return axis and outcome of a pair's half here, None where it has none."""
-        told = self.told.get(pair)
-        read = None if told is None else self.read.get(told.half)
+        told = self.of.get(pair)
+        found = None if told is None else self.halves.settled(told.half)
+        read = None if found is None else found[1]
         return None if read is None else (AXIS_OF[read.basis], read.outcome)
 
 
@@ -119,9 +114,9 @@ async def measure_early(a: Node, b: Node, terms: Terms) -> EarlyReport:
 
 def _report(ends: tuple[_End, _End]) -> EarlyReport:
     pairs = []
-    for pair, told in ends[0].told.items():
+    for pair, told in ends[0].of.items():
         one, other = (end.reading(pair) for end in ends)
         if one is not None and other is not None:
             pairs.append(EarlyPair(told.info, (one[0], other[0]), (one[1], other[1])))
-    a, b = ends
+    a, b = (end.halves for end in ends)
     return EarlyReport(tuple(pairs), (a.discarded, b.discarded), (a.in_advance, b.in_advance))

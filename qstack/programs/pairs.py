@@ -4,6 +4,7 @@ For KEEP both ends measure each half when it is delivered, on an axis that both 
 pair's sequence number (X, Y, Z in turn), so nothing has to be agreed. For MEASURE the hardware
 draws an axis at each end from X, Y and Z, and pairs with unequal axes say nothing about the
 fidelity. For PREPARE the creator's hardware draws, and the receiver measures on the same axis.
+Halves that are handed over early are measured when they come, on axes that are drawn too.
 
 Fidelity: outcomes are first turned into those of Phi+ (:func:`qstack.bell.flip`), so that pairs
 heralded in different Bell states add up; then ``F = (1 + <XX> - <YY> + <ZZ>) / 4``, with the
@@ -14,7 +15,6 @@ undone (:mod:`qstack.programs.tomography`); the uncorrected value is reported be
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
@@ -24,138 +24,41 @@ import trio
 from qstack.application.service import Delivery, Incoming, Node, Request
 from qstack.bell import NAMES
 from qstack.errors import QstackError, RequestFailed
-from qstack.machine import record
-from qstack.messages.application import OutcomeReady, PairExpired, PairReady, Terms, Tried
-from qstack.messages.common import (
-    PLAIN_Z,
-    Basis,
-    BasisPlan,
-    BasisSet,
-    PairId,
-    PairInfo,
-    PairKind,
+from qstack.messages.application import (
+    HalfConfirmed,
+    HalfDiscarded,
+    HalfReady,
+    OutcomeReady,
+    PairExpired,
+    PairReady,
+    Tried,
 )
+from qstack.messages.common import PairId, PairInfo, PairKind
 from qstack.programs.figures import mean_of, quantiles
-from qstack.programs.tomography import AXES, PERFECT, Readout, correlators, fidelity_of
+from qstack.programs.halves import Halves
+from qstack.programs.pairs_report import (
+    AXIS_OF,
+    DRAWN,
+    PLANS,
+    PairRecord,
+    PairsOptions,
+    PairsReport,
+)
+from qstack.programs.tomography import AXES, correlators, fidelity_of
 from qstack.units import Duration, Instant
 
-PLANS = {
-    "X": BasisPlan(BasisSet.XYZ, 1.0, 0.0, 0.0, 0.0, 0.0),
-    "Y": BasisPlan(BasisSet.XYZ, 0.0, 1.0, 0.0, 0.0, 0.0),
-    "Z": PLAIN_Z,
-}
-DRAWN = BasisPlan(BasisSet.XYZ, 1 / 3, 1 / 3, 0.0, 0.0, 0.0)
-AXIS_OF = {Basis.X: "X", Basis.Y: "Y", Basis.Z: "Z"}
+__all__ = [
+    "PairRecord",
+    "PairsOptions",
+    "PairsReport",
+    "measure_pairs",
+    "try_pairs",
+]
+
 GRACE = 10
 """After the request has ended, the other end may take this many hundredths of the run longer."""
 
 _GRACE_FLOOR_NS = 1_000_000_000
-
-
-@record
-class PairRecord:
-    """A pair of which both ends have reported. `axes` and `outcomes` in the order (a, b).
-
-    `latency_ns`: from the request to the OK at `a`.
-    """
-
-    pair: PairId
-    info: PairInfo
-    axes: tuple[str, str]
-    outcomes: tuple[int, int]
-    latency_ns: Duration
-
-
-@record
-class PairsOptions:
-    """What to ask for, and how to tell the time.
-
-    `now` returns lab time. `per_request`: pairs in one request, 0 for all; requests follow
-    each other. `timeout_ns` of lab time for each request, 0 for none. `within_ns`: kept pairs of a
-    request are handed over together, none of them there for longer, 0 for each as it comes; both
-    memories must hold them all. `on_pair` is called with
-    each complete pair. `predicted_rate_hz`: at most, of attempts that succeed or of the route, 0
-    where unknown; `promised_fidelity`: that of the route to a node that is no neighbour, or 0.
-    `readouts`: of a's and b's memories, for the correction of the outcomes. `trust_min`: what nodes
-    on the way must be trusted with.
-    """
-
-    count: int
-    now: Callable[[], Instant]
-    kind: PairKind = PairKind.KEEP
-    fidelity_min: float = 0.0
-    timeout_ns: Duration = 0
-    per_request: int = 0
-    purpose: int = 0
-    priority: int = 0
-    predicted_rate_hz: float = 0.0
-    promised_fidelity: float = 0.0
-    readouts: tuple[Readout, Readout] = (PERFECT, PERFECT)
-    on_pair: Callable[[PairRecord], None] | None = None
-    trust_min: int = 0
-    within_ns: Duration = 0
-
-    def terms(self, remote: str, number: int) -> Terms:
-        """Return those of a request for so many pairs with a node."""
-        return Terms(
-            remote=remote,
-            number=number,
-            fidelity_min=self.fidelity_min,
-            max_time_ns=self.timeout_ns,
-            purpose=self.purpose,
-            priority=self.priority,
-            weight=1.0,
-            atomic=False,
-            consecutive=False,
-            trust_min=self.trust_min,
-            within_ns=self.within_ns,
-        )
-
-
-@record
-class PairsReport:
-    """Measured against predicted. Fidelities are None where too little was measured.
-
-    `delivered` (a, b) counts OKs, `complete` pairs of which both ends have an outcome, `used`
-    those that count for the fidelity, `expired` voided pairs. `correlators` are those of X, Y
-    and Z, as if every pair were Phi+, corrected for readout; `fidelity_raw` is not. Rates are
-    pairs per second of lab time, the first OK not counted. `latency_ns`: quantiles of request to
-    OK, and `interval_ns` those of OK to OK, at `QUANTILES` of :mod:`qstack.programs.figures`.
-    `error` is empty where all requests were fulfilled, else `failure` is what ended the run.
-    `records` are the complete pairs that are not void, `latencies` and `intervals` all times that
-    the quantiles are of.
-    `predicted_fidelity` is the mean goodness of the delivered pairs, `promised_fidelity` what the
-    route to a distant node promises. `hops`: links that the pairs went over, each number with how
-    many pairs. `age_ns`: quantiles of the pairs' ages at delivery, and `oldest_ns` those of the
-    oldest pair of each request that asked for all within a time.
-    """
-
-    wanted: int
-    delivered: tuple[int, int]
-    complete: int
-    used: int
-    expired: int
-    bells: tuple[tuple[str, int], ...]
-    correlators: tuple[float | None, float | None, float | None]
-    fidelity: float | None
-    fidelity_error: float | None
-    fidelity_raw: float | None
-    predicted_fidelity: float | None
-    predicted_fidelity_low: float | None
-    rate_hz: float | None
-    predicted_rate_hz: float | None
-    latency_ns: tuple[Duration, ...]
-    interval_ns: tuple[Duration, ...]
-    elapsed_ns: Duration
-    error: str
-    failure: RequestFailed | None = None
-    records: tuple[PairRecord, ...] = ()
-    latencies: tuple[Duration, ...] = ()
-    intervals: tuple[Duration, ...] = ()
-    promised_fidelity: float | None = None
-    hops: tuple[tuple[int, int], ...] = ()
-    age_ns: tuple[Duration, ...] = ()
-    oldest_ns: tuple[Duration, ...] = ()
 
 
 @attrs.define
@@ -183,6 +86,7 @@ class _Tally:
     infos: list[PairInfo] = attrs.field(factory=list)
     latencies: list[Duration] = attrs.field(factory=list)
     oldest: list[Duration] = attrs.field(factory=list)
+    early: tuple[Halves, Halves] = attrs.field(factory=lambda: (Halves(), Halves()))
     changed: trio.Event = attrs.field(factory=trio.Event)
 
     def ok(self, end: int, info: PairInfo) -> Duration:
@@ -283,7 +187,7 @@ async def _one_request(
     tally.request_at = options.now()
     request: Request
     if options.kind is PairKind.KEEP:
-        request = await a.create_keep(terms)
+        request = await a.create_keep(terms, early=options.early)
     elif options.kind is PairKind.MEASURE:
         request = await a.create_measure(terms, DRAWN, DRAWN)
     else:
@@ -314,6 +218,29 @@ def _take(node: Node, end: int, delivery: Delivery, tally: _Tally, nursery: trio
             tally.measured(end, _Half(delivery.info, axis, delivery.outcome, latency))
         case PairExpired():
             tally.void(delivery.pair)
+        case HalfReady():
+            nursery.start_soon(_measure_early, node, end, delivery, tally)
+        case HalfConfirmed():
+            tally.early[end].confirm(delivery, tally.ok(end, delivery.info))
+            _early(end, delivery.half, tally)
+        case HalfDiscarded():
+            tally.early[end].discard(delivery)
+
+
+async def _measure_early(node: Node, end: int, ready: HalfReady, tally: _Tally) -> None:
+    await tally.early[end].measure(node, ready)
+    _early(end, ready.half, tally)
+
+
+def _early(end: int, half: PairId, tally: _Tally) -> None:
+    """Count a half that came early, once it is known what it is of and what was read of it."""
+    found = tally.early[end].settled(half)
+    if found is not None:
+        info, read, latency = found
+        if read is None:
+            tally.void(info.pair)
+        else:
+            tally.measured(end, _Half(info, AXIS_OF[read.basis], read.outcome, latency))
 
 
 async def _measure(
@@ -353,7 +280,7 @@ def _report(tally: _Tally, failure: RequestFailed | None) -> PairsReport:
     found = correlators(measured, options.readouts)
     fidelity, uncorrected = fidelity_of(found), fidelity_of(raw)
     infos = [info for info in tally.infos if info.pair not in tally.expired]
-    oks = tally.oks
+    oks, (a, b) = tally.oks, tally.early
     span = oks[-1] - oks[0] if oks else 0
     bells = dict.fromkeys(NAMES, 0)
     for item in tally.complete:
@@ -389,4 +316,6 @@ def _report(tally: _Tally, failure: RequestFailed | None) -> PairsReport:
         hops=tuple(sorted(Counter(info.hops for info in infos).items())),
         age_ns=quantiles([info.age_ns for info in infos]),
         oldest_ns=quantiles(tally.oldest),
+        discarded=(a.discarded, b.discarded) if options.early else None,
+        in_advance=(a.in_advance, b.in_advance) if options.early else None,
     )

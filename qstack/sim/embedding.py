@@ -67,7 +67,8 @@ class Wanted:
     `kind` is keep, measure or prepare; `timeout_s` of each request, 0 for none; `per_request`
     pairs in one request, 0 for all. `trust_min`: what nodes on the way must be trusted with.
     `within_s`: kept pairs of a request come all together, none of them there for longer; 0 for each
-    as it comes.
+    as it comes. `early`: halves of kept pairs are measured when they come, before it is known
+    whether they are of a pair.
     """
 
     count: int
@@ -77,6 +78,7 @@ class Wanted:
     per_request: int = 0
     trust_min: int = 0
     within_s: float = 0.0
+    early: bool = False
 
 
 class Network:
@@ -151,6 +153,7 @@ class Network:
         per_request: int = 0,
         trust_min: int = 0,
         within_s: float = 0.0,
+        early: bool = False,
         on_pair: Callable[[PairRecord], None] | None = None,
     ) -> Report:
         """Deliver `count` pairs between two nodes, measure them, and report.
@@ -160,7 +163,9 @@ class Network:
         make no sense, and RequestFailed where the network refuses, or delivers nothing at all; a
         run that delivers less than was wanted says why in the report's `error`.
         """
-        wanted = Wanted(count, kind, fidelity_min, timeout_s, per_request, trust_min, within_s)
+        wanted = Wanted(
+            *(count, kind, fidelity_min, timeout_s, per_request, trust_min, within_s, early)
+        )
         found = self.measure(a, b, wanted, on_pair)
         if found.failure is not None and not found.delivered[0]:
             raise found.failure
@@ -238,6 +243,7 @@ class Network:
             on_pair=on_pair,
             trust_min=wanted.trust_min,
             within_ns=within_ns,
+            early=wanted.early,
         )
 
     def run(
@@ -346,6 +352,8 @@ def check_wanted(wanted: Wanted) -> None:
         wrong.append(f"count is {wanted.count!r}: it is a whole number above 0")
     if wanted.kind not in KINDS:
         wrong.append(f"kind is {wanted.kind!r}: it is one of {', '.join(KINDS)}")
+    if wanted.early and (wanted.kind != "keep" or wanted.within_s):
+        wrong.append("early is for kept pairs that come one by one")
     if not 0.0 <= wanted.fidelity_min <= 1.0:
         wrong.append(f"fidelity_min is {wanted.fidelity_min}: it lies between 0 and 1")
     if not 0.0 <= wanted.timeout_s < 1e9:

@@ -31,6 +31,16 @@ def shape(value: Any) -> Any:
     return type(value).__name__
 
 
+def rows(lines: list[str]) -> list[str]:
+    """The first column of tables."""
+    return [re.split(r"│ *", line)[1].strip() for line in lines if "│" in line]
+
+
+def words(text: str) -> str:
+    """How many pairs count for the fidelity is a matter of chance where axes are drawn."""
+    return re.sub(r"[0-9]+ used", "used", text)
+
+
 def test_it_prints_what_the_live_verb_prints(
     tmp_path: Path, capsys: Printed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -39,7 +49,8 @@ def test_it_prints_what_the_live_verb_prints(
     file, environment = two_nodes(tmp_path), environment_for(tmp_path)
     asked = ("pairs", "alice", "bob", "--count", "40")
     live = f"'{sys.executable}' -m qstack_nodes.command {' '.join(asked)}"
-    up = qstack(("up", str(file), "--", "sh", "-c", f"{live} --json && {live}"), environment)
+    program = f"{live} --json && {live} && {live} --early"
+    up = qstack(("up", str(file), "--", "sh", "-c", program), environment)
     assert up.returncode == DONE, up.stderr
     code, lines, _ = sim(capsys, str(file), "--seed", "5", *asked, "--json")
     assert code == DONE
@@ -48,9 +59,15 @@ def test_it_prints_what_the_live_verb_prints(
     here = [json.loads(line) for line in lines.splitlines()]
     there = up.stdout.splitlines()
     assert [shape(json.loads(line)) for line in there[:41]] == [shape(line) for line in here]
-    names = [re.split(r"│ *", line)[1].strip() for line in table.splitlines() if "│" in line]
+    names = rows(table.splitlines())
     assert "fidelity (40 used)" in names
-    assert [re.split(r"│ *", line)[1].strip() for line in there[41:] if "│" in line] == names
+    early = names.index("lab time, s") + 1
+    assert rows(there)[:early] == names
+    # Halves that are measured before they are known to be of pairs, on drawn axes.
+    _, table, _ = sim(capsys, str(file), "--seed", "5", *asked, "--early")
+    names = rows(table.splitlines())
+    assert [*map(words, rows(there)[early:])] == [*map(words, names)]
+    assert "halves of no pair" in names
 
 
 def test_one_seed_prints_one_report_and_another_seed_another(capsys: Printed) -> None:
@@ -91,6 +108,11 @@ def test_its_exit_codes_are_those_of_the_live_verb(
         ["sim", "two_nodes", "--seed", "-1", "pairs", "alice", "bob", "--count", "1"],
         ["sim", "two_nodes", "pairs", "alice", "bob"],
         ["sim", "two_nodes", "fly"],
+        ["sim", "two_nodes", "drain"],
+        ["sim", "two_nodes", "--drained", "", "status"],
+        ["sim", "two_nodes", "pairs", "alice", "bob", "--count", "1", "--early", "--within", "1"],
+        ["pairs", "alice", "bob", "--count", "1", "--early", "--kind", "measure"],
+        ["sim", "two_nodes", "pairs", "alice", "bob", "--early", "--dry-run"],
         ["sweep"],
         ["sweep", "grid.toml", "--workers", "0"],
     ],
@@ -101,3 +123,33 @@ def test_bad_usage_ends_with_two(words: list[str], capsys: Printed) -> None:
         main(words)
     assert ended.value.code == USAGE
     assert "usage" in capsys.readouterr().err
+
+
+def test_drain_prints_what_the_live_verb_prints_and_what_drains_first_is_seen_by_other_verbs(
+    capsys: Printed,
+) -> None:
+    code, lines, _ = sim(capsys, "ring6", "drain", "n2", "n1-n6", "--json")
+    assert code == DONE
+    fields = {"draining": True, "runs": []}
+    places = [("n2", None), ("n1", "n1-n6"), ("n6", "n1-n6")]
+    *told, last = (json.loads(line) for line in lines.splitlines())
+    assert told == [{"node": node, "link": link} | fields for node, link in places]
+    assert last == {"summary": {"places": 3, "undo": False, "silent": []}}
+    assert sim(capsys, "ring6", "drain", "n2", "n1-n6")[1].count("nothing new") == 3
+    undone = sim(capsys, "ring6", "--drained", "n2", "drain", "n2", "--undo", "--wait")
+    assert (undone[0], "requests again" in undone[1]) == (DONE, True)
+    code, _, error = sim(capsys, "ring6", "drain", "zoe")
+    assert (code, "zoe is neither a node nor a link" in error) == (USAGE, True)
+    asked = ("pairs", "n1", "n3", "--dry-run", "--json")
+    ways = {
+        drained: json.loads(sim(capsys, "ring6", "--drained", drained, *asked)[1])["summary"]
+        for drained in ("n5", "n2", "n2-n3", "n2,n5")
+    }
+    assert ways["n5"]["nodes"] == ["n1", "n2", "n3"]
+    assert ways["n2"]["nodes"] == ways["n2-n3"]["nodes"] == ["n1", "n6", "n5", "n4", "n3"]
+    assert not ways["n2,n5"]["served"]
+    assert "node n2" in ways["n2,n5"]["reason"]
+    _, shown, _ = sim(capsys, "ring6", "--drained", "n2", "routes", "n1")
+    assert "up, node" in shown
+    code, _, error = sim(capsys, "ring6", "--drained", "n2,n5", *asked[:3], "--count", "1")
+    assert (code, "draining: node n2, node n5" in error) == (FAILED, True)

@@ -111,13 +111,14 @@ def job(number: int, pairs: int, kind: PairKind = PairKind.KEEP, setting: str = 
 
 @attrs.define
 class Armed:
-    """A command that an emitter has, and the halves it may still yield."""
+    """A command that an emitter has, and the halves it may still yield; `before`: 0 for no end."""
 
     command: int
     slot: int | None
     not_before: int
     left: int
     cycles: int
+    before: int = 0
 
 
 class Hardware:
@@ -164,11 +165,15 @@ class Hardware:
                     self.report(who, dev.Rejected(command.device, command.command, True, late))
                     return
                 first = max(command.not_before, begun + 1)
-                entry = Armed(command.command, command.slot, first, 1, command.cycles)
+                entry = Armed(
+                    *(command.command, command.slot, first, 1, command.cycles, command.before)
+                )
                 self.armed[who].append(entry)
             case dev.EmitterMeasure():
                 first, cycles = command.not_before, command.cycles
-                entry = Armed(command.command, None, first, command.pairs, cycles)
+                entry = Armed(
+                    *(command.command, None, first, command.pairs, cycles, command.before)
+                )
                 self.armed[who].append(entry)
             case dev.Abort():
                 for entry in list(self.armed[who]):
@@ -239,6 +244,7 @@ class Hardware:
             return
         self.next_cycle = -1
         cycle = (self.lab.now - self.clock) // CYCLE
+        self._end(cycle)
         sides = [self._modes(who, cycle) for who in NAMES]
         for mode in range(min(len(side) for side in sides) if self.open is not None else 0):
             clicks = 1 + self.chance.below(2) if self.chance.uniform() < self.success else 0
@@ -249,6 +255,16 @@ class Hardware:
                 self.armed[who].remove(entry)
                 self.report(who, dev.Exhausted(f"{who}-emitter", entry.command, 0))
         self._plan()
+
+    def _end(self, cycle: int) -> None:
+        """End what was to end before this cycle."""
+        for who in NAMES:
+            for entry in [e for e in self.armed[who] if 0 < e.before <= cycle]:
+                self.armed[who].remove(entry)
+                self.report(who, dev.Exhausted(f"{who}-emitter", entry.command, 0))
+        if self.open is not None and self.open.first_cycle + self.open.cycles <= cycle:
+            command, self.open = self.open.command, None
+            self.report("station", dev.Exhausted("bsa", command, cycle))
 
     def _attempt(self, cycle: int, mode: int, clicks: int, entries: list[Armed]) -> None:
         assert self.open is not None

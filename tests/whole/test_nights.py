@@ -6,10 +6,14 @@ world's own clock (:class:`~tests.whole.windows_rig.Hours`).
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import pytest
 
 from qstack.errors import ErrorCode
 from qstack.messages.application import RequestDone, RequestEnded
+from qstack.network import hours
 from qstack.testing.routes_lab import RouteLab, chain, ring
 from qstack.units import MILLISECOND, SECOND
 from qstack.windows import Windows
@@ -78,6 +82,43 @@ def test_nothing_is_said_of_pauses() -> None:
     routes = rig.net.host("n3").network.report(rig.now)["routes"]
     assert routes["n1"]["links"]["n1-n2"]["up"]
     assert routes["n1"]["way"] == ["n3", "n2", "n1"]
+
+
+def test_refreshed_updates_of_pauses_change_no_routes_and_others_know_the_windows_still() -> None:
+    # Not a whole number of periods passes between two updates.
+    rig = row(n1_n2=Windows(70 * MILLISECOND, ((0, 40 * MILLISECOND),)))
+    rig.rest_until(SECOND)
+    ways = [rig.net.host(node).network.demand.ways for node in rig.lab.nodes]
+    graphs, before = [each.graph for each in ways], len(rig.updates)
+    rig.rest_until(131 * SECOND + 90 * MILLISECOND)
+    # Each of three origins twice, to one neighbour at each end and two between.
+    assert len(rig.updates) - before == 2 * (1 + 2 + 1)
+    assert all(each.graph is graph for each, graph in zip(ways, graphs, strict=True))
+    routes = rig.net.host("n3").network.report(rig.now)["routes"]
+    closed_ns = routes["n1"]["links"]["n1-n2"]["closed_ns"]
+    assert abs(closed_ns - 20 * MILLISECOND) < MILLISECOND
+
+
+def test_no_step_of_a_day_works_out_again_when_links_are_open() -> None:
+    """Every call into what is known of ones own windows is counted while pairs are made."""
+    rig = row(n1_n2=NIGHT)
+    rig.rest_until(SECOND)
+    looked: list[str] = []
+
+    def count(frame: Any, event: str, _: Any) -> None:
+        code = frame.f_code
+        if event == "call" and code.co_filename == hours.__file__:
+            looked.append(code.co_name)
+
+    request = rig.ask("n1", "n2", 20)
+    sys.setprofile(count)
+    try:
+        assert isinstance(rig.finish("n1", request, SECOND), RequestDone)
+    finally:
+        sys.setprofile(None)
+    assert rig.now < DUSK
+    assert looked.count("turns") > 20, "every step asks"
+    assert not {"days", "_turn", "_filled"} & set(looked)
 
 
 def test_a_request_without_pairs_leaves_a_link_at_dusk_for_another_way() -> None:
