@@ -35,9 +35,12 @@ def ran(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.mark.skipif(not can_compile(), reason="no C compiler, or no headers of Python")
 def test_compiled_modules_give_the_history_of_the_source_byte_for_byte(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "qstack", tmp_path / "qstack")
+    if not can_compile():
+        with pytest.raises(RuntimeError, match="C compiler"):
+            hatch_build.compile_into(tmp_path, list(FEW))
+        return
     made = hatch_build.compile_into(tmp_path, list(FEW))
     stems = {path.name.split(".")[0] for path in made}
     assert {"matching", "flight", "common"} <= stems
