@@ -159,11 +159,3 @@ class Machine(Protocol):
 
     def handle(self, event: Any, now: Instant) -> list[Any]:
         """Take one event and return what is to be done about it."""
-
-
-def earliest(first: Instant | None = None, *others: Instant | None) -> Instant | None:
-    """Return the earliest of several deadlines, ignoring those that are None."""
-    for deadline in others:
-        if deadline is not None and (first is None or deadline < first):
-            first = deadline
-    return first

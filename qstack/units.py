@@ -33,6 +33,14 @@ MILLISECOND: Duration = 1_000_000
 SECOND: Duration = 1_000_000_000
 
 
+def earliest(first: Instant | None = None, *others: Instant | None) -> Instant | None:
+    """Return the earliest of several deadlines, ignoring those that are None."""
+    for deadline in others:
+        if deadline is not None and (first is None or deadline < first):
+            first = deadline
+    return first
+
+
 class Chance:
     """A seeded, copyable source of random numbers; part of a machine's value.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from qstack.machine import Tick, earliest
+from qstack.machine import Tick
 from qstack.messages.common import Basis, BasisPlan, BasisSet
 from qstack.messages.devices import (
     Abort,
@@ -26,7 +26,7 @@ from qstack.messages.devices import (
     MemoryResult,
     Rejected,
 )
-from qstack.units import Chance, Duration, Instant, LinkName
+from qstack.units import Chance, Duration, Instant, LinkName, earliest
 
 
 def _stop(arm: EmitterArm, first: int) -> int:

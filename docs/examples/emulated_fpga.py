@@ -36,7 +36,7 @@ from qstack.drivers.trace import TraceHeader
 from qstack.drivers.udp import UdpSocket, parse_address
 from qstack.errors import ConfigError
 from qstack.hal.served import Served
-from qstack.machine import Machine, Tick, earliest, record
+from qstack.machine import Machine, Tick, record
 from qstack.messages.devices import (
     Abort,
     Aborted,
@@ -51,7 +51,7 @@ from qstack.messages.devices import (
     StationOpen,
 )
 from qstack.stack import DeviceHost, Identity, Timing
-from qstack.units import Chance, Duration, Instant, LinkName
+from qstack.units import Chance, Duration, Instant, LinkName, earliest
 
 WALL = Timing(
     keepalive_ns=200_000_000,

@@ -89,13 +89,13 @@ class FromUser:
     message: Any
 
 
-@attrs.define
 class _User:
     """What belongs to a user."""
 
-    purposes: set[int] = attrs.field(factory=set)
-    requests: set[RequestId] = attrs.field(factory=set)
-    qubits: set[Qubit] = attrs.field(factory=set)
+    def __init__(self) -> None:
+        self.purposes: set[int] = set()
+        self.requests: set[RequestId] = set()
+        self.qubits: set[Qubit] = set()
 
 
 @attrs.frozen

@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeAlias
 import trio
 
 from qstack.hal.commands import ends
-from qstack.machine import TICK, Up, earliest
+from qstack.machine import TICK, Up
 from qstack.messages.devices import DeviceState, DeviceStatus, Faulted
-from qstack.units import Instant
+from qstack.units import Instant, earliest
 
 Emit: TypeAlias = Callable[[Any], None]
 """Takes a device event; may be called at any time from the plugin's own tasks."""

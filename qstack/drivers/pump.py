@@ -34,9 +34,8 @@ from qstack.machine import (
     Note,
     Transmit,
     Up,
-    earliest,
 )
-from qstack.units import Duration, Instant, NodeName
+from qstack.units import Duration, Instant, NodeName, earliest
 
 MAX_LEARNED = 128
 """How many addresses of strangers a learning port remembers; the longest silent one goes."""

@@ -19,9 +19,9 @@ from qstack.errors import ConfigError
 from qstack.hal.commands import ends
 from qstack.hal.contract import body_of
 from qstack.hal.server import Commanded, OwnerGone, Reported
-from qstack.machine import TICK, Machine, Tick, Up, earliest, record
+from qstack.machine import TICK, Machine, Tick, Up, record
 from qstack.messages.devices import Abort, Calibration, DeviceState, Faulted, Rejected
-from qstack.units import Chance, Duration, Instant, NodeName
+from qstack.units import Chance, Duration, Instant, NodeName, earliest
 
 
 @record

@@ -26,7 +26,7 @@ from typing import Any
 from qstack.hal.coincidence import Correlator, Match, Scan
 from qstack.hal.commands import CommandIds
 from qstack.hal.receivers import Channel, Cycles, Receiver
-from qstack.machine import TICK, Machine, Tick, Up, earliest, record
+from qstack.machine import TICK, Machine, Tick, Up, record
 from qstack.messages.devices import (
     Abort,
     Aborted,
@@ -43,7 +43,7 @@ from qstack.messages.devices import (
     StationOpen,
     Tags,
 )
-from qstack.units import Duration, Instant, LinkName, Picoseconds
+from qstack.units import Duration, Instant, LinkName, Picoseconds, earliest
 
 BOTH = 0b11
 """The click mask of a coincidence: one bit for each receiver."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from qstack.machine import Tick, earliest, record
+from qstack.machine import Tick, record
 from qstack.messages.common import Basis, BasisPlan, BasisSet
 from qstack.messages.devices import (
     Abort,
@@ -24,7 +24,7 @@ from qstack.messages.devices import (
     Exhausted,
     Rejected,
 )
-from qstack.units import Duration, Instant, LinkName
+from qstack.units import Duration, Instant, LinkName, earliest
 
 
 @record

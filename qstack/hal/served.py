@@ -12,9 +12,9 @@ from typing import Any
 
 from qstack.hal.commands import ends
 from qstack.hal.server import Commanded, OwnerGone, Reported
-from qstack.machine import TICK, Machine, Tick, Up, earliest
+from qstack.machine import TICK, Machine, Tick, Up
 from qstack.messages.devices import Abort, Calibration, DeviceState, Rejected
-from qstack.units import Instant, NodeName
+from qstack.units import Instant, NodeName, earliest
 
 
 class Served:

@@ -25,7 +25,7 @@ from qstack.errors import ConfigError
 from qstack.hal.commands import CommandIds
 from qstack.hal.plugins import Plugin
 from qstack.hal.station import StationSheet
-from qstack.machine import TICK, Machine, Tick, Up, earliest, record
+from qstack.machine import TICK, Machine, Tick, Up, record
 from qstack.messages.devices import (
     Abort,
     Aborted,
@@ -42,7 +42,7 @@ from qstack.messages.devices import (
     StationOpen,
     Tags,
 )
-from qstack.units import Duration, Instant, LinkName, Picoseconds
+from qstack.units import Duration, Instant, LinkName, Picoseconds, earliest
 
 WORKING = (DeviceStatus.READY, DeviceStatus.DEGRADED)
 

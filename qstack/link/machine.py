@@ -11,7 +11,7 @@ from qstack.link.board import Board
 from qstack.link.harvest import Harvest
 from qstack.link.service import LinkCancel, LinkCreate, LinkDivide, LinkListen
 from qstack.link.trials import KEY_BYTES
-from qstack.machine import Action, Drained, Tick, earliest, record
+from qstack.machine import Action, Drained, Tick, record
 from qstack.messages.devices import Aborted, Completed, Faulted, MemoryResult, Rejected
 from qstack.messages.link import (
     LinkAdd,
@@ -43,7 +43,7 @@ from qstack.physical.service import (
     WindowSeen,
 )
 from qstack.physical.slots import Slots
-from qstack.units import BootId, Chance, Duration, Instant, NodeName
+from qstack.units import BootId, Chance, Duration, Instant, NodeName, earliest
 
 
 @record

@@ -18,7 +18,6 @@ from functools import partial
 
 from qstack.errors import ErrorCode, RemoteProtocolError
 from qstack.link.service import LinkListen
-from qstack.machine import earliest
 from qstack.messages.circuits import (
     CircuitAnswer,
     CircuitForward,
@@ -59,7 +58,7 @@ from qstack.network.sharing import Sharing
 from qstack.network.stills import HopStill, refines
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
-from qstack.units import BootId, Instant, NodeName
+from qstack.units import BootId, Instant, NodeName, earliest
 
 _ENDED = "its request ended"
 MOST_CIRCUITS = 512

@@ -9,7 +9,6 @@ time, nothing is reserved and it takes what is left over.
 from __future__ import annotations
 
 from qstack.errors import ErrorCode
-from qstack.machine import earliest
 from qstack.messages.application import RequestEnded
 from qstack.messages.circuits import CircuitId, CircuitStop
 from qstack.messages.common import RequestId
@@ -31,7 +30,7 @@ from qstack.network.plans import Plan, need_of, needs_less, promise_of
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph
 from qstack.network.ways import Ways
-from qstack.units import Instant, NodeName
+from qstack.units import Instant, NodeName, earliest
 
 TRIES = 3
 """Routes that are tried for a request whose circuits are refused."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import assert_never
 
 from qstack.errors import ErrorCode, RemoteProtocolError
-from qstack.machine import earliest
 from qstack.messages.application import PairExpired
 from qstack.messages.circuits import (
     CircuitAnswer,
@@ -31,7 +30,7 @@ from qstack.network.orders import (
 )
 from qstack.network.places import Place, Side
 from qstack.network.telling import info_of
-from qstack.units import Instant
+from qstack.units import Instant, earliest
 
 MOST_REROUTES = 3
 """So many circuits a request may lose and begin anew."""

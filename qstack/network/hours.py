@@ -18,10 +18,9 @@ from typing import Any, NamedTuple, cast
 
 import attrs
 
-from qstack.machine import earliest
 from qstack.messages.network import LinkMetric, RouteUpdate
 from qstack.physical.service import LinkParameters
-from qstack.units import SECOND, Duration, Instant, LinkName, NodeName
+from qstack.units import SECOND, Duration, Instant, LinkName, NodeName, earliest
 from qstack.windows import (
     LONGEST_NS,
     MOST_WINDOWS,

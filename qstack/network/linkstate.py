@@ -20,10 +20,10 @@ from typing import Any, assert_never
 import attrs
 
 from qstack.errors import LocalProtocolError, RemoteProtocolError
-from qstack.machine import Action, Note, Send, Tick, Up, earliest, record
+from qstack.machine import Action, Note, Send, Tick, Up, record
 from qstack.messages.network import LinkMetric, NodeMetric, RouteDigest, RouteEntry, RouteUpdate
 from qstack.network.hours import moved_on, same_links, wrong_windows
-from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, NodeName
+from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, NodeName, earliest
 
 CHUNK = 1_000
 """Entries in one digest."""

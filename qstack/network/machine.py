@@ -16,7 +16,7 @@ from qstack.link.service import (
     LinkPairReady,
     LinkWindows,
 )
-from qstack.machine import TICK, Action, Tick, Up, earliest
+from qstack.machine import TICK, Action, Tick, Up
 from qstack.messages.common import PairKind
 from qstack.messages.devices import Aborted, BellResult, Completed, Faulted, MemoryResult, Rejected
 from qstack.messages.link import LinkRequest
@@ -49,7 +49,7 @@ from qstack.network.service import (
 )
 from qstack.network.talk import Talk
 from qstack.physical.slots import Slots
-from qstack.units import BootId, Chance, Duration, Instant, LinkName, NodeName
+from qstack.units import BootId, Chance, Duration, Instant, LinkName, NodeName, earliest
 
 __all__ = [
     "FromPeer",

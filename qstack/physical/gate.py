@@ -9,10 +9,9 @@ oscillators drift apart: before that costs too much of a window, the clock is be
 
 from __future__ import annotations
 
-from qstack.machine import earliest
 from qstack.messages.devices import Aborted, Exhausted
 from qstack.physical.clock import DRIFT, LinkClock
-from qstack.units import Duration, Instant
+from qstack.units import Duration, Instant, earliest
 from qstack.windows import Span, Windows, window_after
 
 _TRIES = 4

@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 from qstack.errors import HardwareFault
 from qstack.hal.commands import CommandIds
-from qstack.machine import Drained, Note, Send, Tick, Up, earliest
+from qstack.machine import Drained, Note, Send, Tick, Up
 from qstack.messages.devices import (
     Aborted,
     Calibration,
@@ -50,7 +50,7 @@ from qstack.physical.service import (
 )
 from qstack.physical.slots import Owner, Slots
 from qstack.physical.task import Task
-from qstack.units import Instant, NodeName
+from qstack.units import Instant, NodeName, earliest
 
 __all__ = ["NodePhysical", "StationReachable", "StationUnreachable"]
 

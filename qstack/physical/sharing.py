@@ -14,7 +14,7 @@ from typing import Any
 
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.hal.commands import CommandIds
-from qstack.machine import Device, Drained, Tick, earliest
+from qstack.machine import Device, Drained, Tick
 from qstack.messages.devices import (
     Aborted,
     Calibration,
@@ -35,7 +35,7 @@ from qstack.physical.events import (
 )
 from qstack.physical.service import LinkParameters
 from qstack.physical.station import StationPhysical
-from qstack.units import BootId, Duration, Instant, LinkName
+from qstack.units import BootId, Duration, Instant, LinkName, earliest
 
 TURN = 20
 """A turn lasts this many times the longest `confirm_ns` of the links that share."""

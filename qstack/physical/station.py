@@ -10,7 +10,7 @@ from typing import Any, assert_never
 
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.hal.commands import CommandIds
-from qstack.machine import Device, Drained, Note, Send, Tick, earliest
+from qstack.machine import Device, Drained, Note, Send, Tick
 from qstack.messages.devices import (
     Abort,
     Aborted,
@@ -39,7 +39,7 @@ from qstack.physical.heralding import HARMLESS, StationEnd, Wanted, Word
 from qstack.physical.judging import judge, standing
 from qstack.physical.pairing import TABLE, LinkState
 from qstack.physical.service import LinkParameters
-from qstack.units import BootId, Duration, Instant, NodeName
+from qstack.units import BootId, Duration, Instant, NodeName, earliest
 
 __all__ = ["EndReachable", "EndUnreachable", "FromEnd", "StationPhysical"]
 

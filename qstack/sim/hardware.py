@@ -15,8 +15,8 @@ import attrs
 
 from qstack.hal.contract import body_of
 from qstack.hal.server import OwnerGone, Reported
-from qstack.machine import TICK, Machine, Tick, Up, earliest, record
-from qstack.units import Duration, Instant
+from qstack.machine import TICK, Machine, Tick, Up, record
+from qstack.units import Duration, Instant, earliest
 
 
 @record

@@ -8,9 +8,9 @@ from qstack.adjacency import PeerLost, PeerUp
 from qstack.hal.plugins import Sheet
 from qstack.hal.remote import sheet_text
 from qstack.hal.server import Commanded, OwnerGone
-from qstack.machine import TICK, Arrived, Drained, Machine, Note, Tick, Up, earliest
+from qstack.machine import TICK, Arrived, Drained, Machine, Note, Tick, Up
 from qstack.stack.hosting import Identity, Neighbours
-from qstack.units import Instant, NodeName
+from qstack.units import Instant, NodeName, earliest
 
 GREETING_BYTES = 850
 """What datasheets may take of a greeting, whatever the names of the parties are."""

@@ -22,7 +22,6 @@ from qstack.machine import (
     Send,
     Tick,
     Up,
-    earliest,
 )
 from qstack.messages.application import AskStatus, Status
 from qstack.messages.devices import Calibration, DeviceState
@@ -42,7 +41,7 @@ from qstack.stack.status import status_of_link, status_of_slots
 from qstack.stack.strand import Marks, Strand
 from qstack.stack.turns import Turns
 from qstack.stack.watching import LinkWatch
-from qstack.units import Chance, Instant, LinkName, NodeName
+from qstack.units import Chance, Instant, LinkName, NodeName, earliest
 
 _OF_NETWORK = frozenset(cls for cls, kind in KIND_OF.items() if kind.layer is Layer.NETWORK)
 

@@ -20,7 +20,6 @@ from qstack.machine import (
     Note,
     Send,
     Tick,
-    earliest,
     record,
 )
 from qstack.messages.application import AskStatus, Status
@@ -30,7 +29,7 @@ from qstack.physical.service import LinkParameters
 from qstack.physical.sharing import Station
 from qstack.stack.devices import Devices
 from qstack.stack.hosting import Identity, Neighbours
-from qstack.units import Instant, LinkName, NodeName
+from qstack.units import Instant, LinkName, NodeName, earliest
 
 
 @record

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.hal.commands import CommandIds
-from qstack.machine import Action, Device, Drained, Tick, Up, earliest
+from qstack.machine import Action, Device, Drained, Tick, Up
 from qstack.messages.common import PairId, Qubit
 from qstack.messages.devices import Aborted, Completed, Faulted, MemoryResult, Rejected
 from qstack.messages.network import (
@@ -46,7 +46,7 @@ from qstack.network.distillation.service import (
 )
 from qstack.network.distillation.states import TABLE, DistilleryState, Event, FromMemory
 from qstack.physical.slots import Slots
-from qstack.units import Chance, Duration, Instant
+from qstack.units import Chance, Duration, Instant, earliest
 
 MOST_ROUNDS = 256
 """So many rounds of a peer may be under way: each holds a qubit there."""

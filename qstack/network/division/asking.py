@@ -15,14 +15,14 @@ from typing import Any, TypeAlias, assert_never, cast
 import attrs
 
 from qstack.errors import LocalProtocolError
-from qstack.machine import earliest, record
+from qstack.machine import record
 from qstack.messages.circuits import CircuitId, CircuitInstall
 from qstack.messages.link import LinkRequest
 from qstack.messages.schedule import BinHop, BinsAnswer, BinsAsk, BinsRelease
 from qstack.network.course import Course
 from qstack.network.service import TimeDivision
 from qstack.network.topology import Graph
-from qstack.units import Duration, Instant
+from qstack.units import Duration, Instant, earliest
 
 SPARE_SIGMAS = 2.0
 """Bins are asked for as if so many standard deviations of the pairs' number were wanted too."""

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from qstack.errors import ErrorCode, RemoteProtocolError
-from qstack.machine import Action, Note, Send, Tick, earliest, record
+from qstack.machine import Action, Note, Send, Tick, record
 from qstack.messages.circuits import CircuitId
 from qstack.messages.schedule import (
     BinsAnswer,
@@ -26,7 +26,7 @@ from qstack.network.division.masters import Bins, Masters
 from qstack.network.places import LONGEST
 from qstack.network.schedule import Ask, Plant, Refusal, Run, admit
 from qstack.network.service import TimeDivision
-from qstack.units import SECOND, BootId, Duration, Instant, LinkName, NodeName
+from qstack.units import SECOND, BootId, Duration, Instant, LinkName, NodeName, earliest
 
 LEAD_BINS = 2
 """The bin under way and the next stay as they are: so long masters and stations may take."""

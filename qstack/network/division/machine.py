@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.link.service import LinkClock, LinkDivide
-from qstack.machine import TICK, Send, earliest
+from qstack.machine import TICK, Send
 from qstack.messages.circuits import CircuitId, CircuitInstall
 from qstack.messages.schedule import (
     BinsAnswer,
@@ -29,7 +29,7 @@ from qstack.network.division.controller import (
 )
 from qstack.network.division.dividing import Dividing, Owner
 from qstack.network.places import Place, Side
-from qstack.units import BootId, Instant, LinkName, NodeName
+from qstack.units import BootId, Instant, LinkName, NodeName, earliest
 
 FOR_CONTROLLER = BinsAsk | BinsRelease
 FOR_NODES = BinsAnswer | BinsPlan | BinsClock
