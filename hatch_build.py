@@ -100,7 +100,7 @@ def _compile_here(scratch: Path, files: list[str]) -> None:
     # it takes two records for equal only if they are the same object (ADR 0012).
     extensions = mypycify(
         ["--cache-dir", str(scratch / "cache"), "--ignore-missing-imports", *files],
-        opt_level="2",
+        opt_level="3",
         debug_level="0",
         separate=[(files, "qstack")],
         multi_file=True,

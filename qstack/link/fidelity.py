@@ -117,7 +117,8 @@ def pattern_of(setting: Setting, clicks: int) -> PatternPrior:
 def prior_correlators(pattern: PatternPrior) -> tuple[float, float, float]:
     """Return the signed correlators along X, Y, Z that the datasheets predict."""
     x, y, z = (
-        sign(pattern.bell, axis) * sum(w * sign(b, axis) for b, w in enumerate(pattern.weights))
+        sign(pattern.bell, axis)
+        * sum((w * sign(b, axis) for b, w in enumerate(pattern.weights)), 0.0)
         for axis in AXES
     )
     return x, y, z
@@ -207,9 +208,9 @@ def delivered(correlators: tuple[AxisEstimate, ...], shrink: Shrink) -> Estimate
     """Return the fidelity to the heralded (or corrected) Bell state after `shrink`."""
     factors = (shrink.x, shrink.y, shrink.z)
     pairs = list(zip(factors, correlators, strict=True))
-    mean = (1 + sum(f * e.mean for f, e in pairs)) / 4
-    low = (1 + sum(f * e.low for f, e in pairs) - shrink.doubt) / 4
-    high = (1 + sum(f * e.high for f, e in pairs) + shrink.doubt) / 4
+    mean = (1 + sum((f * e.mean for f, e in pairs), 0.0)) / 4
+    low = (1 + sum((f * e.low for f, e in pairs), 0.0) - shrink.doubt) / 4
+    high = (1 + sum((f * e.high for f, e in pairs), 0.0) + shrink.doubt) / 4
     return Estimate(mean, min(mean, max(0.0, low)), max(mean, min(1.0, high)))
 
 

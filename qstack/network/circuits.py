@@ -49,7 +49,6 @@ from qstack.network.member import (
     missing_part,
 )
 from qstack.network.orders import OrderState
-from qstack.network.passing import Passing
 from qstack.network.places import Confirmed, Ended, Place, PlaceState, Side, place_of
 from qstack.network.purifying import check_way, consent
 from qstack.network.room import Room
@@ -244,7 +243,7 @@ class Circuits:
     # --- install -----------------------------------------------------------------------------
 
     def _admit(self, place: Place) -> Member:
-        member = Member(place, Room(self._desk, place), Passing())
+        member = Member(place, Room(self._desk, place))
         member.life = self.lives.get(place.id.origin)
         self._members[place.id] = member
         self.leases.begin(place, self._desk.now)

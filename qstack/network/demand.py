@@ -273,7 +273,7 @@ class Demand:
     def _reserve(self, circuit: CircuitId, plan: Plan) -> Verdict | None:
         """Ask for what all requests of a circuit need together; return why that cannot be."""
         member = self.circuits.member(circuit)
-        need = sum(order.need_hz for order in (*plan.waiting, *self._orders(circuit)))
+        need = sum((o.need_hz for o in (*plan.waiting, *self._orders(circuit))), 0.0)
         if member is None or member.place.former is not None:
             return Verdict(ErrorCode.NO_TIME, "its reservation is being changed")
         verdict = self.circuits.sharing.ask(member.place, plan.shares_for(member.place, need))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-import attrs
-
 from qstack.machine import record
 from qstack.messages.circuits import CircuitId
 from qstack.network.admission import Verdict
@@ -21,7 +19,6 @@ from qstack.network.tail_end import Tail
 from qstack.units import BootId, Instant, LinkName, NodeName
 
 
-@attrs.define(eq=False)
 class Member:
     """A circuit at this node: where it stands, what forwards its pairs, what asks for them.
 
@@ -33,17 +30,18 @@ class Member:
     be said of it until links are crowded.
     """
 
-    place: Place
-    room: Room
-    passing: Passing
-    part: Head | Between | Tail | None = None
-    supply: Supply | None = None
-    life: BootId | None = None
-    used: bool = False
-    rests: bool = False
-    stills: dict[Side, HopStill] = attrs.field(factory=dict)
-    sides: tuple[tuple[Side, LinkName, bool], ...] | None = None
-    limited: bool | None = None
+    def __init__(self, place: Place, room: Room) -> None:
+        self.place = place
+        self.room = room
+        self.passing = Passing()
+        self.part: Head | Between | Tail | None = None
+        self.supply: Supply | None = None
+        self.life: BootId | None = None
+        self.used = False
+        self.rests = False
+        self.stills: dict[Side, HopStill] = {}
+        self.sides: tuple[tuple[Side, LinkName, bool], ...] | None = None
+        self.limited: bool | None = None
 
     @property
     def quiet(self) -> bool:

@@ -126,7 +126,7 @@ def whole_table(a: ArmView, b: ArmView, station: StationView) -> AttemptTable:
 def _drawable(
     wanted: list[int], shares: dict[int, float], states: dict[int, Matrix]
 ) -> tuple[float, tuple[Pattern, ...]]:
-    success = sum(shares[clicks] for clicks in wanted)
+    success = sum((shares[clicks] for clicks in wanted), 0.0)
     patterns, total = [], 0.0
     for clicks in wanted:
         total += shares[clicks]
