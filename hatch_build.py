@@ -11,6 +11,7 @@ C compiler and the headers of Python must be there.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,33 @@ def chosen(patterns: Iterable[str], without: Iterable[str], root: Path = ROOT) -
     ]
 
 
+PLAIN = re.compile(r"(?<=\n)\n(?=class \w+(?:\(ABC\))?:\n)")
+"""The empty line before a class that mypyc makes its own: without a decorator, or another base."""
+
+MARK = "@mypyc_attr(serializable=True, allow_interpreted_subclasses=True)\n"
+"""The second because mypyc 2.4 else forgets to initialise a class of the first."""
+
+
+def copyable(text: str) -> str:
+    """Return the source with its plain classes marked for the compiler as ones to be copied.
+
+    Machines are values: replays and plugins copy them, which mypyc provides for only where it is
+    told to. What is written takes the place of empty lines, so that line numbers stay.
+    """
+    imports = "from __future__ import annotations\n"
+    if not PLAIN.search(text) or imports not in text:
+        return text
+    head, rest = text.split(imports, 1)
+    # Imports for type checkers alone, which mypyc leaves out of what it makes.
+    given = "MYPY = False\n" + rest.removeprefix("\n")
+    after = re.search(r"\n\n(?!import |from )", given)
+    if after is None:
+        return text
+    begun, body = given[: after.start() + 1], given[after.end() :]
+    body = "if MYPY: from mypy_extensions import mypyc_attr\n" + body
+    return head + imports + begun + PLAIN.sub(MARK, body)
+
+
 def compile_into(folder: Path, files: list[str], root: Path = ROOT) -> list[Path]:
     """Compile files into extension modules below `folder`; return their paths below it.
 
@@ -67,6 +95,9 @@ def compile_into(folder: Path, files: list[str], root: Path = ROOT) -> list[Path
         shutil.copytree(
             root / "qstack", stage / "qstack", ignore=shutil.ignore_patterns("__pycache__", "*.so")
         )
+        for each in files:
+            path = stage / each
+            path.write_text(copyable(path.read_text()))
         # Nobody's modules but those of the stage may be compiled against.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         ran = subprocess.run(

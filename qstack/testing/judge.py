@@ -192,6 +192,8 @@ class Ledger(Checker):
         self.blind: set[NodeName] = set()
         """Nodes whose user may have missed something at some time."""
         self._dead: set[NodeName] = set()
+        self.alone: set[str] = set()
+        """Requests that some end ended without the last words of the other (requirement L-37)."""
 
     def begin(self, net: VirtualNetwork) -> None:
         """Note who stands at the ends of each link, and for how long pairs can expire."""
@@ -235,6 +237,17 @@ class Ledger(Checker):
             account = self._account_now(node, message.request, now)
             if account.end is None or self._may_begin_anew(account):
                 account.end, account.ended_at = message, now
+
+    def may_differ(self, one: Account, other: Account) -> bool:
+        """Whether one end may call done what the other one says failed (requirement L-37).
+
+        That is where an end waited too long for the last words of the other, and the one for which
+        the request failed had not delivered all of it.
+        """
+        failed, done = (one, other) if isinstance(one.end, RequestEnded) else (other, one)
+        if not isinstance(failed.end, RequestEnded) or not isinstance(done.end, RequestDone):
+            return False
+        return str(one.request) in self.alone and failed.end.delivered < done.end.delivered
 
     def _account_now(self, node: NodeName, request: RequestId, now: Instant) -> Account:
         account = self.account(node, request)
@@ -280,9 +293,12 @@ class Ledger(Checker):
                 account.blind = account.blind or blind
 
     def step(self, name: NodeName, event: Any, now: Instant, actions: list[Any]) -> None:
-        """Notice when the two ends of a link lose each other."""
+        """Notice when the two ends of a link lose each other, or one waits no longer."""
         for action in actions:
-            if getattr(action, "name", "") == "peer-lost":
+            said = getattr(action, "name", "")
+            if said == "link-grace-over":
+                self.alone.add(dict(action.fields)["request"])
+            elif said == "peer-lost":
                 peer = dict(action.fields)["peer"]
                 if frozenset((name, peer)) in self._pairs_of_ends:
                     self.parted(name, peer, now)
