@@ -57,8 +57,11 @@ def chosen(patterns: Iterable[str], without: Iterable[str], root: Path = ROOT) -
     ]
 
 
-PLAIN = re.compile(r"(?<=\n)\n(?=class \w+(?:\(ABC\))?:\n)")
-"""The empty line before a class that mypyc makes its own: without a decorator, or another base."""
+PLAIN = re.compile(
+    r"(?<=\n)\n(?=class \w+(?:\((?!Protocol|NamedTuple|\w*Enum|\w*Error|Exception)\w+\))?:\n)"
+)
+"""The empty line before a class that mypyc makes its own: one without a decorator, whose base, if
+there is one, is such a class too."""
 
 MARK = "@mypyc_attr(serializable=True, allow_interpreted_subclasses=True)\n"
 """The second because mypyc 2.4 else forgets to initialise a class of the first."""
