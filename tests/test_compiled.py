@@ -17,6 +17,16 @@ ROOT = Path(__file__).parent.parent
 FEW = ("qstack/physical/matching.py", "qstack/adjacency/flight.py", "qstack/messages/common.py")
 """Few, so that it is quick; the first compares records of the last."""
 
+COPY = """
+import copy
+from qstack.physical.matching import Matching
+first = Matching(4, 1_000)
+second = copy.deepcopy(first)
+second.base(7)
+first.lose(5)
+print(first.seen, second.seen, first.known)
+"""
+
 
 def can_compile() -> bool:
     compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
@@ -51,6 +61,8 @@ def test_compiled_modules_give_the_history_of_the_source_byte_for_byte(tmp_path:
     compiled, source = ran(tmp_path, program, "1", "4"), ran(ROOT, program, "1", "4")
     assert compiled == source
     assert len(source.split()) == 2
+    # Replays and plugins copy machines; a copy goes its own way.
+    assert ran(tmp_path, "-c", COPY).split() == ["0", "7", "5"]
 
 
 def test_what_is_compiled_is_named_by_the_project_file_and_all_of_it_exists() -> None:
