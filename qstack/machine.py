@@ -8,34 +8,10 @@ notes that make the trace.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias, TypeVar, dataclass_transform
+from typing import Any, Protocol, TypeAlias
 
-import attrs
-
+from qstack.record import record as record
 from qstack.units import Instant, NodeName
-
-T = TypeVar("T")
-
-_frozen = False
-
-
-def freeze_records(frozen: bool = True) -> None:
-    """Make the records defined from now on immutable at run time too (slow; for tests)."""
-    global _frozen
-    _frozen = frozen
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
-def record(cls: type[T]) -> type[T]:
-    """Declare an immutable record: frozen for the type checker, cheap at run time.
-
-    A truly frozen attrs class costs three times as much to build; :func:`freeze_records`
-    makes records frozen at run time where tests want to be sure that nobody writes to one.
-    """
-    if _frozen:
-        return attrs.frozen(cls)
-    # A record that is often looked up by may bring a quicker hash of its own.
-    return attrs.define(cls, unsafe_hash=None if "__hash__" in vars(cls) else True)
 
 
 @record

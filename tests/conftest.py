@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from qstack.machine import freeze_records
+from qstack.record import freeze_records
 
 # Before any other room is imported, so that every record defined there is frozen at run time.
 freeze_records()

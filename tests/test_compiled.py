@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import copy
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any, get_type_hints
 
+import attrs
 import pytest
 
 import hatch_build
@@ -26,6 +30,61 @@ second.base(7)
 first.lose(5)
 print(first.seen, second.seen, first.known)
 """
+
+RECORDS = """
+import copy, pickle, attrs
+from typing import get_type_hints
+from qstack.messages.common import PairId, PairInfo
+first, same, other = PairId("l", 1, 2), PairId("l", 1, 2), PairId("l", 1, 3)
+info = PairInfo(first, 3, 1, "a", 0.5, 0.25, 7, 9, True)
+print(first == same, first == other, first == 3, {first: 1}[same], hash(PairId("l", 1, 1 << 64)))
+print(repr(info), str(first), attrs.evolve(info, hops=2).hops, attrs.asdict(first))
+print(copy.deepcopy(info) == info, pickle.loads(pickle.dumps(info)) == info)
+print(PairInfo.__match_args__)
+print([field.name for field in attrs.fields(PairInfo)], get_type_hints(PairInfo))
+"""
+
+EACH_WAY = '''
+"""Two records and a class of attrs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from qstack.record import record
+
+
+@record
+class Mark:
+    """Without a field."""
+
+
+@record
+class Reading:
+    """One value, and where from."""
+
+    channel: str
+    value: float = 0.5
+    """In volts."""
+
+    @property
+    def line(self) -> int:
+        raise RuntimeError(self.channel)
+
+
+@attrs.define(eq=False)
+class _Held:
+    reading: Reading
+    _since: int = 3
+
+    def age(self, now: int) -> int:
+        return now - self._since
+
+
+EXAMPLE: Any = _Held(Reading("a"), since=1)
+'''
 
 
 def can_compile() -> bool:
@@ -61,15 +120,78 @@ def test_compiled_modules_give_the_history_of_the_source_byte_for_byte(tmp_path:
     compiled, source = ran(tmp_path, program, "1", "4"), ran(ROOT, program, "1", "4")
     assert compiled == source
     assert len(source.split()) == 2
+    # Records are machine code, and are to their users what attrs makes of the source.
+    assert ran(tmp_path, "-c", RECORDS) == ran(ROOT, "-c", RECORDS)
+    how = "from qstack.messages.common import PairId; print(type(PairId.sequence).__name__)"
+    assert (ran(tmp_path, "-c", how), ran(ROOT, "-c", how)) == (
+        "getset_descriptor\n",
+        "member_descriptor\n",
+    )
     # Replays and plugins copy machines; a copy goes its own way.
     assert ran(tmp_path, "-c", COPY).split() == ["0", "7", "5"]
+
+
+def executed(text: str) -> dict[str, Any]:
+    """Return what a module of this text defines. What is for the compiler alone means nothing."""
+    made = {"__name__": __name__, "mypyc_attr": lambda **_: lambda cls: cls}
+    exec(compile(text, "example.py", "exec"), made)  # noqa: S102  # the text stands here
+    return made
+
+
+def test_a_record_as_a_plain_class_is_what_attrs_makes_of_it() -> None:
+    staged = hatch_build.staged(EACH_WAY)
+    assert "@record" not in staged
+    assert "@attrs" not in staged
+    for defined in executed(EACH_WAY), executed(staged):
+        mark, reading, held = defined["Mark"], defined["Reading"], defined["EXAMPLE"]
+        assert mark() == mark()
+        assert hash(mark()) == hash(mark())
+        assert mark() != reading("a")
+        assert reading("a") == reading("a", 0.5) != reading("a", 1.0)
+        assert len({reading("a"), reading("a"), reading("b")}) == 2
+        assert repr(reading("a")) == "Reading(channel='a', value=0.5)"
+        assert (repr(mark()), reading.__match_args__) == ("Mark()", ("channel", "value"))
+        assert attrs.evolve(reading("a"), value=2.0) == reading("a", 2.0)
+        assert [(f.name, f.default) for f in attrs.fields(reading)][1] == ("value", 0.5)
+        assert get_type_hints(reading) == {"channel": str, "value": float}
+        assert copy.deepcopy(held).reading == held.reading
+        assert (held.age(5), held == copy.deepcopy(held)) == (4, False)
+        with pytest.raises(RuntimeError) as caught:
+            reading("a").line  # noqa: B018  # what raises is asked for
+        line = EACH_WAY.splitlines()[caught.traceback[-1].lineno]
+        assert line.strip() == "raise RuntimeError(self.channel)"
+
+
+def test_every_module_keeps_its_lines_on_its_way_to_the_compiler() -> None:
+    table = hatch_build.settings()
+    for each in hatch_build.chosen(table["modules"], table["except"]):
+        text = (ROOT / each).read_text()
+        staged = hatch_build.staged(text)
+        places = [
+            {
+                (node.name, node.lineno)
+                for node in ast.walk(ast.parse(version))
+                if isinstance(node, ast.FunctionDef)
+            }
+            for version in (text, staged)
+        ]
+        assert places[0] <= places[1], each
+
+
+def test_a_record_without_room_for_its_methods_is_named() -> None:
+    text = EACH_WAY.replace('    """In volts."""\n', "").replace(
+        "\n\n    @property", "\n    @property"
+    )
+    squeezed = text.replace('."""\n\n    channel: str\n', '."""\n    channel: str\n')
+    with pytest.raises(ValueError, match="Reading"):
+        hatch_build.staged(squeezed.replace("    value: float = 0.5\n", ""))
 
 
 def test_what_is_compiled_is_named_by_the_project_file_and_all_of_it_exists() -> None:
     table = hatch_build.settings()
     files = hatch_build.chosen(table["modules"], table["except"])
     assert "qstack/sim/heap.py" in files
-    assert "qstack/link/service.py" not in files
+    assert "qstack/stack/policy.py" not in files
     assert not [each for each in files if each.endswith("__init__.py")]
 
 

@@ -12,7 +12,7 @@ from enum import IntEnum
 from qstack.bell import BellIndex
 from qstack.errors import ErrorCode
 from qstack.machine import record
-from qstack.messages.common import Basis, PairId, RequestId
+from qstack.messages.common import HASHED, Basis, PairId, RequestId
 from qstack.messages.link import LinkRequest
 from qstack.messages.wire import Delivery, Layer, message, payload
 from qstack.units import BootId, Duration, LinkName, NodeName
@@ -41,7 +41,7 @@ class CircuitId:
     number: int
 
     def __hash__(self) -> int:
-        return self.boot ^ self.number
+        return self.number & HASHED
 
     def __str__(self) -> str:
         return f"{self.origin}.{self.boot & 0xFFFF:04x}.{self.number}"

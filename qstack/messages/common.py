@@ -8,6 +8,10 @@ from qstack.bell import BellIndex
 from qstack.messages.wire import payload
 from qstack.units import BootId, Duration, LinkName, NodeName
 
+HASHED = (1 << 60) - 1
+"""What looks these up meets few that differ in their other fields only; a peer may send numbers
+that no hash may have."""
+
 
 @payload
 class RequestId:
@@ -18,7 +22,7 @@ class RequestId:
     number: int
 
     def __hash__(self) -> int:
-        return self.boot ^ self.number
+        return self.number & HASHED
 
     def __str__(self) -> str:
         return f"{self.origin}.{self.boot & 0xFFFF:04x}.{self.number}"
@@ -32,6 +36,9 @@ class PairId:
     station_boot: BootId
     sequence: int
 
+    def __hash__(self) -> int:
+        return self.sequence & HASHED
+
     def __str__(self) -> str:
         return f"{self.link}.{self.station_boot & 0xFFFF:04x}.{self.sequence}"
 
@@ -44,7 +51,7 @@ class Qubit:
     generation: int
 
     def __hash__(self) -> int:
-        return self.slot ^ self.generation << 8
+        return (self.slot ^ self.generation << 8) & HASHED
 
 
 class PairKind(IntEnum):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, TypeVar
 
 import attrs
 
-from qstack.machine import record
+from qstack.record import payload as payload
+from qstack.record import record
 from qstack.units import BootId, Duration, NodeName
 
 VERSION = 1
@@ -80,12 +81,6 @@ def message(
         return cls
 
     return register
-
-
-@dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
-def payload(cls: type[C]) -> type[C]:
-    """Declare a record that travels inside messages but is none itself."""
-    return record(cls)
 
 
 def stream_of(body: Any) -> str:

@@ -12,12 +12,13 @@ follows are notices.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import attrs
 
 from qstack.bell import BellIndex
 from qstack.link.service import remedy
+from qstack.machine import record
 from qstack.messages.application import (
     HalfConfirmed,
     HalfDiscarded,
@@ -37,7 +38,8 @@ GATES: dict[BellIndex, Gate] = {1: Gate.Z, 2: Gate.X, 3: Gate.Y}
 """The Pauli that moves a Bell index by this."""
 
 
-class Read(NamedTuple):
+@record
+class Read:
     """What was measured of a half, and how old it was then."""
 
     basis: Basis

@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import TypeAlias
 
-import attrs
-
 from qstack.bell import BellIndex
 from qstack.errors import RemoteProtocolError
 from qstack.machine import record
@@ -62,7 +60,6 @@ TABLE: dict[PlaceState, dict[type, frozenset[PlaceState]]] = {
 """The allowed successors. An event that a state does not list is illegal there."""
 
 
-@attrs.define(eq=False)
 class Place:
     """A node's place on a circuit. `index` counts hops from the head-end, which has 0.
 
@@ -71,34 +68,26 @@ class Place:
     another reservation is asked for.
     """
 
-    install: CircuitInstall
-    index: int
-    label: int = 0
-    label_down: int = 0
-    lease_until: Instant = 0
-    state: PlaceState = PlaceState.INSTALLING
-    former: CircuitInstall | None = None
-    id: CircuitId = attrs.field(init=False)
-    """The circuit."""
-    is_head: bool = attrs.field(init=False)
-    """Whether the circuit begins here."""
-    is_tail: bool = attrs.field(init=False)
-    """Whether it ends here."""
-    tail: NodeName = attrs.field(init=False)
-    """The node where it ends."""
-    _links: tuple[LinkName, LinkName] = attrs.field(init=False)
-    _neighbours: tuple[NodeName, NodeName] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, install: CircuitInstall, index: int) -> None:
         """Look along the way: another install of the circuit goes the same."""
-        install, index = self.install, self.index
+        self.install = install
+        self.index = index
+        self.label = self.label_down = 0
+        self.lease_until: Instant = 0
+        self.state = PlaceState.INSTALLING
+        self.former: CircuitInstall | None = None
+        self.id: CircuitId = install.circuit
+        """The circuit."""
+        self.is_head: bool = index == 0
+        """Whether the circuit begins here."""
+        self.is_tail: bool = index == len(install.legs)
+        """Whether it ends here."""
+        self.tail: NodeName = install.legs[-1].node
+        """The node where it ends."""
         nodes = ("", install.circuit.origin, *(leg.node for leg in install.legs), "")
         links = ("", *(leg.link for leg in install.legs), "")
-        self.id = install.circuit
-        self.is_head, self.is_tail = index == 0, index == len(install.legs)
-        self.tail = install.legs[-1].node
-        self._links = links[index], links[index + 1]
-        self._neighbours = nodes[index], nodes[index + 2]
+        self._links: tuple[LinkName, LinkName] = (links[index], links[index + 1])
+        self._neighbours: tuple[NodeName, NodeName] = (nodes[index], nodes[index + 2])
 
     def has(self, side: Side) -> bool:
         """Whether the circuit goes on to this side."""

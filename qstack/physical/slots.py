@@ -10,13 +10,15 @@ that whoever composes rooms can see that waiting askers may try again.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from qstack.errors import LocalProtocolError
+from qstack.machine import record
 from qstack.messages.common import Qubit
 
 
-class Owner(NamedTuple):
+@record
+class Owner:
     """Who holds a slot: a room ("physical", "link", "application") and what for, for people."""
 
     room: str

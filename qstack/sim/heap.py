@@ -10,9 +10,8 @@ off costs nothing here.
 
 from __future__ import annotations
 
-import heapq
-from collections import deque
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
 from typing import Any
 
 from qstack.hal.server import Commanded, OwnerGone, Reported
@@ -41,7 +40,7 @@ from qstack.units import Chance, Duration, Instant, NodeName
 __all__ = ["WORLD", "EventHeap", "Wire"]
 
 
-_NOTHING_ELSE: deque[Entry] = deque(maxlen=0)
+_NOTHING_ELSE: list[Entry] = []
 """The inbox of a host that has taken all that was in it."""
 
 
@@ -65,11 +64,13 @@ class EventHeap(Company):
         self.watch: Callable[[NodeName, Any, Instant, list[Any]], None] | None = None
         self._device_ns = device_ns
         # The entries of an instant stay in `due` until another is due: more may yet be put there.
+        # Of those of the present instant so many were taken.
         self._instants: list[Instant] = []
-        self._due: dict[Instant, deque[Entry]] = {}
+        self._due: dict[Instant, list[Entry]] = {}
         self._at: Instant = -1
-        self._present: deque[Entry] = deque()
-        self._handed: deque[Entry] = deque()
+        self._present: list[Entry] = []
+        self._taken = 0
+        self._handed: list[Entry] = []
         self._limit = self._rest_at = 1 << 62
         self._may_rest = False
         self._world = self._target(WORLD)
@@ -157,7 +158,7 @@ class EventHeap(Company):
     @property
     def next_at(self) -> Instant | None:
         """The instant of the next entry, None where the heap is empty."""
-        if self._present:
+        if self._taken < len(self._present):
             return self._at
         return self._instants[0] if self._instants else None
 
@@ -167,7 +168,7 @@ class EventHeap(Company):
         return any(
             entry[2] is not WAKE and entry[2] is not DRAINED and type(entry[2]) is not Arrived
             for entries in self._due.values()
-            for entry in entries
+            for entry in entries[self._taken if entries is self._present else 0 :]
         )
 
     def run(
@@ -193,15 +194,16 @@ class EventHeap(Company):
     def _run(self, until: Instant | None, stop: Callable[[], bool] | None) -> bool:
         instants, handed = self._instants, self._handed
         while True:
-            present = self._present
-            if not present:
+            present, at = self._present, self._taken
+            if at == len(present):
                 if not instants:
                     return False
                 if until is not None and instants[0] > until:
                     self.now = until
                     return True
-                present = self._advance()
-            target, life, event = present.popleft()
+                present, at = self._advance(), 0
+            target, life, event = present[at]
+            self._taken = at = at + 1
             if target.machine is None:
                 self._to_nobody(target, life, event)
             else:
@@ -210,11 +212,11 @@ class EventHeap(Company):
                 elif life > 0 and life != target.life:
                     event = None
                 if event is None:
-                    self._in_vain(target, present)
+                    self._in_vain(target, present, at)
                 else:
                     self.entries += 1
                     target.undrained = target.drains and event is not DRAINED
-                    self._serve(target, event, present)
+                    self._serve(target, event, present, at)
             if handed:
                 self._hand_over()
             if stop is not None and stop():
@@ -233,12 +235,12 @@ class EventHeap(Company):
         """Take the next entry of the heap, if there is one."""
         self._run(None, _at_once)
 
-    def _advance(self) -> deque[Entry]:
+    def _advance(self) -> list[Entry]:
         """Go on to the next instant at which something is due; return all that is."""
         self._due.pop(self._at, None)
-        self.now = self._at = instant = heapq.heappop(self._instants)
-        self._present = present = self._due[instant]
-        return present
+        self.now = self._at = instant = heappop(self._instants)
+        self._present, self._taken = self._due[instant], 0
+        return self._present
 
     def _woken(self, target: Target, life: int) -> Any:
         """Return what a wake-up comes to: a TICK, or None where it is in vain."""
@@ -249,20 +251,21 @@ class EventHeap(Company):
         deadline = target.machine.deadline
         return TICK if deadline is not None and deadline <= self._local(target) else None
 
-    def _in_vain(self, target: Target, inbox: deque[Entry]) -> None:
+    def _in_vain(self, target: Target, inbox: list[Entry], at: int) -> None:
         """Take an entry that came to nothing: the one before it may have left the inbox to it."""
-        if inbox and inbox[0][0] is target:
+        if at < len(inbox) and inbox[at][0] is target:
             return
         if target.undrained:
             target.undrained = False
-            self._serve(target, DRAINED, _NOTHING_ELSE)
+            self._serve(target, DRAINED, _NOTHING_ELSE, 0)
         else:
             self._schedule(target)
 
-    def _serve(self, target: Target, event: Any, inbox: deque[Entry]) -> None:
+    def _serve(self, target: Target, event: Any, inbox: list[Entry], at: int) -> None:
         """Let a host take an event, and what its listener answers to what it says.
 
-        Where nothing else comes for it in the inbox, it is told so, and says its deadline.
+        Where what comes next in the inbox, `at` there, is not for it, it is told so, and says its
+        deadline.
         """
         local = self.now if target.clock is None else target.clock.local(self.now)
         answers, is_last = target.answers, False
@@ -278,7 +281,7 @@ class EventHeap(Company):
                     self._endless()
                 target.undrained = target.drains
                 event = answers.popleft()
-            elif not is_last and inbox and inbox[0][0] is target:
+            elif not is_last and at < len(inbox) and inbox[at][0] is target:
                 return
             elif target.undrained:
                 is_last, target.undrained = True, False
@@ -289,16 +292,20 @@ class EventHeap(Company):
 
     def _hand_over(self) -> None:
         """Let hosts take what comes from others at the same place, without the heap."""
-        handed = self._handed
-        while handed:
-            target, number, event = handed.popleft()
-            if target.machine is None:
-                self._to_nobody(target, number, event)
-                continue
-            if self.steps > self._limit:
-                self._endless()
-            target.undrained = target.drains
-            self._serve(target, event, handed)
+        handed, at = self._handed, 0
+        try:
+            while at < len(handed):
+                target, number, event = handed[at]
+                at += 1
+                if target.machine is None:
+                    self._to_nobody(target, number, event)
+                    continue
+                if self.steps > self._limit:
+                    self._endless()
+                target.undrained = target.drains
+                self._serve(target, event, handed, at)
+        finally:
+            del handed[:at]
 
     def _to_nobody(self, target: Target, life: int, event: Any) -> None:
         """Do what a script says; or drop what is for a host that does not live."""
@@ -326,8 +333,8 @@ class EventHeap(Company):
     def _push(self, instant: Instant, target: Target, event: Any, life: int = 0) -> None:
         due = self._due.get(instant)
         if due is None:
-            self._due[instant] = deque(((target, life, event),))
-            heapq.heappush(self._instants, instant)
+            self._due[instant] = [(target, life, event)]
+            heappush(self._instants, instant)
         else:
             due.append((target, life, event))
 
@@ -338,7 +345,7 @@ class EventHeap(Company):
             kind = type(action)
             if kind is Hand:
                 word, peer = action.word, action.peer
-                self._words[type(word)] += 1
+                self._words[type(word)] = self._words.get(type(word), 0) + 1
                 receiver = self._targets.get(peer) or self._target(peer)
                 self._handed.append((receiver, 0, Handed(target.name, word)))
             elif kind is Transmit:
@@ -350,7 +357,7 @@ class EventHeap(Company):
                     target.answers.extend(target.listener(action.event, self.now))
             elif kind is Device:
                 command = action.command
-                self._commands[type(command)] += 1
+                self._commands[type(command)] = self._commands.get(type(command), 0) + 1
                 event = Commanded(target.name, command)
                 self._push(self.now + self._device_ns, self._world, event)
             elif kind is not Note:
@@ -359,7 +366,7 @@ class EventHeap(Company):
     def _report(self, reported: Reported) -> None:
         """Carry what a device of the world says to whom it belongs to."""
         body = reported.body
-        self._reports[type(body)] += 1
+        self._reports[type(body)] = self._reports.get(type(body), 0) + 1
         owner = self._targets.get(reported.owner)
         if owner is not None and owner.machine is not None:
             self._push(self.now + self._device_ns, owner, FromDevice(body), owner.life)
@@ -368,7 +375,7 @@ class EventHeap(Company):
         datagram: Datagram = action.datagram
         kinds = self._kinds
         for frame in datagram.frames:
-            kinds[frame.kind] += 1
+            kinds[frame.kind] = kinds.get(frame.kind, 0) + 1
         destination = datagram.header.destination
         path = source.paths.get(destination) or self._path(source, destination)
         path.sent += 1

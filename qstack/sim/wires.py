@@ -14,8 +14,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import attrs
-
 from qstack.codec import (
     FRAME_OVERHEAD,
     Forged,
@@ -104,7 +102,6 @@ def check_wire(wire: Wire) -> None:
         raise ConfigError(problems)
 
 
-@attrs.define(eq=False)
 class Path:
     """One direction between two hosts: its wire as it is now, and what became of datagrams.
 
@@ -113,21 +110,30 @@ class Path:
     the names above; `sent` counts all.
     """
 
-    source: NodeName
-    destination: NodeName
-    target: Any
-    number: int
-    chance: Chance
-    as_bytes: bool
-    keys: dict[NodeName, Keys] = attrs.field(factory=dict)
-    wire: Wire = attrs.field(init=False)
-    plain_ns: Duration = -1
-    sent: int = 0
-    counts: Counter[str] = attrs.field(factory=Counter)
-    cut: bool = False
-    _streams: dict[str, Chance] = attrs.field(factory=dict)
-    _losing: bool = False
-    _free_at: Instant = 0
+    def __init__(
+        self,
+        ends: tuple[NodeName, NodeName],
+        target: Any,
+        number: int,
+        chance: Chance,
+        *,
+        as_bytes: bool,
+        keys: dict[NodeName, Keys] | None = None,
+    ) -> None:
+        self.source, self.destination = ends
+        self.target = target
+        self.number = number
+        self.chance = chance
+        self.as_bytes = as_bytes
+        self.keys: dict[NodeName, Keys] = {} if keys is None else keys
+        self.wire = Wire(0)
+        self.plain_ns: Duration = -1
+        self.sent = 0
+        self.counts: Counter[str] = Counter()
+        self.cut = False
+        self._streams: dict[str, Chance] = {}
+        self._losing = False
+        self._free_at: Instant = 0
 
     def set(self, wire: Wire, cut: bool) -> None:
         """Be such a wire from now on."""

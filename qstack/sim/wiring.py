@@ -91,10 +91,10 @@ class Wiring:
 
     def path(self, source: NodeName, destination: NodeName, target: Any) -> Path:
         """Return a new path between two hosts; `target` is handed through."""
-        number = -1 - len(self.paths)
-        path = Path(source, destination, target, number, self._chance, self._as_bytes, self.keys)
+        ends, number = (source, destination), -1 - len(self.paths)
+        path = Path(ends, target, number, self._chance, as_bytes=self._as_bytes, keys=self.keys)
         self.paths.append(path)
-        self._between.setdefault((source, destination), []).append(path)
+        self._between.setdefault(ends, []).append(path)
         self._set(path)
         return path
 

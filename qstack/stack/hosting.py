@@ -129,13 +129,17 @@ class Neighbours:
         if stepped:
             deadlines = self._deadlines
             for peer, adjacency in stepped.items():
-                due = adjacency.deadline
-                if due is None:
+                wanted = adjacency.deadline
+                if wanted is None:
                     deadlines.pop(peer, None)
                 else:
-                    deadlines[peer] = due
+                    deadlines[peer] = wanted
             stepped.clear()
-            self._first = min(deadlines.values(), default=None)
+            first: Instant | None = None
+            for due in deadlines.values():
+                if first is None or due < first:
+                    first = due
+            self._first = first
         return self._first
 
     def open(

@@ -51,7 +51,7 @@ def test_losses_have_the_rate_that_was_asked_for_in_runs_of_the_length_that_was(
     independent losses where losses are rare; 19 is an upper bound for n = 10. Independent
     losses come in runs of 1/(1 - 0.2) on average. Run lengths are geometric or less spread.
     """
-    path = Path("alice", "bob", None, -1, Chance(1), as_bytes=False)
+    path = Path(("alice", "bob"), None, -1, Chance(1), as_bytes=False)
     path.set(Wire(1, loss=0.2, burst=burst), cut=False)
     datagram = Datagram(Header(1, "alice", "bob", 1, 2, 1, 0, 0, 0, 0), ())
     lost = [not path.carry(datagram, 0) for _ in range(200_000)]
