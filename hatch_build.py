@@ -67,20 +67,20 @@ there is one, is such a class too."""
 MARK = "@mypyc_attr(serializable=True, allow_interpreted_subclasses=True)\n"
 """The second because mypyc 2.4 else forgets to initialise a class of the first."""
 
-VALUE = "@mypyc_attr(acyclic=True, free_list_len=1)"
-"""A record: no part of a cycle, and often made just after another one of its class was freed."""
-
-OBJECT = "@mypyc_attr(free_list_len=1)"
+OFTEN = "@mypyc_attr(free_list_len=1)\n"
+"""A class of values: one is often made just after another one was freed. None is marked `acyclic`,
+as what the collector need not see: mypyc 2.4 writes over foreign memory where such a value is freed
+deep inside of others, as routes of many hops are."""
 
 MADE = {
-    "record": (VALUE, {"__init__", "__eq__", "__hash__"}),
-    "payload": (VALUE, {"__init__", "__eq__", "__hash__"}),
-    "attrs.frozen": (OBJECT, {"__init__", "__eq__", "__hash__"}),
-    "attrs.define": (OBJECT, {"__init__", "__eq__"}),
-    "attrs.define(eq=False)": (OBJECT, {"__init__"}),
-    "attrs.frozen(eq=False)": (OBJECT, {"__init__"}),
+    "record": {"__init__", "__eq__", "__hash__"},
+    "payload": {"__init__", "__eq__", "__hash__"},
+    "attrs.frozen": {"__init__", "__eq__", "__hash__"},
+    "attrs.define": {"__init__", "__eq__"},
+    "attrs.define(eq=False)": {"__init__"},
+    "attrs.frozen(eq=False)": {"__init__"},
 }
-"""By decorator: the mark of the plain class, and the methods that the decorator would make."""
+"""By decorator: the methods that it would make."""
 
 
 def staged(text: str) -> str:
@@ -142,7 +142,7 @@ def _is_plain(each: ast.ClassDef) -> bool:
 
 def _native(each: ast.ClassDef, lines: list[str], begin: int, end: int) -> list[str]:
     """Return the lines from `begin` to `end` with this class as a plain one."""
-    mark, by_attrs = MADE[ast.unparse(each.decorator_list[-1])]
+    by_attrs = MADE[ast.unparse(each.decorator_list[-1])]
     fields = [s for s in each.body if isinstance(s, ast.AnnAssign)]
     methods = [s for s in each.body if isinstance(s, ast.FunctionDef)]
     hints = {ast.unparse(s.target): ast.unparse(s.annotation) for s in fields}
@@ -151,7 +151,7 @@ def _native(each: ast.ClassDef, lines: list[str], begin: int, end: int) -> list[
     doc = lines[said.lineno - 1 : said.end_lineno] if isinstance(said, ast.Expr) else ["    pass"]
     doc[-1] += "".join(f"; {name}: {hint}" for name, hint in hints.items())
     doc[-1] += f"; __match_args__: ClassVar = {tuple(hints)!r}"
-    made = [mark, f"class {each.name}:", *doc]
+    made = [OFTEN.strip(), f"class {each.name}:", *doc]
     if hints:
         wanted = by_attrs - {method.name for method in methods}
         made += [line for name, line in _methods(each.name, hints, values) if name in wanted]
