@@ -62,8 +62,7 @@ class Demand:
         """The link-state database says something new."""
         self.ways.routes_changed()
         self.changed = True
-        lives = {name: update.boot for name, update in self._flood.database.items()}
-        self.circuits.heard_of(lives)
+        self.circuits.heard_more()
 
     @property
     def deadline(self) -> Instant | None:
