@@ -8,6 +8,10 @@ numbers deal with restarts: an origin that hears an update of a former life of i
 never made, goes on from its sequence; an update whose origin is silent for `max_age_ns` is
 forgotten.
 
+The first word of a node that begins is made when its first adjacency comes up, and says that none
+of its links is: nobody can go there yet. Its neighbours keep it for two of its pauses, in which its
+next word takes its place, so that a network which begins as a whole is flooded once and not twice.
+
 Sources: OSPF (RFC 2328 section 13), of which this is what reliable channels leave.
 """
 
@@ -21,14 +25,12 @@ import attrs
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.machine import Action, Note, Send, Tick, Up, record
 from qstack.messages.network import LinkMetric, NodeMetric, RouteDigest, RouteEntry, RouteUpdate
-from qstack.network.hours import moved_on, same_links, wrong_windows
+from qstack.network.hours import moved_on
+from qstack.network.updates import check, is_news, leads, order
 from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, NodeName, earliest
 
 CHUNK = 1_000
 """Entries in one digest."""
-
-_ROUNDING = 1e-6
-"""So far from one the weights of an offer may sum."""
 
 LARGEST_SEQUENCE = 1 << 62
 """No origin comes so far; a larger one is a lie that its origin could not outdo."""
@@ -110,6 +112,8 @@ class LinkState:
         # of 1,000 nodes a million are held.
         self._held: dict[NodeName, RouteUpdate] = {}
         self._at: dict[NodeName, Instant] = {}
+        self._kept: dict[NodeName, Instant] = {}
+        """First words that are passed on then, in that order."""
         self._neighbours: set[NodeName] = set()
         self._content: Advertise | None = None
         self._content_at: Instant = 0
@@ -152,7 +156,7 @@ class LinkState:
             p, own = self.parameters, None
             if self._made is not None:
                 own = self._made + (p.hold_ns if self._wanted else p.refresh_ns)
-            self._due = earliest(own, self._first_end)
+            self._due = earliest(own, self._first_end, next(iter(self._kept.values()), None))
         return self._due
 
     def _find_first_end(self) -> None:
@@ -176,7 +180,7 @@ class LinkState:
                     raise LocalProtocolError(f"{peer} is no neighbour of {self.node}")
                 return self._told(peer, message, now)
             case Advertise():
-                _check(self.node, event.node, event.links, LocalProtocolError)
+                check(self.node, event.node, event.links, LocalProtocolError)
                 if self._says(event, now):
                     return []
                 self._content, self._content_at = event, now
@@ -189,7 +193,7 @@ class LinkState:
                 self._neighbours.discard(peer)
                 return []
             case Tick():
-                return self._forget(now) + self._speak(now)
+                return self._forget(now) + self._pass_on(now) + self._speak(now)
             case _:
                 assert_never(event)
 
@@ -214,41 +218,57 @@ class LinkState:
     # --- updates ---------------------------------------------------------------------------
 
     def _updated(self, peer: NodeName, update: RouteUpdate, now: Instant) -> list[Action]:
-        _check(update.origin, update.node, update.links, RemoteProtocolError)
+        check(update.origin, update.node, update.links, RemoteProtocolError)
         if not 0 < update.sequence <= LARGEST_SEQUENCE or update.age_ns < 0:
             raise RemoteProtocolError(f"sequence {update.sequence}, age {update.age_ns} ns")
         if update.origin == self.node:
             return self._of_me(peer, update, now)
         held = self._held.get(update.origin)
-        if held is not None and _order(update) <= _order(held):
+        if held is not None and order(update) <= order(held):
             return self._behind(peer, update, held, now)
         left = self.parameters.max_age_ns - update.age_ns
         if left <= 0:
             return []
         if held is None and len(self._held) >= self.parameters.most_origins:
             return [Note("route-refused", (("origin", update.origin),))]
-        news = held is None or _is_news(held, self._age(update.origin, now), update)
+        news = held is None or is_news(held, self._age(update.origin, now), update)
         self._held[update.origin] = update
         self._at[update.origin] = now
         if self._first_end is None or now + left < self._first_end:
             self._first_end = now + left
-        actions: list[Action] = [Send(other, update) for other in sorted(self._neighbours - {peer})]
+        self._kept.pop(update.origin, None)
+        others = sorted(self._neighbours - {peer})
+        if held is None and others and peer == update.origin and not leads(update):
+            self._kept[peer] = now + 2 * self.parameters.hold_ns
+            others = []
+        actions: list[Action] = [Send(other, update) for other in others]
         if news:
             actions.append(Up(RoutesChanged((update.origin,))))
         return actions
+
+    def _pass_on(self, now: Instant) -> list[Action]:
+        """Pass on the first words that nothing took the place of for long enough."""
+        due = [origin for origin, at in self._kept.items() if at <= now]
+        for origin in due:
+            del self._kept[origin]
+        return [
+            Send(other, self._aged(self._held[origin], now))
+            for origin in due
+            for other in sorted(self._neighbours - {origin})
+        ]
 
     def _behind(
         self, peer: NodeName, update: RouteUpdate, held: RouteUpdate, now: Instant
     ) -> list[Action]:
         """The neighbour is behind, or has the same: only the former is worth an answer."""
-        if _order(update) == _order(held):
+        if order(update) == order(held):
             return []
         return [Send(peer, self._aged(held, now))]
 
     def _of_me(self, peer: NodeName, update: RouteUpdate, now: Instant) -> list[Action]:
         """Somebody speaks of me: of a former life, or of what I did not say."""
         mine = self._held.get(self.node)
-        if mine is not None and _order(update) <= _order(mine):
+        if mine is not None and order(update) <= order(mine):
             if update.sequence < mine.sequence:
                 return [Send(peer, self._aged(mine, now))]
             if update.boot == self.boot:
@@ -282,7 +302,7 @@ class LinkState:
         self._made, self._wanted = now, False
         self._find_first_end()
         actions: list[Action] = [Send(peer, update) for peer in sorted(self._neighbours)]
-        if before is None or _is_news(before, age_ns, update):
+        if before is None or is_news(before, age_ns, update):
             actions.append(Up(RoutesChanged((self.node,))))
         return actions
 
@@ -293,6 +313,7 @@ class LinkState:
         old = sorted(n for n in self._held if n != self.node and self._age(n, now) >= most)
         for name in old:
             del self._held[name], self._at[name]
+            self._kept.pop(name, None)
         self._find_first_end()
         actions: list[Action] = [Note("route-forgotten", (("origin", name),)) for name in old]
         return [*actions, Up(RoutesChanged(tuple(old)))] if old else []
@@ -318,7 +339,7 @@ class LinkState:
             name
             for name, update in self._held.items()
             if name > digest.after and (not digest.upto or name <= digest.upto)
-            if theirs.get(name, (0, 0)) < _order(update)
+            if theirs.get(name, (0, 0)) < order(update) and name not in self._kept
         )
         most = self.parameters.max_age_ns
         return [
@@ -336,51 +357,3 @@ class LinkState:
         untyped: Any = held
         aged: RouteUpdate = attrs.evolve(untyped, age_ns=age_ns)
         return aged
-
-
-def _order(update: RouteUpdate) -> tuple[int, BootId]:
-    """Larger is newer. Two lives with one number are told apart, until the origin outdoes both."""
-    return update.sequence, update.boot
-
-
-def _check(
-    origin: NodeName, node: NodeMetric, links: tuple[LinkMetric, ...], error: type[Exception]
-) -> None:
-    """Raise `error` where an update says what cannot be."""
-    wrong = not (
-        0 <= node.keep <= 1
-        and 0 <= node.readout <= 1
-        and 0 <= node.success <= 1
-        and 0 <= node.turn <= 1
-        and min(node.t1_ns, node.t2_ns, *node.memories) >= 0
-        and node.exponent > 0
-    )
-    for link in links:
-        for offer in link.offers:
-            i, z, x, y = offer.weights
-            right = 0 <= i <= 1 and 0 <= z <= 1 and 0 <= x <= 1 and 0 <= y <= 1
-            right = right and 0 <= offer.fidelity_low <= 1 and offer.slot_ns >= 0
-            if not right or offer.rate_hz < 0 or not abs(i + z + x + y - 1) <= _ROUNDING:
-                raise error(f"{origin}: {link.link} offers {offer}")
-        if link.windows or link.repeats_ns:
-            reason = wrong_windows(link)
-            if reason is not None:
-                raise error(f"{origin}: {link.link} has windows that cannot be: {reason}")
-        right = link.latency_ns >= 0 and link.halves >= 0 and link.turn_ns >= 0
-        wrong = wrong or not right or not 0 <= link.reserved <= 1
-    if wrong:
-        raise error(f"{origin} advertises what cannot be: {node}, {links}")
-    if len({link.link for link in links}) < len(links):
-        raise error(f"{origin} advertises a link twice")
-
-
-def _is_news(held: RouteUpdate, age_ns: Duration, update: RouteUpdate) -> bool:
-    """Whether an update says something else than what is held, which is of this age by now.
-
-    That is of the origin's life, or of its content.
-    """
-    return (
-        held.boot != update.boot
-        or (held.node is not update.node and held.node != update.node)
-        or not same_links(held.links, update.links, age_ns - update.age_ns)
-    )

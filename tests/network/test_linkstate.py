@@ -383,3 +383,55 @@ def test_messages_of_routes_survive_the_wire() -> None:
     digest = RouteDigest("a", "", (RouteEntry("alice", 7, 3),))
     for message in (update(links=(metric,)), digest):
         assert decode_body(KIND_OF[type(message)].number, encode_body(message)) == message
+
+
+# --- first words ------------------------------------------------------------------------
+
+
+DOWN = link_metric("bc", "bob", up=False)
+KEPT_NS = 2 * TIMES.hold_ns
+
+
+def test_a_first_word_that_leads_nowhere_is_passed_on_after_two_holds_and_older_by_then() -> None:
+    state = machine("bob", "carol", "dave")
+    word = update("carol", links=(DOWN,))
+    assert sent(state.handle(FromNeighbour("carol", word), 0)) == []
+    assert state.database["carol"] == word
+    assert sent(state.handle(FromNeighbour("bob", RouteDigest("", "alice", ())), 1)) != []
+    assert sent(state.handle(FromNeighbour("bob", RouteDigest("alice", "", ())), 1)) == []
+    assert state.deadline == KEPT_NS
+    later = update("carol", links=(DOWN,), age_ns=KEPT_NS)
+    assert sent(state.handle(TICK, KEPT_NS)) == [("bob", later), ("dave", later)]
+    assert state.deadline == TIMES.refresh_ns
+    assert sent(state.handle(FromNeighbour("bob", RouteDigest("alice", "", ())), KEPT_NS)) != []
+
+
+def test_what_takes_the_place_of_a_first_word_is_passed_on_at_once_and_alone() -> None:
+    state = machine("bob", "carol")
+    state.handle(FromNeighbour("carol", update("carol", links=(DOWN,))), 0)
+    for sequence in (2, 3):
+        newer = update("carol", sequence, links=(DOWN,))
+        assert sent(state.handle(FromNeighbour("carol", newer), 1)) == [("bob", newer)]
+    assert sent(state.handle(TICK, KEPT_NS)) == []
+
+
+def test_a_first_word_that_leads_somewhere_or_comes_from_afar_is_passed_on_at_once() -> None:
+    state = machine("bob", "carol")
+    for word in (update("carol", links=(link_metric("bc", "bob"),)), update("erin", links=(DOWN,))):
+        assert sent(state.handle(FromNeighbour("carol", word), 0)) == [("bob", word)]
+
+
+def test_a_network_that_begins_as_a_whole_is_not_flooded_with_nodes_that_lead_nowhere() -> None:
+    names = [f"n{number}" for number in range(10)]
+    lab = FloodLab(list(zip(names, names[1:] + names[:1], strict=True)))
+    lab.run(SECOND)
+    assert lab.agreed()
+    words = [(one, each) for one, _, each in lab.sent if type(each) is RouteUpdate]
+    first = [one for one, each in words if not any(link.up for link in each.links)]
+    assert first
+    passed_on = [
+        (one, each.origin)
+        for one, each in words
+        if one != each.origin and not any(link.up for link in each.links)
+    ]
+    assert passed_on == []
