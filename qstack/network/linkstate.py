@@ -8,9 +8,7 @@ numbers deal with restarts: an origin that hears an update of a former life of i
 never made, goes on from its sequence; an update whose origin is silent for `max_age_ns` is
 forgotten.
 
-The first word of a node that begins is made when its first adjacency comes up, and says that none
-of its links is: nobody can go there yet. Its neighbours keep it for two of its pauses, in which its
-next word takes its place, so that a network which begins as a whole is flooded once and not twice.
+What is passed on when: :mod:`qstack.network.spreading`.
 
 Sources: OSPF (RFC 2328 section 13), of which this is what reliable channels leave.
 """
@@ -20,12 +18,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, assert_never
 
-import attrs
-
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.machine import Action, Note, Send, Tick, Up, record
 from qstack.messages.network import LinkMetric, NodeMetric, RouteDigest, RouteEntry, RouteUpdate
 from qstack.network.hours import moved_on
+from qstack.network.spreading import Spreading
 from qstack.network.updates import check, is_news, leads, order
 from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, NodeName, earliest
 
@@ -42,13 +39,15 @@ class FloodParameters:
 
     `refresh_ns`: at the latest after this an origin makes a new update. `max_age_ns`: an update
     of this age is forgotten. `hold_ns`: at least this passes between two updates of an origin.
-    `most_origins` that are remembered.
+    `most_origins` that are remembered. `pace_ns`: at least this passes between two times at which
+    a node tells several others what it heard.
     """
 
     refresh_ns: Duration = 60 * SECOND
     max_age_ns: Duration = 200 * SECOND
     hold_ns: Duration = 20 * MILLISECOND
     most_origins: int = 4_096
+    pace_ns: Duration = MILLISECOND
 
 
 # --- events, from the node ------------------------------------------------------------------
@@ -112,8 +111,8 @@ class LinkState:
         # of 1,000 nodes a million are held.
         self._held: dict[NodeName, RouteUpdate] = {}
         self._at: dict[NodeName, Instant] = {}
-        self._kept: dict[NodeName, Instant] = {}
-        """First words that are passed on then, in that order."""
+        p = self.parameters
+        self._spreading = Spreading(2 * p.hold_ns, p.pace_ns)
         self._neighbours: set[NodeName] = set()
         self._content: Advertise | None = None
         self._content_at: Instant = 0
@@ -156,7 +155,7 @@ class LinkState:
             p, own = self.parameters, None
             if self._made is not None:
                 own = self._made + (p.hold_ns if self._wanted else p.refresh_ns)
-            self._due = earliest(own, self._first_end, next(iter(self._kept.values()), None))
+            self._due = earliest(own, self._first_end, self._spreading.deadline)
         return self._due
 
     def _find_first_end(self) -> None:
@@ -188,6 +187,7 @@ class LinkState:
                 return self._speak(now)
             case NeighbourUp(peer):
                 self._neighbours.add(peer)
+                self._spreading.begins(peer)
                 return [Send(peer, digest) for digest in self._digests()]
             case NeighbourLost(peer):
                 self._neighbours.discard(peer)
@@ -218,13 +218,16 @@ class LinkState:
     # --- updates ---------------------------------------------------------------------------
 
     def _updated(self, peer: NodeName, update: RouteUpdate, now: Instant) -> list[Action]:
+        held = self._held.get(update.origin)
+        mine = update.origin == self.node
+        if held is not None and order(update) == order(held) and not mine:
+            return self._behind(peer, update, held, now)
         check(update.origin, update.node, update.links, RemoteProtocolError)
         if not 0 < update.sequence <= LARGEST_SEQUENCE or update.age_ns < 0:
             raise RemoteProtocolError(f"sequence {update.sequence}, age {update.age_ns} ns")
-        if update.origin == self.node:
+        if mine:
             return self._of_me(peer, update, now)
-        held = self._held.get(update.origin)
-        if held is not None and order(update) <= order(held):
+        if held is not None and order(update) < order(held):
             return self._behind(peer, update, held, now)
         left = self.parameters.max_age_ns - update.age_ns
         if left <= 0:
@@ -236,10 +239,9 @@ class LinkState:
         self._at[update.origin] = now
         if self._first_end is None or now + left < self._first_end:
             self._first_end = now + left
-        self._kept.pop(update.origin, None)
         others = sorted(self._neighbours - {peer})
-        if held is None and others and peer == update.origin and not leads(update):
-            self._kept[peer] = now + 2 * self.parameters.hold_ns
+        first = held is None and peer == update.origin and not leads(update)
+        if self._spreading.waits(update.origin, peer, len(others), now, first=first):
             others = []
         actions: list[Action] = [Send(other, update) for other in others]
         if news:
@@ -247,20 +249,18 @@ class LinkState:
         return actions
 
     def _pass_on(self, now: Instant) -> list[Action]:
-        """Pass on the first words that nothing took the place of for long enough."""
-        due = [origin for origin, at in self._kept.items() if at <= now]
-        for origin in due:
-            del self._kept[origin]
-        return [
-            Send(other, self._aged(self._held[origin], now))
-            for origin in due
-            for other in sorted(self._neighbours - {origin})
-        ]
+        """Pass on what has waited long enough."""
+        actions: list[Action] = []
+        for origin, known in self._spreading.due(now):
+            aged = self._aged(self._held[origin], now)
+            actions += [Send(other, aged) for other in sorted(self._neighbours - known)]
+        return actions
 
     def _behind(
         self, peer: NodeName, update: RouteUpdate, held: RouteUpdate, now: Instant
     ) -> list[Action]:
         """The neighbour is behind, or has the same: only the former is worth an answer."""
+        self._spreading.has(peer, update.origin)
         if order(update) == order(held):
             return []
         return [Send(peer, self._aged(held, now))]
@@ -313,7 +313,7 @@ class LinkState:
         old = sorted(n for n in self._held if n != self.node and self._age(n, now) >= most)
         for name in old:
             del self._held[name], self._at[name]
-            self._kept.pop(name, None)
+            self._spreading.drop(name)
         self._find_first_end()
         actions: list[Action] = [Note("route-forgotten", (("origin", name),)) for name in old]
         return [*actions, Up(RoutesChanged(tuple(old)))] if old else []
@@ -339,7 +339,7 @@ class LinkState:
             name
             for name, update in self._held.items()
             if name > digest.after and (not digest.upto or name <= digest.upto)
-            if theirs.get(name, (0, 0)) < order(update) and name not in self._kept
+            if theirs.get(name, (0, 0)) < order(update) and name not in self._spreading
         )
         most = self.parameters.max_age_ns
         return [
@@ -353,7 +353,5 @@ class LinkState:
         age_ns = self._age(held.origin, now)
         if age_ns == held.age_ns:
             return held
-        # The type checker does not see that our records are attrs classes.
-        untyped: Any = held
-        aged: RouteUpdate = attrs.evolve(untyped, age_ns=age_ns)
-        return aged
+        said = held.node, held.links
+        return RouteUpdate(held.origin, held.boot, held.sequence, age_ns, *said)
