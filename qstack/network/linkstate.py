@@ -23,7 +23,7 @@ from qstack.machine import Action, Note, Send, Tick, Up, record
 from qstack.messages.network import LinkMetric, NodeMetric, RouteDigest, RouteEntry, RouteUpdate
 from qstack.network.hours import moved_on
 from qstack.network.spreading import Spreading
-from qstack.network.updates import check, is_news, leads, order
+from qstack.network.updates import check, is_news, leads, order, takes_away
 from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, NodeName, earliest
 
 CHUNK = 1_000
@@ -239,14 +239,30 @@ class LinkState:
         self._at[update.origin] = now
         if self._first_end is None or now + left < self._first_end:
             self._first_end = now + left
+        self._spreading.drop(update.origin)
         others = sorted(self._neighbours - {peer})
-        first = held is None and peer == update.origin and not leads(update)
-        if self._spreading.waits(update.origin, peer, len(others), now, first=first):
+        if others and self._waits(peer, held, update, len(others), now):
             others = []
         actions: list[Action] = [Send(other, update) for other in others]
         if news:
             actions.append(Up(RoutesChanged((update.origin,))))
         return actions
+
+    def _waits(
+        self,
+        peer: NodeName,
+        held: RouteUpdate | None,
+        update: RouteUpdate,
+        others: int,
+        now: Instant,
+    ) -> bool:
+        """Whether an update is passed on later: see :mod:`qstack.network.spreading`."""
+        if held is None and peer == update.origin and not leads(update):
+            self._spreading.keep(peer, now)
+            return True
+        if others == 1 or (held is not None and takes_away(held, update)):
+            return False
+        return self._spreading.paced(update.origin, peer, now)
 
     def _pass_on(self, now: Instant) -> list[Action]:
         """Pass on what has waited long enough."""

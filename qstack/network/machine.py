@@ -331,7 +331,7 @@ class Network:
         out: list[Action] = []
         for action in self.flood.handle(event, self.desk.now):
             if type(action) is Up and type(action.event) is RoutesChanged:
-                self.demand.routes_changed()
+                self.demand.routes_changed(action.event.origins)
             else:
                 out.append(action)
         self.desk.add(out)

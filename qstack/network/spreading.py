@@ -6,7 +6,8 @@ next word takes its place, so that a network which begins as a whole is flooded 
 
 Where a node has several others to tell, what comes within `pace_ns` of what it passed on waits for
 the end of that time. So in a burst updates leave together, and none goes to a neighbour that sent
-the same meanwhile. A single update waits nowhere, nor does any in a row of nodes.
+the same meanwhile. A single update waits nowhere, nor does any in a row of nodes, nor one that
+takes ways away.
 """
 
 from __future__ import annotations
@@ -42,29 +43,21 @@ class Spreading:
     def __contains__(self, origin: NodeName) -> bool:
         return origin in self._waiting
 
-    def waits(
-        self, origin: NodeName, peer: NodeName, others: int, now: Instant, *, first: bool
-    ) -> bool:
-        """Whether an update of `origin` that came from `peer` waits; so many others are there.
+    def keep(self, origin: NodeName, now: Instant) -> None:
+        """Keep the first word of an origin, which came from there and leads nowhere."""
+        self._wait(origin, origin, now + self._keep_ns)
 
-        `first`: it is the first word of its origin, leads nowhere, and came from there. What has
-        waited of the origin is not passed on any more.
-        """
-        self.drop(origin)
-        if not others:
-            return False
-        if first:
-            at = now + self._keep_ns
-        elif others == 1:
-            return False
-        elif now >= self._calm_at:
-            self._calm_at = now + self._pace_ns
-            return False
-        else:
-            at = self._calm_at
+    def paced(self, origin: NodeName, peer: NodeName, now: Instant) -> bool:
+        """Whether an update that came from `peer`, for several others, waits; otherwise it goes."""
+        if now < self._calm_at:
+            self._wait(origin, peer, self._calm_at)
+            return True
+        self._calm_at = now + self._pace_ns
+        return False
+
+    def _wait(self, origin: NodeName, peer: NodeName, at: Instant) -> None:
         self._waiting[origin] = _Waiting(at, {peer})
         self.deadline = earliest(self.deadline, at)
-        return True
 
     def drop(self, origin: NodeName) -> None:
         """Nothing that waits of an origin is passed on any more."""

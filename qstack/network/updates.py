@@ -20,6 +20,14 @@ def leads(update: RouteUpdate) -> bool:
     return any(link.up for link in update.links)
 
 
+def takes_away(held: RouteUpdate, update: RouteUpdate) -> bool:
+    """Whether ways that led over the origin may lead there no more."""
+    if held.boot != update.boot or (update.node.draining and not held.node.draining):
+        return True
+    up = {link.link for link in update.links if link.up}
+    return any(link.up and link.link not in up for link in held.links)
+
+
 def check(
     origin: NodeName, node: NodeMetric, links: tuple[LinkMetric, ...], error: type[Exception]
 ) -> None:

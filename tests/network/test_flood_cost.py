@@ -8,6 +8,8 @@ from typing import Any
 from qstack.machine import Send
 from qstack.messages.network import RouteUpdate
 from qstack.network.machine import FromPeer, Network, PeerThere
+from tests.network.circuit_lab import Lab, chain
+from tests.network.circuit_links import evolve
 from tests.network.flood_lab import node_metric
 from tests.network.test_network_machine import network
 
@@ -70,3 +72,20 @@ def test_asking_for_the_way_looks_through_the_network_once_after_many_updates() 
     before = walked.walks
     assert node.demand.graph is node.demand.graph
     assert walked.walks == before
+
+
+def test_news_of_others_looks_at_no_circuit_and_news_of_its_nodes_does() -> None:
+    lab = Lab(chain(3), 1)
+    lab.create("n0", "n3", 1_000)
+    lab.run(300)
+    node = lab.nodes["n0"]
+    assert node.demand._plans
+    said = node.flood.database["n2"]
+    lab.step("n0", FromPeer("n1", update("far", 1)))  # the first look at a circuit that is ready
+    walked = node.flood._held = Walked(node.flood._held)
+    lab.step("n0", FromPeer("n1", update("far", 2, trust=3)))
+    lab.step("n0", FromPeer("n1", update("further", 1)))
+    assert walked.walks == 0
+    metric = evolve(said.node, trust=7)
+    lab.step("n0", FromPeer("n1", evolve(said, sequence=said.sequence + 1, node=metric)))
+    assert walked.walks > 0

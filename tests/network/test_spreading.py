@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from qstack.machine import TICK
@@ -118,6 +120,30 @@ def test_what_is_newer_than_what_waits_takes_its_place() -> None:
     told = [(p, each.origin, each.sequence) for p, each in sent(state.handle(TICK, PACE_NS + 9))]
     assert told == [("bob", "x2", 2), ("dave", "x2", 2)]
     assert sent(state.handle(TICK, 3 * PACE_NS)) == []
+
+
+LINKS = (link_metric("xa", "a"), link_metric("xb", "b"))
+LESS = (link_metric("xa", "a"), link_metric("xb", "b", up=False))
+
+
+@pytest.mark.parametrize(
+    ("later", "waits"),
+    [
+        ({"links": LINKS}, True),
+        ({"links": LINKS, "node": node_metric(trust=3)}, True),
+        ({"links": LESS}, False),
+        ({"links": LINKS[:1]}, False),
+        ({"links": LINKS, "node": node_metric(draining=True)}, False),
+        ({"links": LINKS, "boot": 6}, False),
+    ],
+)
+def test_news_that_takes_ways_away_waits_for_no_pace(later: dict[str, Any], waits: bool) -> None:
+    state = machine("bob", "carol", "dave")
+    state.handle(FromNeighbour("bob", update("x", 1, links=LINKS)), 0)
+    state.handle(FromNeighbour("bob", update("y", 1)), 2 * PACE_NS)
+    word = update("x", 2, **later)
+    told = sent(state.handle(FromNeighbour("bob", word), 2 * PACE_NS + 1))
+    assert told == ([] if waits else [("carol", word), ("dave", word)])
 
 
 def test_ones_own_word_waits_for_no_pace() -> None:
