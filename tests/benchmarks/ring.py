@@ -38,7 +38,10 @@ _LIMIT_NS = 1_000 * SECOND
 
 @record
 class Busy:
-    """What a network of busy links costs: `start_s` and `pair_us` of processor time."""
+    """What a network of busy links costs: `start_s` and `pair_us` of processor time.
+
+    Until the start is over every node has heard of every other.
+    """
 
     nodes: int
     start_s: float
@@ -68,6 +71,9 @@ class _Ring:
         for user in self._users.values():
             user.accept()
         self.heap.run(self.heap.now + 5 * MILLISECOND)
+        known = min(len(self.network.host(n).network.flood.database) for n in self._users)
+        if known < nodes:
+            raise RuntimeError(f"somebody has heard of {known} nodes of {nodes} when all are up")
         self._asked = 0
 
     @property
