@@ -4,8 +4,9 @@ A pair with a neighbour is a pair of the link between (`direct`). A pair with an
 over a *circuit*, a path of links whose nodes between the ends swap.
 
 **Knowing the way.** Every node advertises itself and its links in one update (`advertise`),
-which floods over the adjacencies (`linkstate`), so that all nodes have the same database; restarts
-and partitions heal. `topology` makes it a graph of links that both ends advertise as up, `routing`
+which floods over the adjacencies (`linkstate`, `updates`; in bursts bundled, `spreading`), so that
+all nodes have the same database; restarts and partitions heal. `topology` makes it a graph of links
+that both ends advertise as up, when somebody asks for a way and not as updates come. `routing`
 finds the way of the largest rate at the fidelity and the trust asked for, with what `budget` says
 of swaps, waits and cutoffs; `course` chooses the cutoff and what is asked of each link.
 `rounds` knows what a round of purification does to two pairs, `purification` what plans of them

@@ -13,7 +13,6 @@ begin anew on another circuit.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from qstack.errors import ErrorCode, RemoteProtocolError
@@ -57,7 +56,7 @@ from qstack.network.sharing import Sharing
 from qstack.network.stills import HopStill, refines
 from qstack.network.supply import Supply
 from qstack.network.tail_end import Tail
-from qstack.units import BootId, Instant, NodeName, earliest
+from qstack.units import Instant, NodeName, earliest
 
 _ENDED = "its request ended"
 MOST_CIRCUITS = 512
@@ -78,8 +77,6 @@ class Circuits:
         self._balance = Balance(desk, reservations)
         self._last_label = FIRST_LABEL
         self.sharing = Sharing(desk, reservations)
-        self.lives: Mapping[NodeName, BootId] = {}
-        """The life of each node that routes tell of."""
         self.purposes: set[int] = set()
         missing = partial(missing_part, self._members)
         hooks = Circuit(self._proceed, self._fall_back, self._without_bins, missing)
@@ -244,7 +241,7 @@ class Circuits:
 
     def _admit(self, place: Place) -> Member:
         member = Member(place, Room(self._desk, place))
-        member.life = self.lives.get(place.id.origin)
+        member.life = self._desk.life_of(place.id.origin)
         self._members[place.id] = member
         self.leases.begin(place, self._desk.now)
         if not place.install.dry:
@@ -371,11 +368,10 @@ class Circuits:
             if side is not None:
                 self.take_down(member, ErrorCode.OTHER, reason, tell=(side.other,))
 
-    def heard_of(self, lives: Mapping[NodeName, BootId]) -> None:
-        """Routes tell of these lives: circuits of former ones are over."""
-        self.lives = lives
+    def heard_more(self) -> None:
+        """Routes tell of other lives: circuits of former ones are over."""
         for member in self.members:
-            if not member.lives_on(lives):
+            if not member.lives_on(self._desk.life_of(member.place.id.origin)):
                 reason = f"{member.place.id.origin} was restarted"
                 self.take_down(member, ErrorCode.OTHER, reason, tell=tuple(Side))
 

@@ -58,12 +58,11 @@ class Demand:
         """The network as routes see it now."""
         return self.ways.graph
 
-    def routes_changed(self) -> None:
-        """The link-state database says something new."""
-        self.ways.routes_changed()
+    def routes_changed(self, origins: tuple[NodeName, ...]) -> None:
+        """The link-state database says something new of these nodes."""
+        self.ways.routes_changed(origins)
         self.changed = True
-        lives = {name: update.boot for name, update in self._flood.database.items()}
-        self.circuits.heard_of(lives)
+        self.circuits.heard_more()
 
     @property
     def deadline(self) -> Instant | None:
@@ -158,12 +157,13 @@ class Demand:
         anew and there is another way for them. Of those whose promise slower messages break: all.
         """
         self.changed = False
-        said = self._flood.database if self._plans else {}
+        said, news = self._flood.database, self.ways.take_news()
         for circuit, plan in list(self._plans.items()):
             member = self.circuits.member(circuit)
             if member is None or plan.course is None or not self._is_ready(circuit):
+                plan.unseen = True
                 continue
-            orders, broken = self._orders(circuit), broken_by(said, plan.course, plan.promise)
+            orders, broken = self._orders(circuit), self.ways.broken(plan, news)
             link = missed(said, member.place)
             if broken is not None and not all(movable(order) for order in orders):
                 for order in orders:

@@ -132,6 +132,8 @@ class Desk:
         """How well another node's gates do, as it advertises."""
         self.qubits_at: Callable[[NodeName], int | None] = unknown
         """How many communication qubits another node has, as it advertises."""
+        self.life_of: Callable[[NodeName], BootId | None] = unknown
+        """In which life another node is, as far as routes tell."""
         self._answers: dict[int, Answer] = {}
         self._actions: list[Action] = []
         self._errors: dict[tuple[LinkName, str, int, Duration], _Division] = {}

@@ -53,6 +53,11 @@ class Direct:
         self._fresh: dict[RequestId, tuple[NetworkCreate, Instant]] = {}
         self._moving: set[RequestId] = set()
 
+    @property
+    def may_move(self) -> bool:
+        """Whether there are requests that have no pairs yet."""
+        return bool(self._fresh)
+
     def __len__(self) -> int:
         return len(self._link_of)
 

@@ -143,7 +143,9 @@ def same_links(
     if len(before) != len(after):
         return False
     return all(
-        _moved_on(one, other, later_ns) if one.repeats_ns and other.repeats_ns else one == other
+        _moved_on(one, other, later_ns)
+        if one.repeats_ns and other.repeats_ns
+        else one is other or one == other
         for one, other in zip(before, after, strict=True)
     )
 

@@ -8,21 +8,22 @@ numbers deal with restarts: an origin that hears an update of a former life of i
 never made, goes on from its sequence; an update whose origin is silent for `max_age_ns` is
 forgotten.
 
+What is passed on when: :mod:`qstack.network.spreading`.
+
 Sources: OSPF (RFC 2328 section 13), of which this is what reliable channels leave.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, assert_never
-
-import attrs
 
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.machine import Action, Note, Send, Tick, Up, record
 from qstack.messages.network import LinkMetric, NodeMetric, RouteDigest, RouteEntry, RouteUpdate
-from qstack.network.hours import moved_on, same_links, wrong_windows
+from qstack.network.hours import moved_on
+from qstack.network.spreading import Spreading
+from qstack.network.updates import check, is_news, leads, order, takes_away
 from qstack.units import MILLISECOND, SECOND, BootId, Duration, Instant, NodeName, earliest
 
 CHUNK = 1_000
@@ -38,13 +39,15 @@ class FloodParameters:
 
     `refresh_ns`: at the latest after this an origin makes a new update. `max_age_ns`: an update
     of this age is forgotten. `hold_ns`: at least this passes between two updates of an origin.
-    `most_origins` that are remembered.
+    `most_origins` that are remembered. `pace_ns`: at least this passes between two times at which
+    a node tells several others what it heard.
     """
 
     refresh_ns: Duration = 60 * SECOND
     max_age_ns: Duration = 200 * SECOND
     hold_ns: Duration = 20 * MILLISECOND
     most_origins: int = 4_096
+    pace_ns: Duration = MILLISECOND
 
 
 # --- events, from the node ------------------------------------------------------------------
@@ -90,15 +93,6 @@ class RoutesChanged:
     origins: tuple[NodeName, ...]
 
 
-@attrs.define
-class _Held:
-    update: RouteUpdate
-    at: Instant
-
-    def age(self, now: Instant) -> Duration:
-        return self.update.age_ns + now - self.at
-
-
 class LinkState:
     """The database and the flooding, a pure machine.
 
@@ -113,15 +107,21 @@ class LinkState:
         self.node = node
         self.boot = boot
         self.parameters = parameters or FloodParameters()
-        self._held: dict[NodeName, _Held] = {}
+        # Two dictionaries of what all nodes of a process share, and no record of each node's own:
+        # of 1,000 nodes a million are held.
+        self._held: dict[NodeName, RouteUpdate] = {}
+        self._at: dict[NodeName, Instant] = {}
+        p = self.parameters
+        self._spreading = Spreading(2 * p.hold_ns, p.pace_ns)
         self._neighbours: set[NodeName] = set()
         self._content: Advertise | None = None
         self._content_at: Instant = 0
         self._sequence = 0
         self._made: Instant | None = None
         self._wanted = False
-        self._changed = False
-        self._end: Instant | None = None
+        self._first_end: Instant | None = None
+        """Before this nothing of others is forgotten; it is looked for anew when it has come, and
+        with each update that is made here, not with each one that comes."""
         self._stepped = True
         self._due: Instant | None = None
 
@@ -129,12 +129,23 @@ class LinkState:
 
     @property
     def database(self) -> Mapping[NodeName, RouteUpdate]:
-        """The newest update of each origin, my own among them; ages are those at arrival."""
-        return {name: held.update for name, held in sorted(self._held.items())}
+        """The newest update of each origin, my own among them; ages are those at arrival.
+
+        It follows what is heard, and has no order.
+        """
+        return self._held
+
+    def life_of(self, origin: NodeName) -> BootId | None:
+        """Return the life of a node of which routes tell, None where they tell of none."""
+        update = self._held.get(origin)
+        return None if update is None else update.boot
 
     def ages(self, now: Instant) -> dict[NodeName, Duration]:
         """Return how old the newest update of each origin is, without its transit."""
-        return {name: held.age(now) for name, held in self._held.items()}
+        return {name: self._age(name, now) for name in self._held}
+
+    def _age(self, origin: NodeName, now: Instant) -> Duration:
+        return self._held[origin].age_ns + now - self._at[origin]
 
     @property
     def deadline(self) -> Instant | None:
@@ -144,21 +155,18 @@ class LinkState:
             p, own = self.parameters, None
             if self._made is not None:
                 own = self._made + (p.hold_ns if self._wanted else p.refresh_ns)
-            self._due = earliest(own, self._first_end())
+            self._due = earliest(own, self._first_end, self._spreading.deadline)
         return self._due
 
-    def _first_end(self) -> Instant | None:
-        """When the first of the others is forgotten; looked for anew when one has changed."""
-        if self._changed:
-            self._changed = False
-            most = self.parameters.max_age_ns
-            ends = (
-                held.at + most - held.update.age_ns
-                for name, held in self._held.items()
-                if name != self.node
-            )
-            self._end = min(ends, default=None)
-        return self._end
+    def _find_first_end(self) -> None:
+        """Look when the first of the others is forgotten, if it is not heard of again."""
+        most, at = self.parameters.max_age_ns, self._at
+        ends = (
+            at[name] + most - update.age_ns
+            for name, update in self._held.items()
+            if name != self.node
+        )
+        self._first_end = min(ends, default=None)
 
     # --- stepping --------------------------------------------------------------------------
 
@@ -171,7 +179,7 @@ class LinkState:
                     raise LocalProtocolError(f"{peer} is no neighbour of {self.node}")
                 return self._told(peer, message, now)
             case Advertise():
-                _check(self.node, event.node, event.links, LocalProtocolError)
+                check(self.node, event.node, event.links, LocalProtocolError)
                 if self._says(event, now):
                     return []
                 self._content, self._content_at = event, now
@@ -179,12 +187,13 @@ class LinkState:
                 return self._speak(now)
             case NeighbourUp(peer):
                 self._neighbours.add(peer)
+                self._spreading.begins(peer)
                 return [Send(peer, digest) for digest in self._digests()]
             case NeighbourLost(peer):
                 self._neighbours.discard(peer)
                 return []
             case Tick():
-                return self._forget(now) + self._speak(now)
+                return self._forget(now) + self._pass_on(now) + self._speak(now)
             case _:
                 assert_never(event)
 
@@ -209,39 +218,75 @@ class LinkState:
     # --- updates ---------------------------------------------------------------------------
 
     def _updated(self, peer: NodeName, update: RouteUpdate, now: Instant) -> list[Action]:
-        _check(update.origin, update.node, update.links, RemoteProtocolError)
+        held = self._held.get(update.origin)
+        mine = update.origin == self.node
+        if held is not None and order(update) == order(held) and not mine:
+            return self._behind(peer, update, held, now)
+        check(update.origin, update.node, update.links, RemoteProtocolError)
         if not 0 < update.sequence <= LARGEST_SEQUENCE or update.age_ns < 0:
             raise RemoteProtocolError(f"sequence {update.sequence}, age {update.age_ns} ns")
-        if update.origin == self.node:
+        if mine:
             return self._of_me(peer, update, now)
-        held = self._held.get(update.origin)
-        if held is not None and _order(update) <= _order(held.update):
+        if held is not None and order(update) < order(held):
             return self._behind(peer, update, held, now)
-        if update.age_ns >= self.parameters.max_age_ns:
+        left = self.parameters.max_age_ns - update.age_ns
+        if left <= 0:
             return []
         if held is None and len(self._held) >= self.parameters.most_origins:
             return [Note("route-refused", (("origin", update.origin),))]
-        self._held[update.origin] = _Held(update, now)
-        self._changed = True
-        actions: list[Action] = [Send(other, update) for other in sorted(self._neighbours - {peer})]
-        if held is None or _is_news(held, update, now):
+        news = held is None or is_news(held, self._age(update.origin, now), update)
+        self._held[update.origin] = update
+        self._at[update.origin] = now
+        if self._first_end is None or now + left < self._first_end:
+            self._first_end = now + left
+        self._spreading.drop(update.origin)
+        others = sorted(self._neighbours - {peer})
+        if others and self._waits(peer, held, update, len(others), now):
+            others = []
+        actions: list[Action] = [Send(other, update) for other in others]
+        if news:
             actions.append(Up(RoutesChanged((update.origin,))))
         return actions
 
+    def _waits(
+        self,
+        peer: NodeName,
+        held: RouteUpdate | None,
+        update: RouteUpdate,
+        others: int,
+        now: Instant,
+    ) -> bool:
+        """Whether an update is passed on later: see :mod:`qstack.network.spreading`."""
+        if held is None and peer == update.origin and not leads(update):
+            self._spreading.keep(peer, now)
+            return True
+        if others == 1 or (held is not None and takes_away(held, update)):
+            return False
+        return self._spreading.paced(update.origin, peer, now)
+
+    def _pass_on(self, now: Instant) -> list[Action]:
+        """Pass on what has waited long enough."""
+        actions: list[Action] = []
+        for origin, known in self._spreading.due(now):
+            aged = self._aged(self._held[origin], now)
+            actions += [Send(other, aged) for other in sorted(self._neighbours - known)]
+        return actions
+
     def _behind(
-        self, peer: NodeName, update: RouteUpdate, held: _Held, now: Instant
+        self, peer: NodeName, update: RouteUpdate, held: RouteUpdate, now: Instant
     ) -> list[Action]:
         """The neighbour is behind, or has the same: only the former is worth an answer."""
-        if _order(update) == _order(held.update):
+        self._spreading.has(peer, update.origin)
+        if order(update) == order(held):
             return []
-        return [Send(peer, _aged(held, now))]
+        return [Send(peer, self._aged(held, now))]
 
     def _of_me(self, peer: NodeName, update: RouteUpdate, now: Instant) -> list[Action]:
         """Somebody speaks of me: of a former life, or of what I did not say."""
         mine = self._held.get(self.node)
-        if mine is not None and _order(update) <= _order(mine.update):
-            if update.sequence < mine.update.sequence:
-                return [Send(peer, _aged(mine, now))]
+        if mine is not None and order(update) <= order(mine):
+            if update.sequence < mine.sequence:
+                return [Send(peer, self._aged(mine, now))]
             if update.boot == self.boot:
                 return []
         self._sequence = max(self._sequence, update.sequence)
@@ -265,24 +310,27 @@ class LinkState:
             raise LocalProtocolError(f"{self.node} has nothing to say of itself")
         self._sequence += 1
         before = self._held.get(self.node)
+        age_ns = 0 if before is None else self._age(self.node, now)
         links = moved_on(self._content.links, now - self._content_at)
         update = RouteUpdate(self.node, self.boot, self._sequence, 0, self._content.node, links)
-        self._held[self.node] = _Held(update, now)
+        self._held[self.node] = update
+        self._at[self.node] = now
         self._made, self._wanted = now, False
+        self._find_first_end()
         actions: list[Action] = [Send(peer, update) for peer in sorted(self._neighbours)]
-        if before is None or _is_news(before, update, now):
+        if before is None or is_news(before, age_ns, update):
             actions.append(Up(RoutesChanged((self.node,))))
         return actions
 
     def _forget(self, now: Instant) -> list[Action]:
-        old = [
-            name
-            for name, held in sorted(self._held.items())
-            if name != self.node and held.age(now) >= self.parameters.max_age_ns
-        ]
+        if self._first_end is None or now < self._first_end:
+            return []
+        most = self.parameters.max_age_ns
+        old = sorted(n for n in self._held if n != self.node and self._age(n, now) >= most)
         for name in old:
-            del self._held[name]
-            self._changed = True
+            del self._held[name], self._at[name]
+            self._spreading.drop(name)
+        self._find_first_end()
         actions: list[Action] = [Note("route-forgotten", (("origin", name),)) for name in old]
         return [*actions, Up(RoutesChanged(tuple(old)))] if old else []
 
@@ -290,8 +338,8 @@ class LinkState:
 
     def _digests(self) -> list[RouteDigest]:
         entries = [
-            RouteEntry(name, held.update.boot, held.update.sequence)
-            for name, held in sorted(self._held.items())
+            RouteEntry(name, update.boot, update.sequence)
+            for name, update in sorted(self._held.items())
         ]
         found, after = [], ""
         for first in range(0, max(1, len(entries)), CHUNK):
@@ -303,55 +351,23 @@ class LinkState:
 
     def _compared(self, peer: NodeName, digest: RouteDigest, now: Instant) -> list[Action]:
         theirs = {entry.origin: (entry.sequence, entry.boot) for entry in digest.entries}
-        return [
-            Send(peer, _aged(held, now))
-            for name, held in sorted(self._held.items())
+        newer = sorted(
+            name
+            for name, update in self._held.items()
             if name > digest.after and (not digest.upto or name <= digest.upto)
-            if held.age(now) < self.parameters.max_age_ns or name == self.node
-            if theirs.get(name, (0, 0)) < _order(held.update)
+            if theirs.get(name, (0, 0)) < order(update) and name not in self._spreading
+        )
+        most = self.parameters.max_age_ns
+        return [
+            Send(peer, self._aged(self._held[name], now))
+            for name in newer
+            if self._age(name, now) < most or name == self.node
         ]
 
-
-def _order(update: RouteUpdate) -> tuple[int, BootId]:
-    """Larger is newer. Two lives with one number are told apart, until the origin outdoes both."""
-    return update.sequence, update.boot
-
-
-def _aged(held: _Held, now: Instant) -> RouteUpdate:
-    # The type checker does not see that our records are attrs classes.
-    untyped: Any = held.update
-    aged: RouteUpdate = attrs.evolve(untyped, age_ns=held.age(now))
-    return aged
-
-
-def _check(
-    origin: NodeName, node: NodeMetric, links: tuple[LinkMetric, ...], error: type[Exception]
-) -> None:
-    """Raise `error` where an update says what cannot be."""
-    shares = [node.keep, node.readout, node.success, node.turn]
-    times = [node.t1_ns, node.t2_ns, *node.memories]
-    for link in links:
-        shares.append(link.reserved)
-        times += [link.latency_ns, link.halves, link.turn_ns]
-        for offer in link.offers:
-            shares += [*offer.weights, offer.fidelity_low]
-            times.append(offer.slot_ns)
-            if offer.rate_hz < 0 or not math.isclose(sum(offer.weights), 1, abs_tol=1e-6):
-                raise error(f"{origin}: {link.link} offers {offer}")
-        reason = wrong_windows(link)
-        if reason is not None:
-            raise error(f"{origin}: {link.link} has windows that cannot be: {reason}")
-    if not all(0 <= share <= 1 for share in shares) or min(times) < 0 or node.exponent <= 0:
-        raise error(f"{origin} advertises what cannot be: {node}, {links}")
-    if len({link.link for link in links}) < len(links):
-        raise error(f"{origin} advertises a link twice")
-
-
-def _is_news(held: _Held, update: RouteUpdate, now: Instant) -> bool:
-    """Whether an update says something else than what is held: of the origin's life, or content."""
-    former = held.update
-    return (
-        former.boot != update.boot
-        or former.node != update.node
-        or not same_links(former.links, update.links, held.age(now) - update.age_ns)
-    )
+    def _aged(self, held: RouteUpdate, now: Instant) -> RouteUpdate:
+        """An update as it is passed on now; the same where no time has passed."""
+        age_ns = self._age(held.origin, now)
+        if age_ns == held.age_ns:
+            return held
+        said = held.node, held.links
+        return RouteUpdate(held.origin, held.boot, held.sequence, age_ns, *said)

@@ -102,6 +102,7 @@ class Network:
         self.desk.storage_at = self.demand.ways.storage_at
         self.desk.operations_at = self.demand.ways.operations_at
         self.desk.qubits_at = self._qubits_at
+        self.desk.life_of = self.flood.life_of
         self.division = self.demand.circuits.division
         self._seen_changes = 0
         self._offered: NetworkParameters | None = None
@@ -210,7 +211,8 @@ class Network:
             self._advertise()
         if demand.changed:
             demand.reconsider()
-            self.direct.move({name for name in self._views if not self._works(name)})
+            if self.direct.may_move:
+                self.direct.move({name for name in self._views if not self._works(name)})
 
     # --- requests ------------------------------------------------------------------------------
 
@@ -329,7 +331,7 @@ class Network:
         out: list[Action] = []
         for action in self.flood.handle(event, self.desk.now):
             if type(action) is Up and type(action.event) is RoutesChanged:
-                self.demand.routes_changed()
+                self.demand.routes_changed(action.event.origins)
             else:
                 out.append(action)
         self.desk.add(out)

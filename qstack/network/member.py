@@ -58,11 +58,12 @@ class Member:
             return False
         return self.passing.wanted if isinstance(self.part, Between) else bool(self.part.orders)
 
-    def lives_on(self, lives: Mapping[NodeName, BootId]) -> bool:
-        """Whether its head-end is in the same life, or in one of which routes have not told."""
-        circuit = self.place.id
-        now = lives.get(circuit.origin)
-        if now is None or now in (circuit.boot, self.life):
+    def lives_on(self, now: BootId | None) -> bool:
+        """Whether its head-end is in the same life, or in one of which routes have not told.
+
+        `now`: the life of which they tell.
+        """
+        if now is None or now in (self.place.id.boot, self.life):
             self.life = now
             return True
         return False

@@ -25,7 +25,7 @@ class Plan:
     many qubits for its rounds. `dry`: what is only looked at. `need_hz`: what is reserved serves so
     many pairs per second of lab time, 0 for none; it served `former_hz` before the ask that is on
     its way, 0 if none is. `left`: a node on it gave its room to others, so that no more requests
-    are put on it.
+    are put on it. `unseen`: nobody has looked yet whether it keeps its promise, or it did not.
     """
 
     promise: Promise
@@ -41,10 +41,17 @@ class Plan:
     fewer: dict[LinkName, int] = attrs.field(factory=dict)
     need_hz: float = 0.0
     former_hz: float = 0.0
+    unseen: bool = True
 
     def shares_for(self, place: Place, need_hz: float) -> tuple[float, ...]:
         """Return the parts of the legs' time that serve so many pairs per second."""
         return tuple(leg.share * need_hz / self.need_hz for leg in place.install.legs)
+
+    def concerns(self, origins: set[NodeName]) -> bool:
+        """Whether news of these nodes may say that its course does not keep its promise."""
+        return self.unseen or (
+            self.course is not None and not origins.isdisjoint(self.course.route.nodes)
+        )
 
 
 def needs_less(plan: Plan, orders: Collection[Order]) -> bool:

@@ -28,7 +28,7 @@ def report_routes(
     """
     found: dict[str, Any] = {}
     ways = fastest(graph, node) if node in graph.sites else {}
-    for name, update in database.items():
+    for name, update in sorted(database.items()):
         entry: dict[str, Any] = {
             "sequence": update.sequence,
             "trust": update.node.trust,

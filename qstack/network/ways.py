@@ -17,6 +17,7 @@ from qstack.network.draining import explained
 from qstack.network.head_end import movable
 from qstack.network.hours import Phase, phases_in
 from qstack.network.linkstate import LinkState
+from qstack.network.moving import broken_by
 from qstack.network.orders import Order
 from qstack.network.places import Place
 from qstack.network.plans import Plan, need_of, promise_of
@@ -35,10 +36,28 @@ class Ways:
         self._flood = flood
         self._seen: tuple[Graph, bool] | None = None
         """The network as routes see it, and whether a link of it has windows."""
+        self._news: set[NodeName] = set()
 
-    def routes_changed(self) -> None:
-        """The link-state database says something new."""
+    def routes_changed(self, origins: tuple[NodeName, ...]) -> None:
+        """The link-state database says something new of these nodes."""
         self._seen = None
+        self._news.update(origins)
+
+    def take_news(self) -> set[NodeName]:
+        """Return of which nodes something new was said since this was last asked."""
+        news, self._news = self._news, set()
+        return news
+
+    def broken(self, plan: Plan, news: set[NodeName]) -> Verdict | None:
+        """Return why the course of a circuit that is ready does not keep its promise now.
+
+        It is looked at anew where news are of a node on it, and where it did not keep it before.
+        """
+        if plan.course is None or not plan.concerns(news):
+            return None
+        verdict = broken_by(self._flood.database, plan.course, plan.promise)
+        plan.unseen = verdict is not None
+        return verdict
 
     @property
     def graph(self) -> Graph:

@@ -56,7 +56,7 @@ def named(one: NodeName, other: NodeName) -> str:
 class FloodLab:
     """Nodes and edges in virtual time. `loss` is that of every datagram, `cut` edges carry none.
 
-    `changed` counts the RoutesChanged of each node.
+    `changed` counts the RoutesChanged of each node; what one of `bundles` sends leaves together.
     """
 
     def __init__(self, edges: list[Edge], loss: float = 0.0, seed: int = 1) -> None:
@@ -69,6 +69,7 @@ class FloodLab:
         self.ends: dict[Edge, Adjacency] = {}
         self.changed: dict[NodeName, int] = {}
         self.sent: list[tuple[NodeName, NodeName, Any]] = []
+        self.bundles: set[tuple[Instant, NodeName, NodeName]] = set()
         self._up: dict[NodeName, set[NodeName]] = {}
         self._says: dict[NodeName, dict[str, Any]] = {}
         self._heap: list[tuple[Instant, int, Edge, Datagram]] = []
@@ -169,6 +170,7 @@ class FloodLab:
         for action in self.nodes[name].handle(event, self.now):
             if type(action) is Send:
                 self.sent.append((name, action.peer, action.message))
+                self.bundles.add((self.now, name, action.peer))
                 self._step((name, action.peer), Post(action.message))
             elif type(action) is Up:
                 assert type(action.event) is RoutesChanged
