@@ -14,8 +14,8 @@ wish is another arm number; more of the same is more credit. One free slot is on
 one credit, and the message that carries the credit also confirms every success seen, so a kept
 pair costs one command and one message at each end and one herald to each. All that changed in one
 instant leaves as one message at DRAINED. A confirmation without a credit waits for
-``confirm_ns / 2``, or for four of them. What confirms is no arm but the short Confirm, sent once and
-acknowledged by nobody: the station waits for it, and tells what was not confirmed again by a
+``confirm_ns / 2``, or for four of them. What confirms is no arm but the short Confirm, sent once,
+and acknowledged by nobody: the station waits for it, and tells what was not confirmed again by a
 reply, which the node answers with the whole arm, credits and all. Acknowledgements would find
 nothing to ride on where pairs are rare. Credit that comes alone leaves in an arm. Never more is
 armed than is wanted and covered by nothing yet; an attempt that came to nothing is renewed
