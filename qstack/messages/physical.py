@@ -123,7 +123,7 @@ class Confirm:
     It stands for an Arm that differs from the last one of this `number` in `herald_sequence` and
     `credits` alone, and says nothing where the station has an arm of another number, or knows as
     much. Sent once: the station repeats what is not confirmed in an ArmReply, and a node that is
-    told again of what it confirmed sends its whole Arm.
+    told again of what no Arm has confirmed since sends its whole Arm.
     """
 
     link: LinkName

@@ -130,6 +130,8 @@ class Arming:
         self._limit_base = 0
         self.confirmed = 0
         """The sequence up to which the station has been told that its successes are seen."""
+        self._assured = 0
+        """The sequence up to which an Arm has said so."""
         self.confirm_at: Instant | None = None
         """When the confirmation leaves that waits for a credit; None where none waits."""
         self.urgent = True
@@ -216,8 +218,11 @@ class Arming:
         return True
 
     def told_again(self, sequence: int) -> None:
-        """The station tells this success: if it was confirmed, that is on its way, or was lost."""
-        if sequence <= self.confirmed:
+        """The station tells this success: what confirmed it is on its way, or was lost.
+
+        An arm is not lost for good, so that there is nothing to do where one confirmed it.
+        """
+        if self._assured < sequence <= self.confirmed:
             self.urgent = self._whole = True
 
     def leaves(self, seen: int, now: Instant, confirm_ns: Duration) -> bool:
@@ -236,6 +241,7 @@ class Arming:
         self.urgent = self._whole = self.awaited = False
         if not whole:
             return Confirm(self._link, self.boot, self.number, seen, self.credits)
+        self._assured = seen
         return Arm(
             self._link,
             self.boot,
@@ -260,7 +266,7 @@ class Arming:
             self.based = self.trusted = False
             self._firsts = Firsts()
         self.first_cycle = 0
-        self.confirmed = 0
+        self.confirmed = self._assured = 0
         self._renew(self.wish)
         return ArmState.ASKED
 

@@ -9,6 +9,8 @@ import pytest
 from qstack.errors import RemoteProtocolError
 from qstack.messages.common import PairKind, RequestId
 from qstack.messages.physical import Arm, ArmReply, Confirm, Herald, Success
+from qstack.physical.arming import Arming, Wish
+from qstack.physical.events import StationReachable
 from qstack.physical.heralding import MAX_JUMP, StationEnd, Word
 from tests.physical.physical_lab import CONFIRM, NAMES, Faults, Lab, job, parameters
 
@@ -83,6 +85,26 @@ def test_credit_that_comes_with_no_confirmation_leaves_in_an_arm() -> None:
         arms = [m for _, m in sent(lab, Arm, name) if m.request is not None]
         assert [(arm.herald_sequence, arm.credits) for arm in arms][-2:] == [(1, 2), (2, 3)]
     lab.rested()
+
+
+def test_an_arm_is_sent_again_for_a_confirmation_but_not_for_an_arm() -> None:
+    """An arm arrives; only what crossed it can list what it confirmed."""
+    arming = Arming("a-b")
+    arming.handle(StationReachable(STATION))
+    arming.handle(Wish(REQUEST, PairKind.KEEP, "s", 1))
+    assert isinstance(arming.message(0), Arm)
+    arming.awaited = True
+    assert isinstance(arming.message(1), Confirm)
+    assert not arming.urgent
+    arming.told_again(2)
+    assert not arming.urgent, "it was not confirmed yet"
+    arming.told_again(1)
+    assert arming.urgent
+    again = arming.message(1)
+    assert isinstance(again, Arm)
+    assert again.herald_sequence == 1
+    arming.told_again(1)
+    assert not arming.urgent, "the arm is on its way"
 
 
 def arm(number: int = 1, seen: int = 0, credits_: int = 3) -> Arm:
