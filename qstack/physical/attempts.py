@@ -91,6 +91,26 @@ TABLE: dict[AttemptState, dict[type[Any], frozenset[AttemptState]]] = {
 }
 
 
+@record
+class Emission:
+    """A photon that left, and what stayed behind: a qubit, or an outcome with its axis.
+
+    `work` numbers the piece of work it was made for, `setting` is the working point that the
+    emitter had, and `since` is when it became known.
+    """
+
+    work: int
+    request: RequestId
+    setting: str
+    cycle: int
+    mode: int
+    qubit: Qubit | None
+    basis: Basis
+    outcome: int
+    emitted_at: Instant
+    since: Instant
+
+
 class Attempt:
     """One command of the emitter, from `cycle` on; it may still give `left` heralds."""
 
@@ -147,48 +167,6 @@ class Attempt:
                 return AttemptState.ABORTING
             case _:
                 assert_never(event)
-
-
-class Emission:
-    """A photon that left, and what stayed behind: a qubit, or an outcome with its axis.
-
-    `work` numbers the piece of work that it was made for, `setting` is the working point that the
-    emitter had, `emitted_at` is reckoned from the age that `event` tells, and `since` is when it
-    became known: now. Not to be changed; no record, for it is made for every pair, and compiled a
-    plain class costs less.
-    """
-
-    __slots__ = (
-        "basis",
-        "cycle",
-        "emitted_at",
-        "mode",
-        "outcome",
-        "qubit",
-        "request",
-        "setting",
-        "since",
-        "work",
-    )
-
-    def __init__(
-        self,
-        attempt: Attempt,
-        event: EmitterHeralded | EmitterFired | EmitterOutcome,
-        now: Instant,
-    ) -> None:
-        serve = attempt.serve
-        self.work = attempt.work
-        self.request: RequestId = serve.request
-        self.setting: str = serve.setting
-        self.cycle: int = event.cycle
-        self.mode: int = event.mode
-        self.qubit = attempt.qubit
-        self.basis, self.outcome = Basis.Z, 0
-        if isinstance(event, EmitterOutcome):
-            self.basis, self.outcome = event.basis, event.outcome
-        self.emitted_at: Instant = now - event.age_ns
-        self.since = now
 
 
 class Attempts:
@@ -372,10 +350,11 @@ class Attempts:
                 self.measuring -= 1
         match event:
             case EmitterHeralded() | EmitterFired():
-                pass
+                basis, outcome = Basis.Z, 0
             case EmitterOutcome():
                 attempt.left -= 1
                 self.armed -= attempt.state is AttemptState.ARMED
+                basis, outcome = event.basis, event.outcome
             case _:
                 self._release(attempt)
                 return None
@@ -384,7 +363,19 @@ class Attempts:
         if attempt.epoch != self._epoch:
             self._release(attempt)
             return None
-        return Emission(attempt, event, now)
+        serve = attempt.serve
+        return Emission(
+            attempt.work,
+            serve.request,
+            serve.setting,
+            event.cycle,
+            event.mode,
+            attempt.qubit,
+            basis,
+            outcome,
+            now - event.age_ns,
+            now,
+        )
 
     def _release(self, attempt: Attempt) -> None:
         if attempt.qubit is not None:

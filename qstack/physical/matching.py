@@ -18,6 +18,7 @@ from typing import TypeAlias
 import attrs
 
 from qstack.errors import RemoteProtocolError
+from qstack.machine import record
 from qstack.messages.physical import ArmReply, Beacon, Herald, Success
 from qstack.physical.attempts import Emission
 from qstack.physical.service import KeptReady, MeasuredReady, PairMissing
@@ -37,19 +38,16 @@ Attempt: TypeAlias = tuple[int, ...]
 """An attempt by (cycle, mode); one of a former count of cycles by what :func:`_left` returns."""
 
 
+@record
 class Resolved:
     """The next success of the sequence, with the emission that it belongs to.
 
-    `reason` is empty if the two make a pair, and says otherwise why they do not. No record, as
-    :class:`Emission` is none.
+    `reason` is empty if the two make a pair, and says otherwise why they do not.
     """
 
-    __slots__ = ("emission", "reason", "success")
-
-    def __init__(self, success: Success, emission: Emission | None, reason: str) -> None:
-        self.success = success
-        self.emission = emission
-        self.reason = reason
+    success: Success
+    emission: Emission | None
+    reason: str
 
 
 @attrs.define

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 
 import pytest
 
 from qstack.errors import RemoteProtocolError
-from qstack.messages.common import PairKind, Qubit, RequestId
-from qstack.messages.devices import EmitterHeralded
+from qstack.messages.common import Basis, Qubit, RequestId
 from qstack.messages.physical import Herald, Success
-from qstack.physical.attempts import Attempt, Emission
+from qstack.physical.attempts import Emission
 from qstack.physical.matching import Matching
-from qstack.physical.service import Serve
 from qstack.units import Instant
 
 REQUEST = RequestId("alice", 7, 1)
@@ -24,12 +21,9 @@ def success(sequence: int, cycle: int) -> Success:
     return Success(sequence, REQUEST, cycle, 0, 1, 2, (), "s")
 
 
-@functools.cache
 def emission(cycle: int, number: int = 1) -> Emission:
-    """That of a cycle and a piece of work: the same one whenever it is asked for."""
-    serve = Serve(RequestId("alice", 7, number), PairKind.KEEP, "s", 1, None, 1)
-    attempt = Attempt(cycle, number, serve, Qubit(cycle, 1), 0)
-    return Emission(attempt, EmitterHeralded("emitter", cycle, cycle, cycle, 0, 0), 0)
+    request = RequestId("alice", 7, number)
+    return Emission(number, request, "s", cycle, 0, Qubit(cycle, 1), Basis.Z, 0, 0, 0)
 
 
 def check(matching: Matching, last_sequence: int, *successes: Success) -> None:

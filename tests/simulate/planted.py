@@ -327,7 +327,7 @@ def ours_outcomes_are_flipped_at_one_end() -> tuple[Patch, ...]:
     def flipped(self: Attempts, event: Any, now: int) -> Any:
         emission = take(self, event, now)
         if emission is not None and emission.qubit is None and emission.cycle % 2 == 0:
-            emission.outcome = 1 - emission.outcome
+            return changed(emission, outcome=1 - emission.outcome)
         return emission
 
     return ((Attempts, "take", flipped),)

@@ -6,6 +6,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any, Protocol
 
 from qstack.errors import LocalProtocolError
+from qstack.machine import record
 from qstack.messages.devices import (
     EmitterFired,
     EmitterHeralded,
@@ -34,20 +35,17 @@ class Run:
         self.alive = False
 
 
+@record
 class Report:
     """A device event to send: dropped if `run` is over by then; ends it if `terminal`.
 
-    `since`: the instant that its `age_ns` counts from, None where it has none. No record: three
-    are made for every pair, and compiled a plain class costs less.
+    `since`: the instant that its `age_ns` counts from, None where it has none.
     """
 
-    __slots__ = ("body", "run", "since", "terminal")
-
-    def __init__(self, run: Run, body: Any, terminal: bool, since: Instant | None) -> None:
-        self.run = run
-        self.body = body
-        self.terminal = terminal
-        self.since = since
+    run: Run
+    body: Any
+    terminal: bool
+    since: Instant | None
 
 
 def aged(body: Any, age_ns: Duration) -> Any:
