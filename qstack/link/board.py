@@ -24,7 +24,7 @@ from qstack.link.request import (
     RequestEvent,
     State,
 )
-from qstack.link.scheduler import SCHEDULERS
+from qstack.link.scheduler import SCHEDULERS, Item
 from qstack.link.service import LinkClock, LinkDone, LinkFailed, LinkIndication, LinkWindows
 from qstack.link.timetable import ALWAYS, NEVER, Bin, Owner, bin_at, open_cycles
 from qstack.machine import Action, Device, Down, Note, Send, Up
@@ -70,6 +70,11 @@ class Board:
         self._expected = 0
         self._stirred = True
         """Whether something happened, besides the counting of a pair, that a choice rests on."""
+        self._counted = False
+        """Whether a pair was counted since the last choice, if the scheduler looks at that."""
+        self._items: list[Item] = []
+        """What may be served, as long as nothing stirs and the queue is of `_listed` version."""
+        self._listed = -1
         self._actions: list[Action] = []
 
     @property
@@ -123,9 +128,11 @@ class Board:
         before = request.state
         request.handle(event)
         after, kind = request.state, type(event)
-        if (kind is Delivered or kind is Counted) and request is not self._serving:
-            # Heralds of one that is served no more may make it one that nothing may interrupt.
-            self._stirred = True
+        if kind is Delivered or kind is Counted:
+            self._counted = self.scheduler.counts
+            if request is not self._serving:
+                # It is served no more; its heralds may make it one that nothing may interrupt.
+                self._stirred = True
         if kind is Counted:
             return
         if kind is Delivered or kind is Reported:
@@ -197,21 +204,17 @@ class Board:
             and type(served) is Serve
             and served.queue_version == version
             and 0 < serving.wanted.number - serving.counted == self._expected
-            and not self.scheduler.counts
+            and not self._counted
+            and not self.scheduler.bins
         ):
             return
-        self._stirred = False
-        items = [
-            item
-            for item in self.queue.items
-            if (request := self.requests.get(item.request.id)) is not None
-            and request.state in SERVABLE
-        ]
         here, item = self._bin(), None
+        items = self._servable(version)
+        self._stirred = self._counted = False
         if items and self.peer_up:
             item = self.scheduler.choose(here.admits(items), self.progress)
-        self._serving = None if item is None else self.requests[item.request.id]
         if item is None:
+            self._serving = None
             if served is None and not self.queue.version:
                 return
             rest = Rest(version)
@@ -220,7 +223,8 @@ class Board:
                 self._actions.append(Down(rest))
             return
         wanted = item.request
-        pairs = wanted.number - self.requests[wanted.id].counted
+        self._serving = request = self.requests[wanted.id]
+        pairs = wanted.number - request.counted
         same = (
             isinstance(served, Serve)
             and served.request == wanted.id
@@ -240,6 +244,18 @@ class Board:
             )
             self._expected = pairs
             self._actions.append(Down(serve))
+
+    def _servable(self, version: int) -> list[Item]:
+        """Return the items of the queue that may be served; `version` is the queue's."""
+        if self._stirred or version != self._listed:
+            self._listed = version
+            self._items = [
+                item
+                for item in self.queue.items
+                if (request := self.requests.get(item.request.id)) is not None
+                and request.state in SERVABLE
+            ]
+        return self._items
 
     def hear_clock(self, clock: ClockSeen) -> None:
         """The station's present clock, as far as this end can tell."""

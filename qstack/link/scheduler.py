@@ -136,11 +136,21 @@ class WeightedFair:
 
     def choose(self, items: Sequence[Item], progress: Progress) -> Item | None:
         """Return the item whose next finish time is the smallest; ties by position."""
-        begun = _begun(items, progress)
-        if begun is not None:
-            return begun
-        hungry = [item for item in items if wanted(item, progress) > 0]
-        return min(hungry, key=lambda i: (self._next(i, progress), i.position), default=None)
+        best: Item | None = None
+        least = 0.0
+        for item in items:  # in one pass: this is asked anew for every pair
+            request = item.request
+            counted = progress.get(request.id, 0)
+            if counted >= request.number:
+                continue
+            inseparable = request.atomic or request.consecutive
+            if inseparable and counted > 0:
+                return item
+            tag = item.finish_tag(request.number if inseparable else counted + 1)
+            first = best is None or tag < least
+            if first or (best is not None and tag == least and item.position < best.position):
+                best, least = item, tag
+        return best
 
     def ahead(
         self, items: Sequence[Item], progress: Progress, request: LinkRequest, cycles: float
@@ -148,13 +158,6 @@ class WeightedFair:
         """What has a smaller last finish time than the newcomer would have."""
         own = virtual_now(items, progress) + cycles * request.number / request.weight
         return [item for item in items if item.finish_tag(item.request.number) <= own]
-
-    @staticmethod
-    def _next(item: Item, progress: Progress) -> float:
-        request = item.request
-        if request.atomic or request.consecutive:
-            return item.finish_tag(request.number)
-        return item.finish_tag(progress.get(request.id, 0) + 1)
 
 
 class TimeDivision(WeightedFair):

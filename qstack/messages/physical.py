@@ -115,6 +115,24 @@ class ArmReply:
     phase_ns: Duration = 0
 
 
+@message(0x14, Layer.PHYSICAL, Delivery.TIMED)
+@record
+class Confirm:
+    """What an end adds to its arm when it has seen successes: that, and what it offers then.
+
+    It stands for an Arm that differs from the last one of this `number` in `herald_sequence` and
+    `credits` alone, and says nothing where the station has an arm of another number, or knows as
+    much. Sent once: the station repeats what is not confirmed in an ArmReply, and a node that is
+    told again of what no Arm has confirmed since sends its whole Arm.
+    """
+
+    link: LinkName
+    station_boot: BootId
+    number: int
+    herald_sequence: int
+    credits: int
+
+
 @message(0x12, Layer.PHYSICAL, Delivery.TIMED)
 @record
 class Herald:

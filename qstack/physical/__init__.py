@@ -10,14 +10,17 @@ other end is armed too and the analyser is open.
 
 **Arms.** What an end wants is one soft message, whole (`arming.py`): request, kind, setting,
 the basis of that choice (queue version, last success seen), and cumulative credits. Another
-wish is another arm number; more of the same is more credit. One free slot is one EmitterArm
-and one credit, and the message that carries the credit also confirms every success seen, so a
-kept pair costs one command and one arm at each end and one herald to each. All that changed in
-one instant leaves as one arm at DRAINED. A confirmation without a credit waits for
-``confirm_ns / 2``, or for four of them. Never more is armed than is wanted and covered by
-nothing yet; an attempt that came to nothing is renewed without new credit, because credits
-count the successes that an end can hold, not its tries. That bounds the successes of an arm
-twice: by the halves that exist, and by the credits.
+wish is another arm number; more of the same is more credit. One free slot is one EmitterArm and
+one credit, and the message that carries the credit also confirms every success seen, so a kept
+pair costs one command and one message at each end and one herald to each. All that changed in one
+instant leaves as one message at DRAINED. A confirmation without a credit waits for
+``confirm_ns / 2``, or for four of them. What confirms is no arm but the short Confirm, sent once,
+and acknowledged by nobody: the station waits for it, and tells what was not confirmed again by a
+reply, which the node answers with the whole arm, credits and all. Acknowledgements would find
+nothing to ride on where pairs are rare. Credit that comes alone leaves in an arm. Never more is
+armed than is wanted and covered by nothing yet; an attempt that came to nothing is renewed
+without new credit, because credits count the successes that an end can hold, not its tries. That
+bounds the successes of an arm twice: by the halves that exist, and by the credits.
 
 **Pairing.** The station (`pairing.py`, `heralding.py`) opens its analyser, standing, when both
 arms agree in request, kind, setting and queue version, and closes it when they no longer do.

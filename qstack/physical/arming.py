@@ -1,7 +1,9 @@
 """The arm of one node: what the station was told to want, and what it said to that.
 
 An arm is soft state: the newest message replaces the former. `number` grows with what is
-asked, `credits` with what is offered for it, `query` where only an answer is wanted.
+asked, `credits` with what is offered for it, `query` where only an answer is wanted. Where
+nothing changed but what was seen and is offered, the short Confirm says so: it is sent once, for
+the station tells again what is not confirmed, and is then answered with the whole arm.
 
 The station answers a number with a reply. A success of a request that no earlier number asked
 for is an answer too, for only the present number can have brought it; the reply may then be late.
@@ -15,7 +17,7 @@ from typing import Any, TypeAlias, assert_never
 from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.machine import record
 from qstack.messages.common import PairKind, RequestId
-from qstack.messages.physical import Arm, ArmReply, Success, Verdict
+from qstack.messages.physical import Arm, ArmReply, Confirm, Success, Verdict
 from qstack.physical.events import StationReachable, StationUnreachable
 from qstack.physical.firsts import Firsts
 from qstack.physical.service import LinkParameters, Rest, Serve
@@ -128,11 +130,18 @@ class Arming:
         self._limit_base = 0
         self.confirmed = 0
         """The sequence up to which the station has been told that its successes are seen."""
+        self._assured = 0
+        """The sequence up to which an Arm has said so."""
         self.confirm_at: Instant | None = None
         """When the confirmation leaves that waits for a credit; None where none waits."""
         self.urgent = True
         """Whether anything but the confirmation differs from what was sent last, if anything was:
         a number, credits or a query. Whatever changes one of them says so here."""
+        self._whole = True
+        """Whether the next message is an Arm: a number or a query differs, or one was lost."""
+        self.awaited = False
+        """Whether the station waits for a confirmation that no message has brought yet, and so
+        notices where the next one is lost: a success that it told is resolved."""
         self._firsts = Firsts()
         self._first = False
 
@@ -205,8 +214,16 @@ class Arming:
         if self.silent or not self.standing or self.query > self._answered_query:
             return False
         self.query += 1
-        self.urgent = True
+        self.urgent = self._whole = True
         return True
+
+    def told_again(self, sequence: int) -> None:
+        """The station tells this success: what confirmed it is on its way, or was lost.
+
+        An arm is not lost for good, so that there is nothing to do where one confirmed it.
+        """
+        if self._assured < sequence <= self.confirmed:
+            self.urgent = self._whole = True
 
     def leaves(self, seen: int, now: Instant, confirm_ns: Duration) -> bool:
         """Return whether the arm is to be sent now; what it would but confirm waits for a while."""
@@ -217,11 +234,14 @@ class Arming:
             self.confirm_at = now + confirm_ns // 2
         return False
 
-    def message(self, seen: int) -> Arm:
-        """Return the arm as it stands, and take it as sent."""
-        wish = self.wish
+    def message(self, seen: int) -> Arm | Confirm:
+        """Return the arm as it stands, or what is new in it, and take it as sent."""
+        wish, whole = self.wish, self._whole or not self.awaited
         self.confirmed, self.confirm_at = seen, None
-        self.urgent = False
+        self.urgent = self._whole = self.awaited = False
+        if not whole:
+            return Confirm(self._link, self.boot, self.number, seen, self.credits)
+        self._assured = seen
         return Arm(
             self._link,
             self.boot,
@@ -246,7 +266,7 @@ class Arming:
             self.based = self.trusted = False
             self._firsts = Firsts()
         self.first_cycle = 0
-        self.confirmed = 0
+        self.confirmed = self._assured = 0
         self._renew(self.wish)
         return ArmState.ASKED
 
@@ -254,7 +274,7 @@ class Arming:
         self._limit_base += self.credits
         self.wish = wish
         self.number += 1
-        self.urgent = True
+        self.urgent = self._whole = True
         self.credits = 0
         self.accepted = False
         self._answered_query = self.query

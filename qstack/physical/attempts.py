@@ -197,8 +197,16 @@ class Attempts:
 
     @property
     def starved(self) -> bool:
-        """Whether no slot was free when one was wanted, and none was released since."""
+        """Whether no slot was free when it was looked for one, and none was released since."""
         return self._none_since == self._slots.releases
+
+    def sees_none(self) -> bool:
+        """Look whether no slot is free for another attempt, which is then :attr:`starved`."""
+        slots = self._slots
+        if not slots.vacant.isdisjoint(self._end.communication):
+            return False
+        self._none_since = slots.releases
+        return True
 
     def current(self, attempt: Attempt) -> bool:
         """Return whether an attempt was made in the present epoch."""

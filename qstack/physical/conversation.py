@@ -11,7 +11,7 @@ from qstack.errors import RemoteProtocolError
 from qstack.messages.physical import ArmReply, Beacon, Herald, Verdict
 from qstack.physical.arming import Arming
 from qstack.physical.attempts import Emission
-from qstack.physical.matching import MAX_CYCLE, Matching
+from qstack.physical.matching import MAX_CYCLE, Matching, Resolved
 from qstack.physical.opening import check_window
 from qstack.physical.service import LinkParameters
 from qstack.units import Instant, LinkName
@@ -87,6 +87,8 @@ class Conversation:
         if reply.verdict is Verdict.ACCEPT and reply.number == arming.number:
             arming.first_cycle = reply.first_cycle
         void += matching.decide(reply.last_sequence, reply.decided_cycle)
+        if told:
+            arming.told_again(told[0].sequence)
         if before < matching.known < reply.last_sequence:
             self.ask(now)
         return void
@@ -123,6 +125,13 @@ class Conversation:
         if matching.known < message.last_sequence:
             self.ask(now)
         return void
+
+    def resolve(self, now: Instant) -> Resolved | None:
+        """Return the next success if it is settled; the station waits until it is confirmed."""
+        resolved = self.matching.resolve(now)
+        if resolved is not None:
+            self.arming.awaited = True
+        return resolved
 
     def report(self) -> dict[str, Any]:
         """What was asked for and heard, for people."""

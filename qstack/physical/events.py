@@ -18,7 +18,7 @@ from qstack.messages.devices import (
     Rejected,
     StationClicks,
 )
-from qstack.messages.physical import Arm, ArmReply, Beacon, Herald
+from qstack.messages.physical import Arm, ArmReply, Beacon, Confirm, Herald
 from qstack.physical.service import Rest, Serve
 from qstack.units import BootId, Duration, NodeName
 
@@ -50,7 +50,7 @@ class FromEnd:
     """At a station: an end of the link sent this."""
 
     node: NodeName
-    message: Arm
+    message: Arm | Confirm
 
 
 @record

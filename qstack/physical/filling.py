@@ -118,6 +118,8 @@ class Filling:
             if command is None:
                 break
             commands.append(command)
+            if attempts.sees_none():
+                break  # so that nothing is tried again when an attempt ends
         return commands
 
     def begin(self) -> None:

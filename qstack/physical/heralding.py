@@ -7,7 +7,7 @@ from typing import TypeAlias
 from qstack.errors import RemoteProtocolError
 from qstack.machine import record
 from qstack.messages.common import PairKind, RequestId
-from qstack.messages.physical import Arm, ArmReply, Herald, Success, Verdict
+from qstack.messages.physical import Arm, ArmReply, Confirm, Herald, Success, Verdict
 from qstack.physical.firsts import Firsts
 from qstack.physical.pairing import LinkState
 from qstack.units import BootId, Duration, Instant, LinkName, NodeName
@@ -69,6 +69,10 @@ class StationEnd:
         """What `arm` wants; None where there is no arm."""
         self.asks: Wanted | None = None
         """The same where this end is there and does not rest; changes with `arm.number` alone."""
+        self.credits = 0
+        """How many it has offered memory for under the number of `arm`, as far as is known."""
+        self.seen = 0
+        """The latest success that it has seen, as far as it said so since it has an arm here."""
         self.credit = 0
         """How many more successes this end has offered memory for; 0 where there is no arm."""
         self.confirmed = 0
@@ -104,7 +108,7 @@ class StationEnd:
         return (
             former is not None
             and arm.number == former.number
-            and 0 <= arm.credits - former.credits <= MAX_JUMP
+            and former.credits <= arm.credits <= self.credits + MAX_JUMP
             and 0 <= arm.query - former.query <= MAX_JUMP
             and 0 <= arm.herald_sequence <= last_sequence
             and 0 <= arm.first_cycle < 1 << 62
@@ -116,7 +120,7 @@ class StationEnd:
         # The first arm of a life may have any number: this end counted before it came here.
         base = arm.number if former is None else former.number
         same = former is not None and arm.number == former.number
-        offered = former.credits if same and former is not None else 0
+        offered = self.credits if same else 0
         asked = arm.query if former is None else former.query
         if not 0 < arm.number <= base + MAX_JUMP or arm.number >= 1 << 62:
             raise RemoteProtocolError(f"arm {arm.number} after arm {base}")
@@ -146,20 +150,49 @@ class StationEnd:
         if former is None or anew:
             if former is not None and arm.number < former.number:
                 return False
-            self.credit = arm.credits
+            self.credit = self.credits = arm.credits
             self.wanted = wanted(arm)
             self.asks = None if arm.request is None else self.wanted
             self._owe(arm, now)
             self.curious = True
+            if self.unconfirmed and self.remind_at is None:
+                self.remind_at = now + self._confirm_ns
         else:
-            self.credit += arm.credits - former.credits
+            self._offer(arm.credits)
             if arm.query != former.query:
                 self.reply_due = self.curious = True
         self.arm = arm
         self.reachable = True
+        self.seen = arm.herald_sequence if anew else max(self.seen, arm.herald_sequence)
         if arm.herald_sequence > self.confirmed:
             self._confirm(arm.herald_sequence, now)
         return anew
+
+    def take_more(self, more: Confirm, last_sequence: int, now: Instant) -> None:
+        """Take what an end adds to its arm, if it is to this one.
+
+        RemoteProtocolError for what no honest node sends.
+        """
+        sequence, arm = more.herald_sequence, self.arm
+        if not 0 <= sequence <= last_sequence:
+            raise RemoteProtocolError(
+                f"success {sequence} was never told: the last is {last_sequence}"
+            )
+        if arm is None or more.number != arm.number:
+            # What it confirms is told again, which the whole arm then answers.
+            return
+        if not 0 <= more.credits <= self.credits + MAX_JUMP:
+            raise RemoteProtocolError(f"{more.credits} credits after {self.credits}")
+        self._offer(more.credits)
+        self.seen = max(self.seen, sequence)
+        if sequence > self.confirmed:
+            self._confirm(sequence, now)
+
+    def _offer(self, credits_: int) -> None:
+        """So many were offered under this number; an older word than the last changes nothing."""
+        if credits_ > self.credits:
+            self.credit += credits_ - self.credits
+            self.credits = credits_
 
     def _confirm(self, sequence: int, now: Instant) -> None:
         """All successes up to `sequence` are known at the end."""
@@ -233,7 +266,7 @@ class StationEnd:
     def drop_arm(self) -> None:
         """Forget what it wanted; what it has not confirmed stays."""
         self.arm = self.wanted = self.asks = None
-        self.credit = 0
+        self.credit = self.credits = self.seen = 0
         self.said = None
         self.reply_due = self.herald_due = False
         self.hold_until = None
@@ -252,8 +285,8 @@ class StationEnd:
                 return Verdict.DEFER, reason or "the analyser serves another link"
             case LinkState.APART if other.arm is not None:
                 arm, their = self.arm, other.arm
-                mine = (arm.queue_version, arm.bin, arm.herald_sequence)
-                theirs = (their.queue_version, their.bin, their.herald_sequence)
+                mine = (arm.queue_version, arm.bin, self.seen)
+                theirs = (their.queue_version, their.bin, other.seen)
                 if mine == theirs:
                     return Verdict.REFUSED, "the ends want different things on the same basis"
                 return (Verdict.BEHIND if mine < theirs else Verdict.AHEAD), ""
@@ -296,7 +329,7 @@ class StationEnd:
             0,
             word.until_ns,
             0 if theirs is None else theirs.queue_version,
-            0 if theirs is None else theirs.herald_sequence,
+            other.seen,
             word.cycle,
             word.last_sequence,
             word.decided_cycle,

@@ -331,7 +331,7 @@ class NodePhysical:
         if self._unsettled and self._may_settle():
             self._unsettled = False
             return [Up(Settled(self._arming.wish.queue_version, self._arming.settled_at))]
-        resolved = self._matching.resolve(now)
+        resolved = self._conversation.resolve(now)
         return [] if resolved is None else self._indicate(resolved)
 
     def _indicate(self, resolved: Resolved) -> list[Any]:

@@ -35,13 +35,14 @@ class Slots:
         both = set(self._communication) & set(self._storage)
         if both:
             raise LocalProtocolError(f"slots {sorted(both)} cannot be of both kinds")
-        self._free = set(self._communication) | set(self._storage)
-        self._generation = dict.fromkeys(self._free, 0)
+        self.vacant = set(self._communication) | set(self._storage)
+        """The slots that are free, of both kinds; changed here alone."""
+        self._generation = dict.fromkeys(self.vacant, 0)
         self._owner: dict[int, Owner] = {}
 
     def free(self, kind: str = "communication") -> int:
         """Return how many slots of this kind ("communication" or "storage") are free."""
-        return sum(1 for slot in self._of(kind) if slot in self._free)
+        return sum(1 for slot in self._of(kind) if slot in self.vacant)
 
     def total(self, kind: str = "communication") -> int:
         """Return how many slots of this kind there are."""
@@ -51,7 +52,7 @@ class Slots:
         self, owner: Owner, kind: str = "communication", among: tuple[int, ...] | None = None
     ) -> Qubit | None:
         """Take the lowest free slot of this kind (and `among` these); None where none is free."""
-        free = self._free
+        free = self.vacant
         if not free:
             return None
         for slot in self._communication if kind == "communication" else self._storage:
@@ -67,7 +68,7 @@ class Slots:
         among: tuple[int, ...] | None = None,
     ) -> tuple[Qubit, ...] | None:
         """Take the `count` lowest free slots of this kind, or none at all (None)."""
-        free = [s for s in self._of(kind) if s in self._free and (among is None or s in among)]
+        free = [s for s in self._of(kind) if s in self.vacant and (among is None or s in among)]
         if len(free) < count:
             return None
         return tuple(self._take(slot, owner) for slot in free[:count])
@@ -87,7 +88,7 @@ class Slots:
         if owner is None or owner.room != room or self._generation[slot] != qubit.generation:
             raise self._foreign(qubit, room)
         del self._owner[slot]
-        self._free.add(slot)
+        self.vacant.add(slot)
         self.releases += 1
 
     def check(self, qubit: Qubit, room: str) -> None:
@@ -109,7 +110,7 @@ class Slots:
         return dict(self._owner)
 
     def _take(self, slot: int, owner: Owner) -> Qubit:
-        self._free.discard(slot)
+        self.vacant.discard(slot)
         generation = self._generation[slot] = self._generation[slot] + 1
         self._owner[slot] = owner
         return Qubit(slot, generation)

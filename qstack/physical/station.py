@@ -22,7 +22,7 @@ from qstack.messages.devices import (
     Rejected,
     StationClicks,
 )
-from qstack.messages.physical import Arm, Verdict
+from qstack.messages.physical import Arm, Confirm, Verdict
 from qstack.physical.analyser import STANDING_CYCLES, Health, clock_command, open_command
 from qstack.physical.clicks import Clicks
 from qstack.physical.clock import LinkClock
@@ -178,8 +178,8 @@ class StationPhysical:
                 return end
         raise RemoteProtocolError(f"{node} is no end of link {self._parameters.name}")
 
-    def _arm(self, node: NodeName, arm: Arm, now: Instant) -> bool:
-        """Take an arm; return whether the end wants something else, or may."""
+    def _arm(self, node: NodeName, arm: Arm | Confirm, now: Instant) -> bool:
+        """Take an arm, or what is new in it; return whether the end wants another thing, or may."""
         end = self._end(node)
         if arm.link != self._parameters.name:
             raise RemoteProtocolError(f"an arm of link {arm.link!r}")
@@ -187,6 +187,9 @@ class StationPhysical:
             self._clicks.count("foreign_arms")
             end.reply_due = True
             return True
+        if isinstance(arm, Confirm):
+            end.take_more(arm, self._clicks.sequence, now)
+            return False
         end.check(arm, self._clicks.sequence)
         return end.take(arm, now)
 

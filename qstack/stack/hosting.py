@@ -40,6 +40,7 @@ from qstack.machine import (
     record,
 )
 from qstack.messages.control import Hello
+from qstack.messages.physical import Arm, Confirm
 from qstack.messages.wire import KIND_OF, Layer
 from qstack.units import BootId, Duration, Instant, NodeName
 
@@ -58,6 +59,9 @@ ALLOWED: dict[tuple[str, str], frozenset[Layer]] = {
 }
 """Which layers' messages a party of the first role takes from one of the second."""
 
+OF_ENDS = frozenset({Arm, Confirm})
+"""What a node says to its station; the rest of that layer is what a station says to its nodes."""
+
 MAX_USERS = 64
 
 HERE = "here"
@@ -68,7 +72,10 @@ HERE = "here"
 def kinds_between(mine: str, theirs: str) -> frozenset[type[Any]]:
     """Return the messages that a party of the first role takes from one of the second."""
     layers = ALLOWED.get((mine, theirs), frozenset())
-    return frozenset(cls for cls, kind in KIND_OF.items() if kind.layer in layers)
+    kinds = frozenset(cls for cls, kind in KIND_OF.items() if kind.layer in layers)
+    if (mine, theirs) == ("station", "node"):
+        return kinds & OF_ENDS
+    return kinds - OF_ENDS
 
 
 @record

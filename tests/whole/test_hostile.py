@@ -37,7 +37,7 @@ from qstack.messages.link import (
     LinkStation,
     LinkTest,
 )
-from qstack.messages.physical import Arm, ArmReply, Beacon, Herald, Success, Verdict
+from qstack.messages.physical import Arm, ArmReply, Beacon, Confirm, Herald, Success, Verdict
 from qstack.messages.wire import Datagram
 from qstack.sim.heap import Wire
 from qstack.testing import Party, check_same_pairs, hold, terms
@@ -228,6 +228,36 @@ def test_heralds_of_one_who_is_no_station_change_nothing() -> None:
 
     in_traffic(rig, mischief)
     assert refused(rig, "alice") >= 20
+
+
+def test_what_only_the_other_party_of_a_station_says_is_refused() -> None:
+    """A node that heralds to its station, and a station that arms at its node."""
+    rig = Rig(Lab(), seed=65)
+    of_a_station = (Herald, ArmReply, Beacon)
+    of_an_end = (Arm, Confirm)
+
+    def mischief(turn: int) -> None:
+        tell(rig, "bob", "station", *(_evolved(kind) for kind in of_a_station))
+        tell(rig, "station", "bob", *(_evolved(kind) for kind in of_an_end))
+
+    in_traffic(rig, mischief)
+    assert refused(rig, "station") == 10 * len(of_a_station)
+    assert refused(rig, "bob") == 10 * len(of_an_end)
+
+
+@pytest.mark.parametrize(
+    "lie", [{"herald_sequence": 1 << 30}, {"credits": 1 << 40}, {"link": "elsewhere"}], ids=str
+)
+def test_a_confirmation_that_cannot_be_is_refused(lie: dict[str, Any]) -> None:
+    rig = Rig(Lab(), seed=66)
+    confirm_of_bob = latest(rig, Confirm, "bob", "station")
+
+    def mischief(turn: int) -> None:
+        if turn:  # the first comes before bob has confirmed anything
+            tell(rig, "bob", "station", attrs.evolve(cast(Any, confirm_of_bob()), **lie))
+
+    in_traffic(rig, mischief)
+    assert refused(rig, "station") == 9
 
 
 def test_a_station_that_says_what_cannot_be_is_refused() -> None:

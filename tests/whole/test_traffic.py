@@ -14,6 +14,7 @@ from qstack.messages.common import PLAIN_Z
 from qstack.sim.heap import Wire
 from qstack.sim.network import Surroundings
 from qstack.testing import PairTruth, TruthError, check_same_pairs, hold, terms
+from tests.benchmarks.virtual import UNLIKELY, network_cost
 from tests.whole.rig import Lab, Rig
 
 CLEAN_WIRE = 50_000
@@ -202,3 +203,14 @@ def test_a_kept_pair_costs_few_machine_steps_and_heap_entries(
     assert [done.delivered for done in rig.alice.done] == [pairs]
     assert rig.heap.steps - steps <= most_steps * pairs
     assert rig.heap.entries - entries <= most_entries * pairs
+
+
+def test_a_pair_for_which_nothing_else_comes_in_seconds_costs_no_more_heap_entries() -> None:
+    """Acknowledgements of its own would cost it three more; of 300 pairs, without keepalives.
+
+    Two commands, clicks and heralds of the hardware, which are seven entries of any pair, a word
+    from the station to each end and one back are eleven; routes told anew each minute are the rest.
+    """
+    cost = network_cost(UNLIKELY, 300, keepalive=False, seed=3)
+    assert cost.entries <= 13
+    assert cost.steps <= 34
