@@ -210,8 +210,8 @@ class Pump:
         while True:
             if not self._events and not self._collect():
                 await self._parked.park()
-                # Programs that were woken together get their turn before the bundle leaves.
-                await trio.lowlevel.checkpoint()
+                # Programs that were woken together have all had their turn: this task was woken by
+                # the first that posted, and so comes with the next batch of tasks.
             self._settle(self.clock.now())
 
     def _collect(self) -> bool:
