@@ -156,9 +156,10 @@ class Pump:
                 if self._loop is None:
                     for port in self.ports.values():
                         nursery.start_soon(self._listen, port)
-                    nursery.start_soon(self._keep_time)
                 else:
                     nursery.start_soon(self._loop.watch, self._watched())
+                if self._loop is None or self._timer.descriptor is None:
+                    nursery.start_soon(self._keep_time)
                 nursery.start_soon(self._take_posted)
                 if self._devices is not None:
                     nursery.start_soon(self._devices.run)

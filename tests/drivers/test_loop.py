@@ -13,6 +13,7 @@ import trio.testing
 
 from qstack.drivers.devices import Emit, LocalDevices
 from qstack.drivers.loop import Loop
+from qstack.drivers.timer import ScopeTimer
 from qstack.machine import Arrived, Drained, FromDevice, Tick
 from qstack.messages.devices import Completed
 from tests.drivers.hosts import EchoHost, PureMemory
@@ -183,6 +184,23 @@ def test_a_tick_comes_when_the_deadline_has_in_a_loop_too() -> None:
     async def use(made: Bench) -> None:
         await host.until(Tick)
         assert made.pump.clock.now() >= 2_000_000
+
+    with_bench(use, host=host)
+
+
+def test_a_tick_comes_in_a_loop_where_the_timer_has_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("qstack.drivers.pump.make_timer", ScopeTimer)
+    host = EchoHost(deadline=2_000_000)
+
+    async def use(made: Bench) -> None:
+        await host.until(Tick)
+        # Moved by a call of the loop, not by a task.
+        host.deadline = made.pump.clock.now() + 2_000_000
+        made.send(1)
+        await host.until(Tick, 2)
+        assert host.deadline is None
 
     with_bench(use, host=host)
 
