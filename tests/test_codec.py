@@ -291,6 +291,18 @@ def test_a_sealed_datagram_opens_with_the_key_and_never_after_a_change() -> None
             decode_datagram(bytes(forged), toy)
 
 
+@pytest.mark.parametrize("wrong", [-1, True, 1.0, "1", None])
+@pytest.mark.parametrize(
+    "name", [n for n in get_type_hints(Header) if n not in ("source", "destination")]
+)
+def test_each_number_of_a_header_is_an_unsigned_integer(name: str, wrong: object) -> None:
+    fields = {each: getattr(SAMPLE.header, each) for each in get_type_hints(Header)}
+    frames = msgpack.packb(b"")
+    assert decode_datagram(msgpack.packb([*fields.values()]) + frames).header == SAMPLE.header
+    with pytest.raises(RemoteProtocolError):
+        decode_datagram(msgpack.packb([*{**fields, name: wrong}.values()]) + frames)
+
+
 def crafted() -> Iterator[bytes]:
     """Datagrams made to hurt: huge claims, deep nesting, bad text, foreign types, leftovers."""
     whole = encode_datagram(SAMPLE)

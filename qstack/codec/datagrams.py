@@ -51,8 +51,6 @@ SEAL_OVERHEAD = 32
 _HEADER_NUMBERS = 80
 """An upper bound of a header but for its two names, and of the head of the frames' binary."""
 
-_UNSIGNED_MAX = (1 << 64) - 1
-_INTEGERS = {int}
 _HEADER_FIELDS = 10
 _FRAME_FIELDS = 5
 
@@ -151,19 +149,26 @@ def _unpacker(size: int) -> msgpack.Unpacker:
 def _header(fields: Any) -> Header:
     if type(fields) is not list or len(fields) < _HEADER_FIELDS:
         raise RemoteProtocolError(f"a header is an array of at least {_HEADER_FIELDS}")
-    del fields[_HEADER_FIELDS:]
-    version, source, destination, *numbers = fields
+    if len(fields) > _HEADER_FIELDS:
+        del fields[_HEADER_FIELDS:]
+    version, source, destination, boot, other_boot, number, largest, bitmap, delay, key = fields
     if type(source) is not str or type(destination) is not str:
         raise RemoteProtocolError("the names in a header are texts")
     if len(source) > MAX_NAME or len(destination) > MAX_NAME:
         raise RemoteProtocolError("a name in the header is too long")
-    numbers.append(version)
     # What msgpack holds is no larger than 64 bits; a truth value is no number.
-    if {*map(type, numbers)} != _INTEGERS or min(numbers) < 0:
+    if not (
+        type(version) is type(boot) is type(other_boot) is type(number) is int
+        and type(largest) is type(bitmap) is type(delay) is type(key) is int
+        and version >= 0 and boot >= 0 and other_boot >= 0 and number >= 0
+        and largest >= 0 and bitmap >= 0 and delay >= 0 and key >= 0
+    ):  # fmt: skip
         raise RemoteProtocolError("the numbers in a header are unsigned integers")
-    if not numbers[2]:
+    if not number:
         raise RemoteProtocolError("datagrams are counted from 1")
-    return Header(*fields)
+    return Header(
+        version, source, destination, boot, other_boot, number, largest, bitmap, delay, key
+    )
 
 
 def _frames(data: bytes) -> tuple[Frame, ...]:
@@ -196,11 +201,14 @@ def _several(data: bytes) -> tuple[Frame, ...]:
 def _frame(fields: Any) -> Frame:
     if type(fields) is not list or len(fields) < _FRAME_FIELDS:
         raise RemoteProtocolError(f"a frame is an array of at least {_FRAME_FIELDS}")
-    kind, stream, sequence, more, body = fields[:_FRAME_FIELDS]
+    if len(fields) > _FRAME_FIELDS:
+        del fields[_FRAME_FIELDS:]
+    kind, stream, sequence, more, body = fields
     if type(kind) is not int or type(sequence) is not int or type(more) is not bool:
         raise RemoteProtocolError("kind, sequence or more of a frame is of the wrong type")
     if type(stream) is not str or type(body) is not bytes or len(stream) > MAX_STREAM:
         raise RemoteProtocolError("stream or body of a frame is of the wrong type or too long")
-    if kind < 0 or not 0 <= sequence <= _UNSIGNED_MAX:
+    # What msgpack holds is no larger than 64 bits.
+    if kind < 0 or sequence < 0:
         raise RemoteProtocolError("kind or sequence of a frame is out of range")
     return Frame(kind, stream, sequence, more, body)

@@ -7,6 +7,8 @@ datagrams, and contains no protocol logic.
 =============  ==========================================================================
 `udp`          a socket that is drained until it would block, and counts what was lost
 `pump`         one host, its ports, its clock, its devices and its trace
+`ports`        a socket, and who may be heard by it
+`loop`         what waits for sockets in the process of a node, with trio as its guest
 `places`       from a network file to ports, clock and host of one process
 `devices`      plugins in this process, pure or asynchronous
 `laboratory`   a process that serves devices to others

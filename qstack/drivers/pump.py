@@ -1,7 +1,8 @@
-"""The pump: one host, driven by trio over UDP sockets.
+"""The pump: one host, driven over UDP sockets in a trio program.
 
-A task per port waits for its socket and drains it until it would block; everything that came
-in is stepped, then the host is told that the inbox is empty, and all answers leave bundled.
+A task per port waits for its socket, or a :class:`~qstack.drivers.loop.Loop` waits for all of them;
+a socket is drained until it would block; everything that came in is stepped, then the host is told
+that the inbox is empty, and all answers leave bundled.
 There is one wake-up for the host's and the devices' deadlines: it is moved only when a deadline
 comes nearer, and fires in vain rather than being moved away (a cancel scope per wait costs 11 to
 18 % of the processor time, DESIGN section 9).
@@ -10,20 +11,23 @@ comes nearer, and fires in vain rather than being moved away (a cancel scope per
 from __future__ import annotations
 
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import attrs
 import trio
 
-from qstack.codec import Forged, Keys, decode_datagram, encode_datagram
+from qstack.codec import Forged, decode_datagram, encode_datagram
 from qstack.drivers.devices import LocalDevices
+from qstack.drivers.loop import Loop
+from qstack.drivers.ports import MAX_LEARNED, Port
 from qstack.drivers.replay import step
 from qstack.drivers.timer import make_timer
 from qstack.drivers.trace import START, Stop, TraceWriter
-from qstack.drivers.udp import Address, UdpSocket, format_address, is_loopback
+from qstack.drivers.udp import Address, format_address
 from qstack.errors import RemoteProtocolError
 from qstack.machine import (
     DRAINED,
@@ -35,10 +39,9 @@ from qstack.machine import (
     Transmit,
     Up,
 )
-from qstack.units import Duration, Instant, NodeName, earliest
+from qstack.units import Duration, Instant, earliest
 
-MAX_LEARNED = 128
-"""How many addresses of strangers a learning port remembers; the longest silent one goes."""
+__all__ = ["MAX_LEARNED", "Counters", "LabClock", "Outside", "Port", "Pump"]
 
 _BATCH = 64
 _NOTE_EVERY_NS = 1_000_000_000
@@ -67,84 +70,46 @@ class LabClock:
         return -(-lab * self._over // self._times) / 1e9
 
 
-@attrs.define(eq=False)
-class Port:
-    """A socket and who may be heard by it.
-
-    `peers` have fixed addresses. A port that `learns` also takes others, by name, from
-    loopback; from elsewhere only where the network file bound it to another address. The
-    latest address of a name counts: a restarted client comes from another port. But of a name
-    that `holds`, because an adjacency with it stands, strangers can neither take nor move the
-    address; the pump asks its host who that is.
-
-    `keys` seal what leaves by this port and open what comes in; see :mod:`qstack.drivers.keys`.
-    """
-
-    name: str
-    socket: UdpSocket
-    peers: dict[NodeName, Address]
-    learns: bool = False
-    learned: OrderedDict[NodeName, Address] = attrs.field(factory=OrderedDict)
-    holds: Callable[[NodeName], bool] = lambda name: False
-    keys: Keys | None = None
-
-    def admits(self, name: NodeName, address: Address) -> bool:
-        """Whether a datagram that says it is from `name` may come from `address`."""
-        fixed = self.peers.get(name)
-        if fixed is not None:
-            return fixed == address
-        if not self.learns:
-            return False
-        known = self.learned.get(name)
-        if known != address:
-            if is_loopback(self.socket.address) and not is_loopback(address):
-                return False
-            if known is not None and self.holds(name):
-                return False
-            if known is None and len(self.learned) >= MAX_LEARNED and not self._forget_one():
-                return False
-            self.learned[name] = address
-        self.learned.move_to_end(name)
-        return True
-
-    def _forget_one(self) -> bool:
-        """Forget the longest silent name without an adjacency; False where there is none."""
-        for name in self.learned:
-            if not self.holds(name):
-                del self.learned[name]
-                return True
-        return False
-
-    def address_of(self, name: NodeName) -> Address | None:
-        """Return where to send what is for `name`."""
-        return self.peers.get(name) or self.learned.get(name)
-
-
-@attrs.define
 class Counters:
     """What a pump has seen; all grow only."""
 
-    events: int = 0
-    ticks: int = 0
-    batches: int = 0
-    malformed: int = 0
-    forged: int = 0
-    strangers: int = 0
-    remote_errors: int = 0
-    unaddressed: int = 0
+    def __init__(self) -> None:
+        self.events = 0
+        self.ticks = 0
+        self.batches = 0
+        self.malformed = 0
+        self.forged = 0
+        self.strangers = 0
+        self.remote_errors = 0
+        self.unaddressed = 0
+
+    def report(self) -> dict[str, int]:
+        """Return the counters by name."""
+        return {
+            "events": self.events,
+            "ticks": self.ticks,
+            "batches": self.batches,
+            "malformed": self.malformed,
+            "forged": self.forged,
+            "strangers": self.strangers,
+            "remote_errors": self.remote_errors,
+            "unaddressed": self.unaddressed,
+        }
 
 
 @attrs.define
 class Outside:
     """What a pump may have besides its host and ports; all of it may be left out.
 
-    `on_up` and `on_note` take what the host indicates and notes, with the instant.
+    `on_up` and `on_note` take what the host indicates and notes, with the instant. `loop` is the
+    loop that trio runs in, where it is to wait for the ports and the timer.
     """
 
     devices: LocalDevices | None = None
     trace: TraceWriter | None = None
     on_up: Callable[[Any, Instant], None] | None = None
     on_note: Callable[[Note, Instant], None] | None = None
+    loop: Loop | None = None
 
 
 class Pump:
@@ -166,6 +131,7 @@ class Pump:
         self._trace = outside.trace
         self._on_up = outside.on_up
         self._on_note = outside.on_note
+        self._loop = outside.loop
         self._events: deque[Any] = deque()
         self._parked = trio.lowlevel.ParkingLot()
         self._timer = make_timer()
@@ -187,9 +153,13 @@ class Pump:
         try:
             async with trio.open_nursery() as nursery:
                 self._settle(self.clock.now(), START)
-                for port in self.ports.values():
-                    nursery.start_soon(self._listen, port)
-                nursery.start_soon(self._keep_time)
+                if self._loop is None:
+                    for port in self.ports.values():
+                        nursery.start_soon(self._listen, port)
+                else:
+                    nursery.start_soon(self._loop.watch, self._watched())
+                if self._loop is None or self._timer.descriptor is None:
+                    nursery.start_soon(self._keep_time)
                 nursery.start_soon(self._take_posted)
                 if self._devices is not None:
                     nursery.start_soon(self._devices.run)
@@ -206,22 +176,34 @@ class Pump:
     def report(self) -> dict[str, Any]:
         """Return the counters of the pump and its ports."""
         return {
-            **attrs.asdict(self.counters),
+            **self.counters.report(),
             "ports": {name: port.socket.report() for name, port in self.ports.items()},
         }
 
     # --- what wakes the host --------------------------------------------------------------
 
+    def _watched(self) -> dict[int, Callable[[], None]]:
+        """Return what a loop is to call, by descriptor."""
+        found: dict[int, Callable[[], None]] = {
+            port.socket.descriptor: partial(self._drain, port) for port in self.ports.values()
+        }
+        if self._timer.descriptor is not None:
+            found[self._timer.descriptor] = self._ring
+        return found
+
     async def _listen(self, port: Port) -> None:
         while True:
             await port.socket.readable()
-            taken = False
-            # What comes meanwhile is taken too: its answers leave in the same bundle.
-            for data, source in port.socket.receive(_BATCH):
-                self._arrived(port, data, source, self.clock.now())
-                taken = True
-            if not taken:
-                continue
+            self._drain(port)
+
+    def _drain(self, port: Port) -> None:
+        """Take everything that came in by a port, and let the answers leave."""
+        taken = False
+        # What comes meanwhile is taken too: its answers leave in the same bundle.
+        for data, source in port.socket.receive(_BATCH):
+            self._arrived(port, data, source, self.clock.now())
+            taken = True
+        if taken:
             self.counters.batches += 1
             self._settle(self.clock.now())
 
@@ -229,8 +211,8 @@ class Pump:
         while True:
             if not self._events and not self._collect():
                 await self._parked.park()
-                # Programs that were woken together get their turn before the bundle leaves.
-                await trio.lowlevel.checkpoint()
+                # Programs that were woken together have all had their turn: this task was woken by
+                # the first that posted, and so comes with the next batch of tasks.
             self._settle(self.clock.now())
 
     def _collect(self) -> bool:
@@ -244,13 +226,21 @@ class Pump:
     async def _keep_time(self) -> None:
         while True:
             await self._timer.fired()
-            self._armed = None
-            now = self.clock.now()
-            deadline = self._deadline(self.host.deadline)
-            if deadline is not None and deadline <= now:
-                self._tick(now)
-            else:
-                self._arm(self.host.deadline)
+            self._fired()
+
+    def _ring(self) -> None:
+        if self._timer.take():
+            self._fired()
+
+    def _fired(self) -> None:
+        """See whether the timer was right to fire."""
+        self._armed = None
+        now = self.clock.now()
+        deadline = self._deadline(self.host.deadline)
+        if deadline is not None and deadline <= now:
+            self._tick(now)
+        else:
+            self._arm(self.host.deadline)
 
     def _tick(self, now: Instant) -> None:
         self.counters.ticks += 1

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import trio
 
+from qstack.drivers.loop import POSSIBLE, Loop
 from qstack.drivers.places import Process
 from qstack.drivers.pump import LabClock, Outside, Pump
 from qstack.drivers.trace import TraceWriter
@@ -114,14 +115,21 @@ def run(make: Callable[[int], Process], serving: Serving) -> int:
         print(error, file=sys.stderr)
         return UNREACHABLE
     try:
-        trio.run(serve, process, serving)
+        if POSSIBLE:
+            loop = Loop()
+            loop.run(serve, process, serving, loop)
+        else:
+            trio.run(serve, process, serving)
     finally:
         process.close()
     return DONE
 
 
-async def serve(process: Process, serving: Serving) -> None:
-    """Drive a process until a signal, or the end of a watched standard input."""
+async def serve(process: Process, serving: Serving, loop: Loop | None = None) -> None:
+    """Drive a process until a signal, or the end of a watched standard input.
+
+    With the `loop` that runs this, it is the loop that waits for the process's sockets.
+    """
     name = process.host.name
     readiness = Readiness(name, process.peers, say)
 
@@ -133,7 +141,7 @@ async def serve(process: Process, serving: Serving) -> None:
     if serving.watched:
         _die_with_parent()
     trace = open_trace(process, serving.traces or process.traces)
-    outside = Outside(process.devices, trace, None, on_note)
+    outside = Outside(process.devices, trace, None, on_note, loop)
     pump = Pump(process.host, process.ports, LabClock(process.time_scale), outside)
     try:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:

@@ -26,6 +26,13 @@ class Timer(Protocol):
     def set(self, seconds: float) -> None:
         """Fire in this many seconds (at once, if they are not positive)."""
 
+    @property
+    def descriptor(self) -> int | None:
+        """What is readable once it has fired; None where there is no such thing."""
+
+    def take(self) -> bool:
+        """Whether it has fired since the last time that this was asked."""
+
     async def fired(self) -> None:
         """Return when it fires; once for each time it is set."""
 
@@ -36,8 +43,14 @@ class Timer(Protocol):
 class ScopeTimer:
     """A timer of trio's own; late by up to a millisecond where the system counts in those."""
 
+    descriptor = None
+
     def __init__(self) -> None:
         self._scope = trio.CancelScope()
+
+    def take(self) -> bool:
+        """See :class:`Timer`; there is no descriptor that would be a reason to ask."""
+        return False
 
     def set(self, seconds: float) -> None:
         """See :class:`Timer`."""
@@ -59,7 +72,7 @@ class KernelTimer:
     def __init__(self) -> None:
         """Raise OSError where the system has no such timers."""
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        self._fd: int = self._libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
         if self._fd < 0:
             raise OSError(ctypes.get_errno(), "timerfd_create")
 
@@ -70,16 +83,25 @@ class KernelTimer:
         spec = _SPEC.pack(0, 0, *divmod(nanoseconds, 1_000_000_000))
         self._libc.timerfd_settime(self._fd, 0, spec, None)
 
+    @property
+    def descriptor(self) -> int:
+        """See :class:`Timer`."""
+        return self._fd
+
+    def take(self) -> bool:
+        """See :class:`Timer`."""
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:
+            # Set anew between its firing and the turn of whoever waits for it.
+            return False
+        return True
+
     async def fired(self) -> None:
         """See :class:`Timer`."""
-        while True:
+        await trio.lowlevel.wait_readable(self._fd)
+        while not self.take():
             await trio.lowlevel.wait_readable(self._fd)
-            try:
-                os.read(self._fd, 8)
-            except BlockingIOError:
-                # Set anew between its firing and this task's turn.
-                continue
-            return
 
     def close(self) -> None:
         """See :class:`Timer`."""

@@ -120,6 +120,11 @@ class UdpSocket:
             return False
         return True
 
+    @property
+    def descriptor(self) -> int:
+        """The number of its file descriptor."""
+        return self._socket.fileno()
+
     async def readable(self) -> None:
         """Return when there is something to receive."""
         await trio.lowlevel.wait_readable(self._socket)

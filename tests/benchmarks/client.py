@@ -24,8 +24,12 @@ from qstack.messages.application import PairReady, Terms
 from qstack.messages.common import BasisPlan, BasisSet
 
 DRAWN = BasisPlan(BasisSet.XYZ, 1 / 3, 1 / 3, 0.0, 0.0, 0.0)
-REST_S = 0.005
-"""A request that is asked alone comes so long after the one before: closing that takes a while."""
+REST_S = 0.01
+"""A request that is asked alone comes so long after the one before: closing that takes a while.
+
+The last acknowledgements of the one before leave 5 ms after what they acknowledge: a rest of just
+that would have them all leave while the next request is on its way.
+"""
 
 REQUEST_S = 60.0
 """No request of a benchmark lasts longer than this, in wall seconds."""

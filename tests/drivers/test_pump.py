@@ -13,6 +13,7 @@ import trio
 from qstack.codec import decode_body, decode_datagram
 from qstack.drivers.client import connect
 from qstack.drivers.devices import LocalDevices
+from qstack.drivers.loop import Loop
 from qstack.drivers.pump import MAX_LEARNED, LabClock, Outside, Port, Pump
 from qstack.drivers.timer import KernelTimer, ScopeTimer, Timer
 from qstack.drivers.udp import UdpSocket
@@ -49,7 +50,10 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    host: EchoHost | None = None, devices: LocalDevices | None = None, before: tuple[str, ...] = ()
+    host: EchoHost | None = None,
+    devices: LocalDevices | None = None,
+    before: tuple[str, ...] = (),
+    loop: Loop | None = None,
 ) -> AsyncIterator[Bench]:
     """A running pump whose host knows one peer, "far"; `before` is sent before it runs."""
     host = host or EchoHost()
@@ -58,7 +62,11 @@ async def bench(
     notes: list[Note] = []
     ups: list[Any] = []
     outside = Outside(
-        devices, None, lambda event, now: ups.append(event), lambda note, now: notes.append(note)
+        devices,
+        None,
+        lambda event, now: ups.append(event),
+        lambda note, now: notes.append(note),
+        loop,
     )
     pump = Pump(host, (port,), LabClock(), outside)
     made = Bench(host, pump, far, notes, ups)
