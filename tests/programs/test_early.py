@@ -9,7 +9,7 @@ import trio
 
 from qstack.errors import ErrorCode, LocalProtocolError, RequestFailed
 from qstack.messages.application import HalfConfirmed, HalfReady
-from qstack.messages.common import PairId, Qubit, RequestId
+from qstack.messages.common import PairId, PairInfo, Qubit, RequestId
 from qstack.programs.early import EarlyReport, measure_early
 from qstack.programs.halves import Halves
 from qstack.programs.tomography import AXES, correlators, fidelity_of
@@ -108,7 +108,7 @@ def test_a_half_that_cannot_be_read_voids_its_pair_when_that_is_told() -> None:
     request, pair = RequestId("alice", 1, 1), PairId("l", 2, 3)
     half, qubit = PairId("m", 2, 4), Qubit(0, 1)
     ready = HalfReady(request, "bob", 0, half, qubit)
-    info: Any = {"pair": pair}
+    info = PairInfo(pair, 3, 1, "a", 0.9, 0.8, 5, 0, True)
     notice = HalfConfirmed(request, "bob", 0, info, half, qubit)
     node: Any = Blind()
     for first in (True, False):
