@@ -122,7 +122,7 @@ def natives(text: str) -> str:
 
 def _first_line(each: ast.stmt) -> int:
     decorators: list[ast.expr] = getattr(each, "decorator_list", [])
-    return min(each.lineno, *(decorator.lineno for decorator in decorators), each.lineno)
+    return min([each.lineno, *(decorator.lineno for decorator in decorators)])
 
 
 def _is_plain(each: ast.ClassDef) -> bool:

@@ -193,13 +193,12 @@ def test_what_the_peer_would_refuse_is_refused_here_first_and_loudly(message: An
 
 
 def test_a_truth_value_never_leaves_as_one_where_a_number_is_expected() -> None:
-    try:
-        sent = encode_body(Completed("device", True))
-    except LocalProtocolError:
-        return
-    # In the compiled build the record itself has made a number of it.
-    assert msgpack.unpackb(sent) == ["device", 1]
-    assert type(msgpack.unpackb(sent)[1]) is int
+    event = Completed("device", True)
+    if type(event.command) is bool:
+        with pytest.raises(LocalProtocolError):
+            encode_body(event)
+    else:  # in the compiled build the record itself has made a number of it
+        assert type(msgpack.unpackb(encode_body(event))[1]) is int
 
 
 def test_integers_become_floats_where_a_float_is_expected() -> None:
