@@ -4,7 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from qstack.messages.devices import Calibration, DeviceState, EmitterOutcome, StationClicks, Tags
+from qstack.messages.devices import (
+    Abort,
+    Calibration,
+    DetectorOpen,
+    DeviceState,
+    EmitterArm,
+    EmitterMeasure,
+    EmitterOutcome,
+    MemoryBell,
+    MemoryGate,
+    MemoryInitialise,
+    MemoryMeasure,
+    MemoryMove,
+    StationClicks,
+    StationClock,
+    StationCount,
+    StationOpen,
+    Tags,
+)
+
+COMMANDS: frozenset[type[Any]] = frozenset(
+    {
+        *(EmitterArm, EmitterMeasure, StationOpen, StationClock, StationCount, DetectorOpen),
+        *(MemoryMeasure, MemoryGate, MemoryMove, MemoryInitialise, MemoryBell, Abort),
+    }
+)
+"""What is said to devices; the other messages of the hardware port are what devices say."""
 
 _ONGOING = frozenset({StationClicks, Tags, DeviceState, Calibration})
 """Device events after which their command goes on, or that belong to none."""

@@ -26,6 +26,7 @@ from qstack.adjacency import (
     Shut,
 )
 from qstack.errors import RemoteProtocolError
+from qstack.hal.commands import COMMANDS
 from qstack.machine import (
     CAME,
     DRAINED,
@@ -73,9 +74,11 @@ def kinds_between(mine: str, theirs: str) -> frozenset[type[Any]]:
     """Return the messages that a party of the first role takes from one of the second."""
     layers = ALLOWED.get((mine, theirs), frozenset())
     kinds = frozenset(cls for cls, kind in KIND_OF.items() if kind.layer in layers)
+    if mine == "world":
+        return kinds & COMMANDS
     if (mine, theirs) == ("station", "node"):
         return kinds & OF_ENDS
-    return kinds - OF_ENDS
+    return kinds - OF_ENDS - COMMANDS
 
 
 @record

@@ -23,7 +23,17 @@ from qstack.messages.application import (
 )
 from qstack.messages.common import PLAIN_Z, Basis, PairId, PairKind, Qubit, RequestId
 from qstack.messages.control import Hello
-from qstack.messages.devices import DeviceState, DeviceStatus, EmitterHeralded, Gate
+from qstack.messages.devices import (
+    Abort,
+    DeviceState,
+    DeviceStatus,
+    EmitterArm,
+    EmitterHeralded,
+    Gate,
+    MemoryMeasure,
+    MemoryResult,
+    StationOpen,
+)
 from qstack.messages.link import (
     LinkAdd,
     LinkAnswer,
@@ -38,8 +48,9 @@ from qstack.messages.link import (
     LinkTest,
 )
 from qstack.messages.physical import Arm, ArmReply, Beacon, Confirm, Herald, Success, Verdict
-from qstack.messages.wire import Datagram
+from qstack.messages.wire import KIND_OF, Datagram, Layer
 from qstack.sim.heap import Wire
+from qstack.stack.hosting import kinds_between
 from qstack.testing import Party, check_same_pairs, hold, terms
 from qstack.units import MILLISECOND, SECOND
 from tests.whole.rig import Lab, Rig
@@ -243,6 +254,17 @@ def test_what_only_the_other_party_of_a_station_says_is_refused() -> None:
     in_traffic(rig, mischief)
     assert refused(rig, "station") == 10 * len(of_a_station)
     assert refused(rig, "bob") == 10 * len(of_an_end)
+
+
+def test_commands_are_heard_by_devices_alone_and_their_events_by_nobody_of_them() -> None:
+    """A host of devices that arms its node would end the node's process."""
+    for role in ("node", "station"):
+        from_devices, to_devices = kinds_between(role, "world"), kinds_between("world", role)
+        assert {EmitterHeralded, DeviceState, MemoryResult} <= from_devices
+        assert {EmitterArm, StationOpen, MemoryMeasure, Abort} <= to_devices
+        assert not from_devices & to_devices
+        both = {kind.cls for kind in KIND_OF.values() if kind.layer is Layer.DEVICE}
+        assert from_devices | to_devices == both
 
 
 @pytest.mark.parametrize(
