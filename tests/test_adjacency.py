@@ -366,7 +366,7 @@ def test_retransmissions_to_a_silent_peer_double_their_distance() -> None:
 def test_a_silent_peer_is_lost_after_eight_intervals_and_not_before() -> None:
     wire = up(keepalive_ns=KEEPALIVE)
     wire.cut.add("bob")
-    heard = wire.ends["alice"]._heard
+    heard = wire.ends["alice"]._received.heard
     wire.run(heard + 8 * KEEPALIVE - 1 - wire.now)
     assert len(wire.changes("alice")) == 1
     wire.run(1)

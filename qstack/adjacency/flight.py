@@ -29,18 +29,20 @@ Cargo: TypeAlias = list[tuple[Any, Any]]
 class Received:
     """The numbers that arrived from one life of the peer: the largest and the 64 before it.
 
-    `ack_at` is when the peer must be told of them, None where it asked for nothing new.
+    `ack_at` is when the peer must be told of them, None where it asked for nothing new; `heard`,
+    when the peer said anything.
     """
 
-    __slots__ = ("_first", "_owed", "ack_at", "bitmap", "largest", "largest_at")
+    __slots__ = ("_first", "_owed", "ack_at", "bitmap", "heard", "largest", "largest_at")
 
-    def __init__(self) -> None:
+    def __init__(self, now: Instant) -> None:
         self._first = 0
         self._owed = 0
         self.ack_at: Instant | None = None
         self.largest = 0
         self.bitmap = 0
         self.largest_at: Instant = 0
+        self.heard = now
 
     @property
     def has_hole(self) -> bool:
@@ -56,6 +58,7 @@ class Received:
 
     def add(self, number: int, now: Instant) -> bool:
         """Record a number; False where it arrived before or is too old to tell."""
+        self.heard = max(self.heard, now)
         ahead = number - self.largest
         if ahead > 0:
             if not self.largest:
@@ -82,10 +85,11 @@ class Received:
             # At once, so that the peer notices its loss, or never fills the bitmap.
             self.ack_at = now
 
-    def told(self) -> None:
-        """A datagram left, and with it the word of all that arrived."""
+    def told(self, now: Instant, us_ns: float) -> int:
+        """A datagram leaves, and with it the word of all that arrived; return its delay in us."""
         self.ack_at = None
         self._owed = 0
+        return int((now - self.largest_at) / us_ns) if self.largest else 0
 
 
 class RoundTrip:
@@ -139,11 +143,11 @@ class Flight:
     are changed here alone; where there are neither, an acknowledgement says nothing.
     """
 
-    __slots__ = ("_acked", "_overtaken_at", "on_way", "probe", "round_trip")
+    __slots__ = ("_acked", "_acked_bitmap", "_overtaken_at", "on_way", "probe", "round_trip")
 
     def __init__(self, round_trip: RoundTrip) -> None:
         self.on_way: dict[int, tuple[Instant, Cargo]] = {}
-        self._acked = (0, 0)
+        self._acked = self._acked_bitmap = 0
         self._overtaken_at: Instant | None = None
         self.probe: tuple[int, Instant] | None = None
         self.round_trip = round_trip
@@ -193,8 +197,8 @@ class Flight:
                 if behind == 0:
                     self.round_trip.sample(now - sent_at, held)
                 self.round_trip.backoff = 0
-        if largest >= self._acked[0]:
-            self._acked = max(self._acked, (largest, bitmap))
+        if largest > self._acked or (largest == self._acked and bitmap > self._acked_bitmap):
+            self._acked, self._acked_bitmap = largest, bitmap
         # Where nothing is on its way nothing is overtaken either.
         if self.on_way:
             return arrived, self._overtaken(now)
@@ -208,11 +212,11 @@ class Flight:
         """
         lost: Cargo = []
         self._overtaken_at = None
-        if not self.on_way or next(iter(self.on_way)) > self._acked[0]:
+        if not self.on_way or next(iter(self.on_way)) > self._acked:
             return lost
         wait = self.round_trip.plain
         for number, (sent_at, cargo) in list(self.on_way.items()):
-            if not _is_overtaken(number, *self._acked):
+            if not _is_overtaken(number, self._acked, self._acked_bitmap):
                 break
             if sent_at + wait > now:
                 self._overtaken_at = sent_at + wait

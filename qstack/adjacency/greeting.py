@@ -44,6 +44,11 @@ class Greeting:
     life one must leave with the next flush. `sure`: the peer has confirmed my life too.
     """
 
+    __slots__ = (
+        *("_boot", "_former", "_incompatible", "_parameters", "_seen", "_token_at", "_tokens"),
+        *("deadline", "life", "owed", "peer_boot", "peer_life", "size", "sure"),
+    )
+
     def __init__(self, parameters: AdjacencyParameters, boot: BootId, room: int) -> None:
         self._parameters = parameters
         self._boot = boot

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from qstack.adjacency.kinds import REASON_LENGTH, REFUSAL
 from qstack.adjacency.outbox import INITIAL_CREDIT, cost_of
 from qstack.codec import decode_body
 from qstack.errors import RemoteProtocolError
-from qstack.messages.control import Credit
+from qstack.messages.control import Credit, Refusal
 from qstack.messages.wire import KINDS, MAX_MESSAGE, Delivery, Frame
 
 MAX_STREAMS = 512
@@ -24,9 +25,10 @@ class ChannelIn:
 
     def __init__(self) -> None:
         self.expected = 1
-        self.early: dict[int, Frame] = {}
+        # None while there is nothing, as nearly always.
+        self.early: dict[int, Frame] | None = None
         # One buffer and not the frames: a million pieces of one byte must stay a megabyte.
-        self.part = bytearray()
+        self.part: bytearray | None = None
         self.kind = 0
         self.skipping = False
         self.received = 0
@@ -74,6 +76,12 @@ class Inbox:
             return self._read(frame, frame.body)
         return self._newest(frame)
 
+    def answer(self) -> Refusal | None:
+        """Return what is said of the problems, at most of one, and of no refusal; drop them all."""
+        kind, reason = self.problems[0]
+        self.problems.clear()
+        return None if kind == REFUSAL else Refusal(kind, reason[:REASON_LENGTH])
+
     def _newest(self, frame: Frame) -> list[Any]:
         last = self._soft.get(frame.stream)
         if last is None:
@@ -95,7 +103,7 @@ class Inbox:
                 return self._refuse(frame, "too many channels")
             channel = self._channels[frame.stream] = ChannelIn()
         sequence = frame.sequence
-        if sequence < channel.expected or sequence in channel.early:
+        if sequence < channel.expected or (channel.early and sequence in channel.early):
             self.duplicates += 1
             return []
         cost = cost_of(frame.body)
@@ -103,13 +111,17 @@ class Inbox:
             return self._refuse(frame, "beyond the credit of its channel")
         channel.received += cost
         if sequence != channel.expected:
+            if channel.early is None:
+                channel.early = {}
             channel.early[sequence] = frame
             return []
         messages = self._consume(channel, frame, cost)
-        while channel.early:
+        while channel.early is not None:
             following = channel.early.pop(channel.expected, None)
             if following is None:
                 break
+            if not channel.early:
+                channel.early = None
             messages += self._consume(channel, following, cost_of(following.body))
         if channel.consumed + self._window - channel.granted >= self._window // 2:
             channel.granted = channel.consumed + self._window
@@ -120,7 +132,7 @@ class Inbox:
         """Take the next frame of a channel in its order."""
         channel.expected += 1
         channel.consumed += cost
-        if not frame.more and not channel.part and not channel.skipping:
+        if not frame.more and channel.part is None and not channel.skipping:
             return self._read(frame, frame.body)
         return self._assemble(channel, frame)
 
@@ -133,29 +145,31 @@ class Inbox:
             return self._refuse(frame, "a message that is no bytes cannot be cut")
         size = len(frame.body)
         reason = ""
-        if channel.part and channel.kind != frame.kind:
+        part = bytearray() if channel.part is None else channel.part
+        if part and channel.kind != frame.kind:
             reason = f"a message of kind {channel.kind:#x} goes on with another kind"
         elif not size:
             reason = "an empty piece of a message"
-        elif len(channel.part) + size > MAX_MESSAGE or self._held + size > MAX_HELD:
+        elif len(part) + size > MAX_MESSAGE or self._held + size > MAX_HELD:
             reason = "a message, or all unfinished ones together, are too long"
         if reason:
             self._forget(channel)
             channel.skipping = frame.more
             return self._refuse(frame, reason)
-        channel.part += frame.body
+        part += frame.body
+        channel.part = part
         channel.kind = frame.kind
         self._held += size
         if frame.more:
             return []
-        body = bytes(channel.part)
+        body = bytes(part)
         self._forget(channel)
         return self._read(frame, body)
 
     def _forget(self, channel: ChannelIn) -> None:
         """Drop the unfinished message of a channel."""
-        self._held -= len(channel.part)
-        channel.part = bytearray()
+        self._held -= 0 if channel.part is None else len(channel.part)
+        channel.part = None
 
     def _read(self, frame: Frame, body: Any) -> list[Any]:
         """Return the message of a complete body, in a list; an empty one where it is none."""

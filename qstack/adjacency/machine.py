@@ -20,6 +20,7 @@ from qstack.adjacency.service import (
     PeerUp,
     Post,
     Shut,
+    check_parameters,
 )
 from qstack.adjacency.states import TABLE, Event, State
 from qstack.codec import room_for_frames
@@ -28,6 +29,9 @@ from qstack.machine import Arrived, Drained, Note, Tick, Transmit, Up
 from qstack.messages.control import Bye, Credit, Hello, KeepAlive, Refusal
 from qstack.messages.wire import KIND_OF, VERSION, Datagram, Frame, Header
 from qstack.units import BootId, Duration, Instant
+
+_NONE: list[Any] = []
+"""The actions between two events."""
 
 
 class Adjacency:
@@ -38,11 +42,14 @@ class Adjacency:
     messages that cannot be carried, and for parameters that cannot work.
     """
 
+    __slots__ = (
+        *("_actions", "_came", "_counters", "_due", "_due_known", "_flight", "_greeting"),
+        *("_inbox", "_is_open", "_live_at", "_number", "_outbox", "_received", "_room"),
+        *("_row", "_turned", "_us_ns", "parameters", "state"),
+    )
+
     def __init__(self, parameters: AdjacencyParameters, boot: BootId) -> None:
-        if min(parameters.hello_interval_ns, parameters.retransmit_floor_ns) <= 0:
-            raise LocalProtocolError("hello interval and retransmission floor are positive")
-        if parameters.lab_per_wall <= 0:
-            raise LocalProtocolError("lab_per_wall is positive")
+        check_parameters(parameters)
         self.parameters = parameters
         self.state = State.CLOSED
         self._row = TABLE[self.state]
@@ -54,17 +61,17 @@ class Adjacency:
         self._us_ns = 1_000 * parameters.lab_per_wall
         self._room = room_for_frames(parameters.name, parameters.peer)
         self._greeting = Greeting(parameters, boot, self._room)
-        self._number = 0
-        self._actions: list[Any] = []
+        # Datagrams that left, and that came.
+        self._number = self._came = 0
+        self._actions = _NONE
         self._counters = dict.fromkeys(COUNTERS, 0)
-        self._heard: Instant = 0
         self._live_at: Instant | None = None
         self._begin(0)
 
     @property
     def counters(self) -> Mapping[str, int]:
         """What was counted since construction, by name."""
-        return self._counters
+        return dict(self._counters, sent=self._number, received=self._came)
 
     @property
     def smoothed_rtt_ns(self) -> Duration | None:
@@ -105,7 +112,7 @@ class Adjacency:
         if not greeting.peer_life or (ack_at is not None and ack_at <= now):
             return False
         # No hello is owed, nor will be by the passing of time.
-        return greeting.owed is None and greeting.deadline is None and self._outbox.idle
+        return self._outbox.idle and greeting.owed is None and greeting.deadline is None
 
     def handle(self, event: Event, now: Instant) -> list[Any]:
         """Take one event; return Transmit, Up and Note actions."""
@@ -128,7 +135,7 @@ class Adjacency:
                 pass
             case Dormant():
                 if self._live_at is not None:
-                    self._heard = max(self._heard, event.until)
+                    self._received.heard = max(self._received.heard, event.until)
                     self._live_at = max(self._live_at, event.until)
             case Open():
                 self._greeting.open(now)
@@ -144,6 +151,8 @@ class Adjacency:
                 raise LocalProtocolError(f"{self.state.name} cannot become {successor.name}")
             self.state = successor
             self._row = TABLE[successor]
+        # Kept here they would die at the next event, when the processor has forgotten them.
+        self._actions = _NONE
         return actions
 
     def _successor(self) -> State:
@@ -160,9 +169,8 @@ class Adjacency:
         p = self.parameters
         self._outbox = Outbox(p.wire, self._room)
         self._inbox = Inbox(p.wire, p.window_bytes)
-        self._received = Received()
+        self._received = Received(now)
         self._flight = Flight(RoundTrip(p.retransmit_floor_ns, p.ack_delay_ns, p.hello_interval_ns))
-        self._heard = now
         self._live_at = None
 
     def _come_up(self, header: Header, hello: Hello, now: Instant) -> None:
@@ -199,7 +207,7 @@ class Adjacency:
 
     def _arrived(self, datagram: Datagram, now: Instant) -> None:
         header, p, greeting = datagram.header, self.parameters, self._greeting
-        self._counters["received"] += 1
+        self._came += 1
         if header.source != p.peer or header.destination != p.name:
             self._refused(0, "a datagram between others")
             return
@@ -212,7 +220,6 @@ class Adjacency:
             return
         if not greeting.sure:
             greeting.assured()
-        self._heard = max(self._heard, now)
         received = self._received
         fresh = received.add(header.number, now)
         for frame in datagram.frames:
@@ -272,8 +279,7 @@ class Adjacency:
             stream.lost(frame)
 
     def _frames(self, frames: tuple[Frame, ...], now: Instant) -> None:
-        peer = self.parameters.peer
-        inbox = self._inbox
+        peer, inbox = self.parameters.peer, self._inbox
         before = inbox.duplicates
         for frame in frames:
             if frame.kind == HELLO:
@@ -294,7 +300,12 @@ class Adjacency:
                 self._outbox.post(credit)
             inbox.grants.clear()
         if inbox.problems:
-            self._answer_problems()
+            # Each bad frame is counted; one of a datagram is answered.
+            for kind, reason in inbox.problems:
+                self._refused(kind, reason)
+            answer = inbox.answer()
+            if answer is not None:
+                self._outbox.post(answer)
 
     def _control(self, message: Any) -> None:
         if type(message) is Credit:
@@ -303,16 +314,6 @@ class Adjacency:
             self._counters["refusals"] += 1
             fields = (("kind", message.kind), ("reason", message.reason))
             self._note("adjacency-refused-by-peer", *fields)
-
-    def _answer_problems(self) -> None:
-        """Count and note each bad frame; answer at most one of a datagram, and no refusal."""
-        problems = self._inbox.problems
-        for kind, reason in problems:
-            self._refused(kind, reason)
-        kind, reason = problems[0]
-        if kind != KIND_OF[Refusal].number:
-            self._outbox.post(Refusal(kind, reason[:REASON_LENGTH]))
-        problems.clear()
 
     # --- what leaves ----------------------------------------------------------------------
 
@@ -337,15 +338,15 @@ class Adjacency:
     def _check_life(self, now: Instant) -> None:
         interval = self.parameters.keepalive_ns
         patience = interval * self.parameters.silent_intervals
-        silent = now - self._heard
+        silent = now - self._received.heard
         if silent >= patience:
             self._lose(f"silent for {self.parameters.silent_intervals} keepalive intervals", now)
         elif silent >= interval:
             self._counters["keepalives"] += 1
             self._outbox.post(KeepAlive())
-            self._live_at = min(now + interval, self._heard + patience)
+            self._live_at = min(now + interval, self._received.heard + patience)
         else:
-            self._live_at = self._heard + interval
+            self._live_at = self._received.heard + interval
 
     def _flush(self, now: Instant) -> None:
         """Send everything that may leave, bundled, and the acknowledgement that is due."""
@@ -364,7 +365,7 @@ class Adjacency:
             return
         while True:
             cargo: Cargo = []
-            is_left = outbox.fill(frames, cargo, room, flight)
+            is_left = not outbox.idle and outbox.fill(frames, cargo, room, flight)
             if frames:
                 self._send(frames, now)
                 if cargo:
@@ -383,13 +384,11 @@ class Adjacency:
     def _send(self, frames: list[Frame], now: Instant) -> None:
         p, greeting, received = self.parameters, self._greeting, self._received
         self._number = number = self._number + 1
-        self._counters["sent"] += 1
         mine, theirs, largest = greeting.life, greeting.peer_life, received.largest
-        held = int((now - received.largest_at) / self._us_ns) if largest else 0
+        held = received.told(now, self._us_ns)
         header = Header(
             VERSION, p.name, p.peer, mine, theirs, number, largest, received.bitmap, held, 0
         )
-        received.told()
         self._actions.append(Transmit(p.port, Datagram(header, tuple(frames))))
 
     def _refused(self, kind: int, reason: str) -> None:

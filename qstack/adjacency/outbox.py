@@ -46,6 +46,7 @@ class SoftOut:
         """This frame is lost: the newest state leaves again, unless a newer one did."""
         if frame.sequence == self.sequence and self.newest is not None:
             self._outbox.soft[frame.stream] = self
+            self._outbox.idle = False
 
 
 class ChannelOut:
@@ -79,6 +80,7 @@ class ChannelOut:
     def lost(self, frame: Frame) -> None:
         """This frame is lost and leaves again, before all that never left."""
         self._outbox.again.append((self, frame))
+        self._outbox.idle = False
 
 
 StreamOut: TypeAlias = SoftOut | ChannelOut
@@ -87,21 +89,30 @@ StreamOut: TypeAlias = SoftOut | ChannelOut
 class _Route:
     """Where the messages of one kind go; streams are found by the value of one field."""
 
-    __slots__ = ("is_timed", "kind", "streams", "value")
+    __slots__ = ("found", "is_timed", "kind", "last", "streams", "value")
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
         self.is_timed = kind.delivery is Delivery.TIMED
         self.value = None if kind.stream is None else attrgetter(kind.stream)
         self.streams: dict[Any, tuple[str, int, StreamOut]] = {}
+        # The value and the stream of the message before.
+        self.last: Any = None
+        self.found: tuple[str, int, StreamOut] | None = None
 
 
 class Outbox:
-    """All that one life of the adjacency has to send. `room` is that of a datagram's frames."""
+    """All that one life of the adjacency has to send. `room` is that of a datagram's frames.
 
-    __slots__ = ("_ready", "_room", "_routes", "_streams", "_timed", "_wire", "again", "soft")
+    `idle`: nothing waits, be it for a datagram or for credit.
+    """
+
+    __slots__ = (
+        *("_ready", "_room", "_routes", "_streams", "_timed", "_wire", "again", "idle", "soft"),
+    )
 
     def __init__(self, wire: bool, room: int) -> None:
+        self.idle = True
         self._wire = wire
         self._room = room
         self._routes: dict[type[Any], _Route] = {}
@@ -126,11 +137,15 @@ class Outbox:
             if size > self._room:
                 raise self._too_long(cls, size)
             self._timed.append((Frame(kind.number, "", 0, False, body), size))
+            self.idle = False
             return
         value = None if route.value is None else route.value(message)
-        found = route.streams.get(value)
-        if found is None:
-            found = route.streams[value] = self._open(message)
+        found = route.found
+        if found is None or value != route.last:
+            found = route.streams.get(value)
+            if found is None:
+                found = route.streams[value] = self._open(message)
+            route.last, route.found = value, found
         name, overhead, stream = found
         if type(stream) is SoftOut:
             stream.size = size = overhead + (len(body) if self._wire else NOMINAL_BODY)
@@ -141,11 +156,7 @@ class Outbox:
             self.soft[name] = stream
         elif type(stream) is ChannelOut:
             self._enqueue(stream, name, overhead, kind, body)
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing waits, be it for a datagram or for credit."""
-        return not (self._timed or self.soft or self.again or self._ready)
+        self.idle = False
 
     def credit(self, name: str, limit: int) -> None:
         """The peer takes frames of this channel up to `limit`; unknown channels are ignored."""
@@ -158,6 +169,11 @@ class Outbox:
 
         Channels wait while enough datagrams are in `flight`. Returns whether anything is left.
         """
+        is_left = self._fill(frames, cargo, room, flight)
+        self.idle = not (is_left or self._timed or self.soft or self.again or self._ready)
+        return is_left
+
+    def _fill(self, frames: list[Frame], cargo: Cargo, room: int, flight: Flight) -> bool:
         timed = self._timed
         while timed:
             frame, size = timed[0]

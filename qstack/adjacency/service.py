@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from qstack.errors import LocalProtocolError
 from qstack.machine import record
 from qstack.units import BootId, Duration, Instant, NodeName
 
@@ -45,6 +46,14 @@ class AdjacencyParameters:
     window_bytes: int = 65_536
     features: tuple[str, ...] = ()
     datasheets: tuple[tuple[str, str], ...] = ()
+
+
+def check_parameters(parameters: AdjacencyParameters) -> None:
+    """Raise LocalProtocolError for times that cannot work."""
+    if min(parameters.hello_interval_ns, parameters.retransmit_floor_ns) <= 0:
+        raise LocalProtocolError("hello interval and retransmission floor are positive")
+    if parameters.lab_per_wall <= 0:
+        raise LocalProtocolError("lab_per_wall is positive")
 
 
 # --- requests ---------------------------------------------------------------------------

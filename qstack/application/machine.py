@@ -10,9 +10,10 @@ from typing import Any
 import attrs
 
 from qstack.application.asking import Plans, refusal, tried, wanted_of
+from qstack.application.users import FromUser, User, UserDown, UserUp
 from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
-from qstack.machine import Action, Device, Down, Note, Send, record
+from qstack.machine import Action, Device, Down, Note, Send
 from qstack.messages.application import (
     Answer,
     ApplyGate,
@@ -66,38 +67,6 @@ MOST_ENDED = 1_024
 """So many requests that have ended are remembered, for pairs of theirs that expire later."""
 
 
-@record
-class UserUp:
-    """A user's adjacency came up."""
-
-    user: NodeName
-
-
-@record
-class UserDown:
-    """A user is gone; what belongs to it ends."""
-
-    user: NodeName
-    reason: str
-
-
-@record
-class FromUser:
-    """A message of a user."""
-
-    user: NodeName
-    message: Any
-
-
-class _User:
-    """What belongs to a user."""
-
-    def __init__(self) -> None:
-        self.purposes: set[int] = set()
-        self.requests: set[RequestId] = set()
-        self.qubits: set[Qubit] = set()
-
-
 @attrs.frozen
 class _Work:
     """A device command that runs for a user."""
@@ -116,6 +85,11 @@ class Application:
     Actions: ``Send(user, message)``, ``Down(<network request>)``, ``Device(memory, command)``.
     """
 
+    __slots__ = (
+        *("_commands", "_ended", "_links", "_listener", "_memory", "_refuse", "_requests"),
+        *("_slots", "_tries", "_user_of", "_users", "_work", "counters", "node"),
+    )
+
     def __init__(
         self,
         node: NodeName,
@@ -132,7 +106,7 @@ class Application:
         self._slots = slots
         self._commands = commands
         self._links = links
-        self._users: dict[NodeName, _User] = {}
+        self._users: dict[NodeName, User] = {}
         self._listener: dict[int, NodeName] = {}
         self._user_of: dict[RequestId, NodeName] = {}
         self._ended: dict[RequestId, NodeName] = {}
@@ -182,7 +156,7 @@ class Application:
                 user, reference = self._tries.pop(event.request)
                 return [Send(user, tried(reference, event))] if user in self._users else []
             case UserUp():
-                self._users[event.user] = _User()
+                self._users[event.user] = User()
                 return []
             case UserDown():
                 return self._user_gone(event)

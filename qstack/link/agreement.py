@@ -57,6 +57,8 @@ def _deadline(wanted: LinkRequest, now: Instant) -> Instant | None:
 class Agreement:
     """The queue protocol at one end, as master or as slave."""
 
+    __slots__ = ("_board", "_name", "memories", "peer_memories", "purposes")
+
     def __init__(self, board: Board, memories: tuple[int, int]) -> None:
         self._board = board
         self._name = board.parameters.name

@@ -41,6 +41,13 @@ GRACE_CONFIRMS = 8
 class Board:
     """The shared state of one end, and the actions of the present step."""
 
+    __slots__ = (
+        *("_actions", "_clock", "_counted", "_expected", "_items", "_listed", "_period", "_served"),
+        *("_serving", "_stirred", "bin_ends_at", "due", "ending", "is_master", "losses", "node"),
+        *("now", "parameters", "peer", "peer_boot", "peer_up", "pending", "queue", "requests"),
+        *("scheduler", "settled_version", "station", "unit"),
+    )
+
     def __init__(self, parameters: LinkParameters, node: NodeName) -> None:
         self.parameters = parameters
         self.node = node

@@ -243,6 +243,8 @@ class FidelityUnit:
     follows the announced one when the station confirms the version that brought it.
     """
 
+    __slots__ = ("_chosen", "_known", "agreed", "announced", "measured", "parameters")
+
     def __init__(self, parameters: LinkParameters) -> None:
         self.parameters = parameters
         self.measured: dict[tuple[str, int], Tallies] = {}

@@ -37,6 +37,8 @@ class Losses:
     losses it knows of, so that I see which it does not.
     """
 
+    __slots__ = ("_told", "_unheard", "heard")
+
     def __init__(self) -> None:
         self.heard = 0
         self._told = 0
@@ -64,6 +66,8 @@ class Lives:
     A *ceiling* is the highest sequence that the peer saw before it lost that life: what is
     above it is void, for the peer will never hold the other half.
     """
+
+    __slots__ = ("_ceilings", "_highest", "_told_lost")
 
     def __init__(self) -> None:
         self._highest: dict[BootId, int] = {}

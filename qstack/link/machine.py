@@ -91,6 +91,8 @@ class Link:
     and LocalProtocolError for what our own layers must not.
     """
 
+    __slots__ = ("_agreement", "_board", "_chance", "_harvest", "_synced", "_test_key", "name")
+
     def __init__(
         self,
         parameters: LinkParameters,

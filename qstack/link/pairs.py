@@ -58,6 +58,11 @@ class Stage(Enum):
 class Half:
     """One half in hand. `qubit` is None where it was measured at once."""
 
+    __slots__ = (
+        *("axis", "basis", "corrected", "heralded", "info", "key", "now_doing", "outcome", "qubit"),
+        *("request", "stage", "starved_at", "target", "work"),
+    )
+
     def __init__(self, key: Key, request: Request, info: PairInfo, qubit: Qubit | None) -> None:
         self.key = key
         self.request = request
@@ -77,6 +82,8 @@ class Half:
 
 class Pairs:
     """All halves in hand at this end, and the device commands that run on them."""
+
+    __slots__ = ("_commands", "_halves", "_here", "_order", "_running", "_slots", "starved")
 
     def __init__(self, here: EndParameters, slots: Slots, commands: CommandIds) -> None:
         self._here = here
@@ -214,6 +221,8 @@ class Reports:
     An entry is forgotten when its horizon has passed and its request is over, or after 64
     horizons in any case, so that a request without end does not fill the memory.
     """
+
+    __slots__ = ("_entries", "_horizon_ns")
 
     def __init__(self, horizon_ns: int) -> None:
         self._horizon_ns = horizon_ns

@@ -19,6 +19,8 @@ from qstack.messages.schedule import LinkBins, Timetable
 class Queue:
     """Items in the order of their commitment, and the version that names this content."""
 
+    __slots__ = ("_items", "_last_position", "timetable", "version")
+
     def __init__(self) -> None:
         self.version = 0
         self.timetable: Timetable | None = None

@@ -209,6 +209,11 @@ class Request:
     halves are kept where and as they were made, so that no device works on them.
     """
 
+    __slots__ = (
+        *("_peer", "code", "counted", "deadline", "faults", "last", "plain", "reason"),
+        *("removed_at", "reported", "setting", "state", "tested", "wanted"),
+    )
+
     def __init__(self, wanted: LinkRequest, state: State, deadline: Instant | None) -> None:
         self.wanted = wanted
         plain = not wanted.store and wanted.final_bell is None

@@ -48,6 +48,8 @@ class Trial:
 class Trials:
     """The choice of test rounds, and the outcomes that wait for their other half."""
 
+    __slots__ = ("_first", "_mine", "_rate", "_secret", "_theirs", "_trials")
+
     def __init__(self, rate: float, first: bool) -> None:
         """`first`: this end is the first of the link's ends."""
         self._rate = rate

@@ -72,6 +72,11 @@ def never(link: LinkName) -> Duration:
 class Reservations:
     """What the circuits of a node hold of each of its links."""
 
+    __slots__ = (
+        *("_links", "_node", "_places", "_shares", "_users", "changes", "drained", "draining"),
+        *("night_ns", "usable"),
+    )
+
     def __init__(self, node: NodeName, links: Iterable[LinkParameters]) -> None:
         self._node = node
         self._links = {link.name: link for link in links}

@@ -16,6 +16,8 @@ from qstack.units import Instant, LinkName
 class Balance:
     """Lets circuits rest, divides crowded links, and says how many halves may come."""
 
+    __slots__ = ("_crowding", "_desk", "_reservations", "crowds")
+
     def __init__(self, desk: Desk, reservations: Reservations) -> None:
         self._desk = desk
         self._reservations = reservations

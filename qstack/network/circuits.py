@@ -66,6 +66,11 @@ MOST_CIRCUITS = 512
 class Circuits:
     """All circuits of one node; `heard` is for its own."""
 
+    __slots__ = (
+        *("_balance", "_desk", "_labels", "_last_label", "_members", "_moved", "_reservations"),
+        *("_reserved", "_settled", "division", "leases", "purposes", "sharing"),
+    )
+
     def __init__(self, desk: Desk, reservations: Reservations, heard: Heard) -> None:
         self._desk = desk
         self._reservations = reservations

@@ -48,6 +48,8 @@ class _Crowd:
 class Crowding:
     """Which links of a node are crowded, and which are divided for that reason."""
 
+    __slots__ = ("_clock", "_qubits", "crowds")
+
     def __init__(
         self, node: NodeName, links: Iterable[LinkParameters], clock: Callable[[], Instant]
     ) -> None:

@@ -94,6 +94,13 @@ class Desk:
     through :meth:`answered` to whoever gave the command.
     """
 
+    __slots__ = (
+        *("_actions", "_answers", "_closed", "_coupled", "_ended", "_errors", "_owned"),
+        *("_storages", "boot", "chance", "commands", "counters", "life_of", "links", "model"),
+        *("node", "now", "operations", "operations_at", "parameters", "qubits_at", "requests"),
+        *("slots", "storage_at", "swapping"),
+    )
+
     def __init__(
         self,
         node: NodeName,

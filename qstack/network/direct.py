@@ -37,6 +37,11 @@ from qstack.units import Instant, LinkName, NodeName
 class Direct:
     """Those of one node, and what links say of them. One that asks too much becomes a circuit's."""
 
+    __slots__ = (
+        *("_demand", "_desk", "_fresh", "_link_of", "_moving", "_offers", "_remote_of"),
+        "_reservations",
+    )
+
     def __init__(
         self,
         desk: Desk,

@@ -98,6 +98,8 @@ class Keeper(Protocol):
 class Finisher:
     """Brings pairs to their users at one end."""
 
+    __slots__ = ("_desk", "_keeper", "_place")
+
     def __init__(self, desk: Desk, place: Place, keeper: Keeper) -> None:
         self._desk = desk
         self._place = place

@@ -35,6 +35,8 @@ class _Swap:
 class Between:
     """One circuit at one node between its ends."""
 
+    __slots__ = ("_cutoff", "_desk", "_held", "_ledger", "_over", "_place", "_swaps")
+
     def __init__(self, desk: Desk, place: Place) -> None:
         self._desk = desk
         self._place = place

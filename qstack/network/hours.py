@@ -224,6 +224,8 @@ class Hours:
     ends: no step between looks at a window.
     """
 
+    __slots__ = ("_days", "_stale", "_turns", "_windows", "due", "periods")
+
     def __init__(self, links: Iterable[LinkParameters]) -> None:
         self._windows = {link.name: link.windows for link in links if link.windows is not None}
         self._days = {link: days(windows) for link, windows in self._windows.items()}

@@ -19,6 +19,8 @@ NOBODY = CircuitId("", 0, 0)
 class Intake:
     """Takes the indications of links that belong to circuits to where they belong."""
 
+    __slots__ = ("_circuits", "_desk")
+
     def __init__(self, desk: Desk, circuits: Circuits) -> None:
         self._desk = desk
         self._circuits = circuits

@@ -101,6 +101,11 @@ class LinkState:
     changes nothing; what our own node gets wrong raises LocalProtocolError.
     """
 
+    __slots__ = (
+        *("_at", "_content", "_content_at", "_due", "_first_end", "_held", "_made", "_neighbours"),
+        *("_sequence", "_spreading", "_stepped", "_wanted", "boot", "node", "parameters"),
+    )
+
     def __init__(
         self, node: NodeName, boot: BootId, parameters: FloodParameters | None = None
     ) -> None:

@@ -72,6 +72,12 @@ class Network:
     for what a peer must not send.
     """
 
+    __slots__ = (
+        *("_by_remote", "_changes", "_divided", "_hours", "_offered", "_offers_made", "_remote_of"),
+        *("_seen_changes", "_timed", "_turns", "_views", "demand", "desk", "direct", "division"),
+        *("flood", "intake", "node", "reservations", "talk"),
+    )
+
     def __init__(
         self,
         node: NodeName,

@@ -30,6 +30,11 @@ class Member:
     be said of it until links are crowded.
     """
 
+    __slots__ = (
+        *("life", "limited", "part", "passing", "place", "rests", "room", "sides", "stills"),
+        *("supply", "used"),
+    )
+
     def __init__(self, place: Place, room: Room) -> None:
         self.place = place
         self.room = room
@@ -94,6 +99,8 @@ class Leases:
 
     `moved`: one began, or ended, or a circuit has one no more, so that the first is not known.
     """
+
+    __slots__ = ("_first", "_members", "moved")
 
     def __init__(self, members: Mapping[CircuitId, Member]) -> None:
         self._members = members

@@ -116,6 +116,8 @@ class Turns:
     among those that want some; who wanted none for a while, or is new, has no claim to the past.
     """
 
+    __slots__ = ("now",)
+
     def __init__(self) -> None:
         self.now = 0.0
 

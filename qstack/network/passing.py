@@ -26,6 +26,8 @@ class Wish(IntEnum):
 class Passing:
     """The requests of one circuit at one node between its ends."""
 
+    __slots__ = ("_answered", "_priority", "wishes")
+
     def __init__(self) -> None:
         self.wishes: dict[RequestId, Wish] = {}
         """How far each of them has come."""

@@ -68,6 +68,11 @@ class Place:
     another reservation is asked for.
     """
 
+    __slots__ = (
+        *("_links", "_neighbours", "former", "id", "index", "install", "is_head", "is_tail"),
+        *("label", "label_down", "lease_until", "state", "tail"),
+    )
+
     def __init__(self, install: CircuitInstall, index: int) -> None:
         """Look along the way: another install of the circuit goes the same."""
         self.install = install
@@ -191,6 +196,8 @@ MOST_PARKED = 256
 
 class Ledger:
     """The fates of a circuit's pairs at a node, and tracks that came before the fate."""
+
+    __slots__ = ("_fates", "_parked")
 
     def __init__(self) -> None:
         self._fates: dict[PairId, Fate] = {}

@@ -20,6 +20,8 @@ from qstack.network.places import Place, Side
 class Room:
     """What a node between takes on its upstream side, and what the node before knows of it."""
 
+    __slots__ = ("_desk", "_expected", "_limit", "_place", "_seen", "_told")
+
     def __init__(self, desk: Desk, place: Place) -> None:
         self._desk = desk
         self._place = place

@@ -284,6 +284,11 @@ class _Bounds:
     those before count. `left_out`: the cutoff was too short for words, or for a slot, on some way.
     """
 
+    __slots__ = (
+        *("_cutoff_ns", "_latency", "_rate", "_swaps", "factor", "fidelity_min", "left_out"),
+        "purest",
+    )
+
     def __init__(self, graph: Graph, query: Query, *, purest: bool = False) -> None:
         self.purest = purest
         self.left_out = False

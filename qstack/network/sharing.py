@@ -21,6 +21,8 @@ from qstack.network.places import Place, Side
 class Sharing:
     """The reservations of one node's circuits, as they change."""
 
+    __slots__ = ("_desk", "_reservations")
+
     def __init__(self, desk: Desk, reservations: Reservations) -> None:
         self._desk = desk
         self._reservations = reservations

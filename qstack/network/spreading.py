@@ -32,6 +32,8 @@ class Spreading:
     which several others are told.
     """
 
+    __slots__ = ("_calm_at", "_keep_ns", "_pace_ns", "_waiting", "deadline")
+
     def __init__(self, keep_ns: Duration, pace_ns: Duration) -> None:
         self._keep_ns = keep_ns
         self._pace_ns = pace_ns

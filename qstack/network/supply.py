@@ -27,6 +27,11 @@ AT_ONCE = 2
 class Supply:
     """The link requests of one circuit at a node that has one after it."""
 
+    __slots__ = (
+        *("_cancelled", "_desk", "_held", "_limit", "_more", "_most", "_open", "_place"),
+        *("_priority", "_since", "_wanted"),
+    )
+
     def __init__(self, desk: Desk, place: Place) -> None:
         self._desk = desk
         self._place = place

@@ -50,6 +50,8 @@ ROUNDING = 1e-6
 class Talk:
     """Takes the messages of neighbours for the circuits of one node."""
 
+    __slots__ = ("_circuits", "_desk")
+
     def __init__(self, desk: Desk, circuits: Circuits) -> None:
         self._desk = desk
         self._circuits = circuits

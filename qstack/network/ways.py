@@ -31,6 +31,8 @@ from qstack.units import LinkName, NodeName
 class Ways:
     """The network as this node's link-state database describes it."""
 
+    __slots__ = ("_desk", "_flood", "_news", "_seen")
+
     def __init__(self, desk: Desk, flood: LinkState) -> None:
         self._desk = desk
         self._flood = flood

@@ -14,6 +14,8 @@ STANDING_CYCLES = 1 << 32
 class Health:
     """Whether the analyser of a link can work. `patience_ns`: of the first rest after a fault."""
 
+    __slots__ = ("_failures", "_fault", "_patience_ns", "_trouble", "retry_at")
+
     def __init__(self, patience_ns: Duration) -> None:
         self._patience_ns = patience_ns
         self._trouble = ""

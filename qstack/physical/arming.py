@@ -106,6 +106,13 @@ def same_work(one: Serve, other: Serve) -> bool:
 class Arming:
     """One node's arm; `boot` is the station's life that it is meant for, 0 while silent."""
 
+    __slots__ = (
+        *("_answered_query", "_assured", "_first", "_firsts", "_limit_base", "_link", "_whole"),
+        *("accepted", "awaited", "based", "boot", "confirm_at", "confirmed", "credits"),
+        *("first_cycle", "number", "query", "seen_from", "settled_at", "silent", "standing"),
+        *("state", "trusted", "urgent", "wish"),
+    )
+
     def __init__(self, link: LinkName) -> None:
         self._link = link
         self.state = ArmState.SILENT
@@ -233,6 +240,17 @@ class Arming:
         if unconfirmed > 0 and self.confirm_at is None:
             self.confirm_at = now + confirm_ns // 2
         return False
+
+    def confirms(self, now: Instant) -> bool:
+        """Return whether a confirmation has waited long enough; it does so no more."""
+        if self.confirm_at is None or self.confirm_at > now:
+            return False
+        self.confirm_at = None
+        return True
+
+    def may_settle(self, seen: int) -> bool:
+        """Whether all successes from before the station answered were seen."""
+        return self.standing and seen >= self.settled_at
 
     def message(self, seen: int) -> Arm | Confirm:
         """Return the arm as it stands, or what is new in it, and take it as sent."""

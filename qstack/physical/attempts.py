@@ -172,6 +172,11 @@ class Attempt:
 class Attempts:
     """All attempts of a node on a link that the emitter has not ended yet, by command."""
 
+    __slots__ = (
+        *("_batch", "_commands", "_emitter", "_end", "_epoch", "_failures", "_link", "_none_since"),
+        *("_owner", "_resting", "_slots", "_values", "armed", "measuring", "running", "wakes_at"),
+    )
+
     def __init__(
         self, parameters: LinkParameters, node: NodeName, slots: Slots, commands: CommandIds
     ) -> None:

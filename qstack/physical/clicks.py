@@ -19,6 +19,11 @@ from qstack.units import Instant
 class Clicks:
     """The successes of one link, and the opening of its analyser that they come from."""
 
+    __slots__ = (
+        *("_bells", "_bin", "_clock", "_confirm_ns", "_first", "_gate", "_health", "_modes"),
+        *("_second", "command", "counters", "pending", "purpose", "sequence"),
+    )
+
     def __init__(
         self,
         parameters: LinkParameters,

@@ -20,6 +20,11 @@ DRIFT = 5_000
 class LinkClock:
     """Cycle numbers of one link; `margin_ns` is the longest way of a click to the station."""
 
+    __slots__ = (
+        *("_began", "_completed", "_cycle_ns", "_latest", "_margin_ns", "_origin", "announced"),
+        *("command", "epoch"),
+    )
+
     def __init__(self, cycle_ns: Duration, margin_ns: Duration) -> None:
         self._cycle_ns = cycle_ns
         self._margin_ns = margin_ns

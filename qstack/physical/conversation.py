@@ -20,6 +20,11 @@ from qstack.units import Instant, LinkName
 class Conversation:
     """One node's talk with its station: the arm that it sent, the successes that it heard of."""
 
+    __slots__ = (
+        *("_asked_at", "_confirm_ns", "_link", "arming", "epoch", "held_heralds", "matching"),
+        *("queries", "too_early"),
+    )
+
     def __init__(self, parameters: LinkParameters) -> None:
         self._link = parameters.name
         self._confirm_ns = parameters.confirm_ns

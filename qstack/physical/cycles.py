@@ -14,6 +14,8 @@ from qstack.units import Duration, Instant
 class CycleEstimate:
     """When cycle 0 of the link's present clock began, by this node's."""
 
+    __slots__ = ("_at", "_began", "_cycle_ns", "_epoch", "_told")
+
     def __init__(self, cycle_ns: Duration) -> None:
         self._cycle_ns = cycle_ns
         self._epoch = -1

@@ -41,6 +41,8 @@ would use 3.4 of four modes."""
 class Filling:
     """The attempts of one end, and the grid that they keep to where there is no herald line."""
 
+    __slots__ = ("_confirm_ns", "_estimate", "_modes", "_passed", "attempts", "grid")
+
     def __init__(
         self, parameters: LinkParameters, node: NodeName, slots: Slots, commands: CommandIds
     ) -> None:

@@ -13,6 +13,8 @@ class Firsts:
     request that is asked for late, after one with a larger number, is not known to be new.
     """
 
+    __slots__ = ("_highest",)
+
     def __init__(self) -> None:
         self._highest: dict[NodeName, tuple[BootId, int]] = {}
 

@@ -30,6 +30,11 @@ def fresh_from(span: Span) -> Instant:
 class Gate:
     """The windows of one link, or none. `delay_ns`: the longest way of light to the station."""
 
+    __slots__ = (
+        *("_at", "_begun", "_delay_ns", "_patience_ns", "_reaches", "_renew_at", "_spent"),
+        *("_used_up", "_windows", "cycles", "keeps", "stale"),
+    )
+
     def __init__(self, windows: Windows | None, delay_ns: Duration, patience_ns: Duration) -> None:
         self._windows = windows
         self.keeps = windows is not None

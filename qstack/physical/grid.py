@@ -61,6 +61,12 @@ def power_above(cycles: int) -> int:
 class Grid:
     """The cycles of one end's attempts. All cycles are of one life of the link's clock."""
 
+    __slots__ = (
+        *("_at", "_began", "_by_emission", "_cycle_ns", "_fitting", "_in_time", "_judged", "_late"),
+        *("_lates", "_least_over", "_lonely", "_longest_lead", "_premature", "_score", "_widest"),
+        *("_widest_spacing", "lead", "spacing"),
+    )
+
     def __init__(self, cycle_ns: Duration, delay_ns: Duration, confirm_ns: Duration) -> None:
         self._cycle_ns = cycle_ns
         self._widest_spacing = power_above(4 * confirm_ns // cycle_ns + 1)

@@ -60,6 +60,12 @@ class Word:
 class StationEnd:
     """One end of a link, as its station sees it."""
 
+    __slots__ = (
+        *("_confirm_ns", "_firsts", "_herald_line", "arm", "asks", "boot", "confirmed", "credit"),
+        *("credits", "curious", "fresh", "full", "herald_due", "hold_until", "node", "reachable"),
+        *("remind_at", "reply_due", "said", "seen", "unconfirmed", "voids", "wanted"),
+    )
+
     def __init__(self, node: NodeName, confirm_ns: Duration, *, herald_line: bool = True) -> None:
         self.node = node
         self.reachable = False

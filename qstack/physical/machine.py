@@ -58,6 +58,12 @@ __all__ = ["NodePhysical", "StationReachable", "StationUnreachable"]
 class NodePhysical:
     """One end of one link. Machine; events and actions as in the package's docstring."""
 
+    __slots__ = (
+        *("_arming", "_attempts", "_conversation", "_dirty", "_due", "_due_known", "_end"),
+        *("_filling", "_heir", "_matching", "_opening", "_parameters", "_slots", "_task"),
+        *("_unsaid", "_unsettled", "counters"),
+    )
+
     def __init__(
         self, parameters: LinkParameters, node: NodeName, slots: Slots, commands: CommandIds
     ) -> None:
@@ -286,9 +292,8 @@ class NodePhysical:
     def _failed(self, event: Rejected | Faulted, slot: int, now: Instant) -> list[Any]:
         self._count("rejected" if isinstance(event, Rejected) else "faulted")
         note = Note("attempt-failed", (("device", event.device), ("reason", event.reason)))
-        if self._attempts.rest(slot, now, self._parameters.confirm_ns):
-            return [note, *self._trouble("attempts", event.reason)]
-        return [note]
+        rests = self._attempts.rest(slot, now, self._parameters.confirm_ns)
+        return [note, *self._trouble("attempts", event.reason)] if rests else [note]
 
     def _device_state(self, event: DeviceState) -> list[Any]:
         if event.device not in (self._end.emitter, self._end.memory):
@@ -319,16 +324,12 @@ class NodePhysical:
 
     def _left(self) -> bool:
         matching = self._matching
-        if self._unsettled and self._may_settle():
-            return True
-        return matching.known > matching.seen and matching.ready()
-
-    def _may_settle(self) -> bool:
-        return self._arming.standing and self._matching.seen >= self._arming.settled_at
+        settles = self._unsettled and self._arming.may_settle(matching.seen)
+        return settles or (matching.known > matching.seen and matching.ready())
 
     def _advance(self, now: Instant) -> list[Any]:
         """Indicate the next result, if there is one: what was settled before what came of it."""
-        if self._unsettled and self._may_settle():
+        if self._unsettled and self._arming.may_settle(self._matching.seen):
             self._unsettled = False
             return [Up(Settled(self._arming.wish.queue_version, self._arming.settled_at))]
         resolved = self._conversation.resolve(now)
@@ -379,8 +380,7 @@ class NodePhysical:
 
     def _tick(self, now: Instant) -> list[Any]:
         arming, seen = self._arming, self._matching.seen
-        if arming.confirm_at is not None and arming.confirm_at <= now:
-            arming.confirm_at = None
+        if arming.confirms(now):
             self._dirty = True
             if seen > arming.confirmed and not arming.silent:
                 return [Send(self._parameters.station, arming.message(seen))]

@@ -67,6 +67,12 @@ def _left(attempt: Attempt, upto: int) -> Attempt:
 class Matching:
     """The successes that were told and the emissions that were made, until they meet."""
 
+    __slots__ = (
+        *("_claim", "_decided", "_emissions", "_former", "_freed", "_heralded", "_highest"),
+        *("_lost_to", "_modes", "_patience_ns", "_told", "_waiting", "known", "opened", "seen"),
+        "skipped",
+    )
+
     def __init__(self, modes: int, patience_ns: Duration) -> None:
         self._modes = modes
         self._patience_ns = patience_ns

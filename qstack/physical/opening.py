@@ -35,6 +35,11 @@ def check_window(reply: ArmReply) -> None:
 class Opening:
     """When one end may work; :attr:`known` and :attr:`shut` as of the latest :meth:`look`."""
 
+    __slots__ = (
+        *("_always", "_cycle_ns", "_estimate", "_lead_ns", "_period", "_promised", "_told"),
+        *("_tolerance_ns", "_window", "_windows", "known", "shut"),
+    )
+
     def __init__(self, parameters: LinkParameters, windows: Windows) -> None:
         self._windows = windows
         self._cycle_ns = parameters.cycle_ns

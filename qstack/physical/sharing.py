@@ -44,6 +44,8 @@ TURN = 20
 class _Analyser:
     """One analyser, the links that share it, and whose turn it is."""
 
+    __slots__ = ("ends_at", "holder", "last", "links", "turn_ns")
+
     def __init__(self, links: tuple[LinkName, ...], turn_ns: Duration) -> None:
         self.links = links
         self.turn_ns = turn_ns
@@ -59,6 +61,8 @@ class _Analyser:
 
 class Station:
     """All links of a station. Machine; actions are those of the links' machines."""
+
+    __slots__ = ("_dirty", "_only", "_parameters", "_running", "_shared", "links")
 
     def __init__(
         self, links: tuple[LinkParameters, ...], commands: CommandIds, boot: BootId

@@ -28,6 +28,8 @@ class Owner:
 class Slots:
     """The memories of one node. Slot numbers are those of the memory device."""
 
+    __slots__ = ("_communication", "_generation", "_owner", "_storage", "releases", "vacant")
+
     def __init__(self, communication: Iterable[int], storage: Iterable[int] = ()) -> None:
         self._communication = tuple(sorted(communication))
         self._storage = tuple(sorted(storage))

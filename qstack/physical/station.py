@@ -54,6 +54,12 @@ class StationPhysical:
     With `shared` the analyser serves other links too: the link waits for Granted.
     """
 
+    __slots__ = (
+        *("_boot", "_clicks", "_clock", "_commands", "_deferred_ns", "_dirty", "_due"),
+        *("_due_known", "_ends", "_failures_matter", "_first_cycle", "_gate", "_granted"),
+        *("_health", "_parameters", "_settings", "state"),
+    )
+
     def __init__(
         self,
         parameters: LinkParameters,

@@ -14,6 +14,8 @@ class Task:
     `number` counts the pieces of work: what is emitted for one serves no other.
     """
 
+    __slots__ = ("_works_for", "measures", "number", "opening", "order", "remaining", "troubles")
+
     def __init__(self, opening: Opening | None) -> None:
         self.opening = opening
         self.order: Serve | Rest | None = None

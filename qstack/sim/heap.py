@@ -32,16 +32,12 @@ from qstack.sim.clocks import NodeClock, RunningClock, check_clock
 from qstack.sim.company import WORLD, Company
 from qstack.sim.garbage import SELDOM_COLLECTED
 from qstack.sim.tally import Tally
-from qstack.sim.targets import WAKE, Entry, Target
+from qstack.sim.targets import NOTHING_ELSE, TAKEN, WAKE, Entry, Target
 from qstack.sim.wires import NOBODY, Wire
 from qstack.sim.wiring import Wiring
 from qstack.units import Chance, Duration, Instant, NodeName
 
 __all__ = ["WORLD", "EventHeap", "Wire"]
-
-
-_NOTHING_ELSE: list[Entry] = []
-"""The inbox of a host that has taken all that was in it."""
 
 
 class EventHeap(Company):
@@ -203,6 +199,7 @@ class EventHeap(Company):
                     return True
                 present, at = self._advance(), 0
             target, life, event = present[at]
+            present[at] = TAKEN
             self._taken = at = at + 1
             if target.machine is None:
                 self._to_nobody(target, life, event)
@@ -257,7 +254,7 @@ class EventHeap(Company):
             return
         if target.undrained:
             target.undrained = False
-            self._serve(target, DRAINED, _NOTHING_ELSE, 0)
+            self._serve(target, DRAINED, NOTHING_ELSE, 0)
         else:
             self._schedule(target)
 
@@ -296,6 +293,7 @@ class EventHeap(Company):
         try:
             while at < len(handed):
                 target, number, event = handed[at]
+                handed[at] = TAKEN
                 at += 1
                 if target.machine is None:
                     self._to_nobody(target, number, event)

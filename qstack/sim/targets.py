@@ -56,3 +56,9 @@ class Target:
 
 Entry: TypeAlias = tuple[Target, int, Any]
 """Whom an event is for, 0, or the life that it is for, or the number of a path, below 0; and it."""
+
+TAKEN: Entry = (Target("", drains=False), 0, None)
+"""In the place of an entry that was taken: what it carried is free as soon as nobody needs it."""
+
+NOTHING_ELSE: list[Entry] = []
+"""The inbox of a host that has taken all that was in it."""

@@ -23,6 +23,8 @@ class DeviceHost:
     greeting is one datagram: datasheets beyond GREETING_BYTES are left out, with a note.
     """
 
+    __slots__ = ("_owners", "_sheets", "boot", "name", "neighbours", "server")
+
     def __init__(
         self,
         identity: Identity,

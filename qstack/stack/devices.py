@@ -33,6 +33,8 @@ class Devices:
     ends in Faulted, until a greeting agrees.
     """
 
+    __slots__ = ("_changed", "_hosts", "_neighbours", "_running", "_sheets", "_unfit")
+
     def __init__(
         self,
         hosts: tuple[tuple[str, NodeName], ...],

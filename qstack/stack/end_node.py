@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from qstack.adjacency import PeerLost, PeerUp
-from qstack.application.machine import Application, FromUser, UserDown, UserUp
+from qstack.application.machine import Application
+from qstack.application.users import FromUser, UserDown, UserUp
 from qstack.errors import RemoteProtocolError
 from qstack.hal.commands import CommandIds
 from qstack.link.machine import Link, LinkPeerDown, LinkPeerUp
@@ -52,6 +53,13 @@ def _by_name(strand: Strand) -> LinkName:
 
 class EndNode:
     """The pure machine of an end node's process; see :mod:`qstack.stack.hosting`."""
+
+    __slots__ = (
+        *("_across", "_across_stepped", "_every", "_links", "_links_due", "_marks", "_network_due"),
+        *("_nodes", "_released", "_stores", "_to_network", "_watch", "application", "boot"),
+        *("devices", "link", "name", "neighbours", "network", "parameters", "physical", "slots"),
+        "strands",
+    )
 
     def __init__(self, parameters: EndNodeParameters, chance: Chance) -> None:
         self.parameters = parameters

@@ -45,6 +45,11 @@ class StationParameters:
 class StationNode:
     """The pure machine of a station's process; see :mod:`qstack.stack.hosting`."""
 
+    __slots__ = (
+        *("_asking", "_commands", "_counted", "_counting", "_dirty", "boot", "devices", "name"),
+        *("neighbours", "parameters", "physical"),
+    )
+
     def __init__(self, parameters: StationParameters) -> None:
         self.parameters = parameters
         self.name = parameters.identity.name

@@ -20,6 +20,8 @@ from qstack.units import Instant, NodeName
 class Marks:
     """What the strands of a node tell it: whether any was stepped, and which are undrained."""
 
+    __slots__ = ("stepped", "undrained")
+
     def __init__(self) -> None:
         self.stepped = True
         self.undrained: list[Strand] = []
@@ -32,6 +34,12 @@ class Strand:
     `stepped`: `due`, when they want a TICK, is not known any more. The node clears both; it leaves
     what is undrained stepped, which may be stepped again without a word to `marks`.
     """
+
+    __slots__ = (
+        *("_above", "_command", "_link_due", "_link_stepped", "_marks", "_post", "_turns"),
+        *("ask_link", "devices", "due", "link", "name", "peer", "physical", "station", "stepped"),
+        *("to_link", "undrained"),
+    )
 
     def __init__(
         self,

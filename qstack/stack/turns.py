@@ -17,6 +17,8 @@ from qstack.units import Instant
 class Turns:
     """The steps of one machine; `step` makes one and carries out all that follows from it."""
 
+    __slots__ = ("_depth", "_step", "_waiting")
+
     def __init__(self, step: Callable[[Any, Instant], list[Any]]) -> None:
         self._step = step
         self._depth = 0

@@ -47,6 +47,8 @@ class UserHost:
     Actions besides a host's: ``Up`` of FromNode, NodeReached and NodeLost.
     """
 
+    __slots__ = ("boot", "name", "neighbours", "nodes")
+
     def __init__(self, identity: Identity, nodes: tuple[tuple[NodeName, str], ...]) -> None:
         self.name = identity.name
         self.boot = identity.boot
@@ -99,6 +101,8 @@ class LocalUser:
     Whoever runs the process says for a node that died that it left, and calls anew for one that
     began another life.
     """
+
+    __slots__ = ("_reached", "boot", "name", "nodes")
 
     deadline = None
     drains = False

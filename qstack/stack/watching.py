@@ -13,6 +13,8 @@ from qstack.units import Duration, LinkName, NodeName
 class LinkWatch:
     """The links of `node`, as its adjacencies with other ends and stations show them."""
 
+    __slots__ = ("_links", "_neighbours", "_node", "_told")
+
     def __init__(
         self, node: NodeName, links: Mapping[LinkName, LinkParameters], neighbours: Neighbours
     ) -> None:

@@ -133,10 +133,10 @@ def leftovers(host: Any) -> list[str]:
             found[f"clicks that wait on {name}"] = report["pending"]
             for node, count in report["unconfirmed"].items():
                 found[f"successes of {name} unconfirmed at {node}"] = count
-    for peer, adjacency in host.neighbours._all.items():
+    for peer, adjacency in host.neighbours.adjacencies().items():
         found[f"datagrams to {peer} in flight"] = len(adjacency._flight)
         found[f"frames to {peer} that wait"] = 0 if adjacency._outbox.idle else 1
         channels = adjacency._inbox._channels.values()
-        found[f"frames of {peer} that came early"] = sum(len(c.early) for c in channels)
-        found[f"unfinished messages of {peer}"] = sum(len(c.part) for c in channels)
+        found[f"frames of {peer} that came early"] = sum(len(c.early or ()) for c in channels)
+        found[f"unfinished messages of {peer}"] = sum(len(c.part or b"") for c in channels)
     return [f"{count} {what}" for what, count in found.items() if count]

@@ -303,7 +303,7 @@ class Run:
 
     def _lives(self, name: NodeName, peer: NodeName) -> tuple[int, int]:
         """Its own life towards a peer, and that of the peer which counts for it; 0 for none."""
-        adjacency = self.net.host(name).neighbours._all.get(peer)
+        adjacency = self.net.host(name).neighbours.adjacencies().get(peer)
         return (
             (0, 0)
             if adjacency is None

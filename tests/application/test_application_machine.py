@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from qstack.application.machine import MOST_ENDED, Application, FromUser, UserDown, UserUp
+from qstack.application.machine import MOST_ENDED, Application
+from qstack.application.users import FromUser, UserDown, UserUp
 from qstack.errors import ErrorCode
 from qstack.hal.commands import CommandIds
 from qstack.machine import Device, Down, Send

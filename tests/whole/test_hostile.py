@@ -50,7 +50,7 @@ from qstack.messages.link import (
 from qstack.messages.physical import Arm, ArmReply, Beacon, Confirm, Herald, Success, Verdict
 from qstack.messages.wire import KIND_OF, Datagram, Layer
 from qstack.sim.heap import Wire
-from qstack.stack.hosting import kinds_between
+from qstack.stack.peers import kinds_between
 from qstack.testing import Party, check_same_pairs, hold, terms
 from qstack.units import MILLISECOND, SECOND
 from tests.whole.rig import Lab, Rig

@@ -34,6 +34,11 @@ class Book:
     that a device works on, void ones among them, by command. `actions` are to be taken away.
     """
 
+    __slots__ = (
+        *("_gone", "_parameters", "_slots", "actions", "awaited", "counters", "halves"),
+        *("peer_gone", "reports", "rounds", "running"),
+    )
+
     def __init__(self, parameters: DistilleryParameters, slots: Slots) -> None:
         self.halves: dict[PairId, Half] = {}
         self.rounds: dict[int, Round] = {}

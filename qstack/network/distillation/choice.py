@@ -37,6 +37,8 @@ class Meeting:
 class Choice:
     """Chooses for one distillery; `chance` draws the turns of methods that twirl."""
 
+    __slots__ = ("_chance", "_parameters")
+
     def __init__(self, parameters: DistilleryParameters, chance: Chance) -> None:
         self._parameters = parameters
         self._chance = chance

@@ -78,6 +78,11 @@ class Half:
     where that one's end says so, as does `tilt`. `level`: rounds that it went through.
     """
 
+    __slots__ = (
+        *("_born", "bell", "consumed", "far_ns", "level", "order", "pair", "qubit", "state"),
+        *("stated_ns", "tilt", "weights"),
+    )
+
     def __init__(self, given: Deliver, order: int, now: Instant) -> None:
         self.state = HalfState.IDLE
         self.pair = given.pair

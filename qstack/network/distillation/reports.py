@@ -19,6 +19,8 @@ class Report:
 class Reports:
     """The reports of one distillery, by each of the pairs that they are made of."""
 
+    __slots__ = ("_horizon_ns", "_reports")
+
     def __init__(self, horizon_ns: Duration) -> None:
         self._horizon_ns = horizon_ns
         self._reports: dict[PairId, Report] = {}

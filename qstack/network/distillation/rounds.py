@@ -92,6 +92,11 @@ class Round:
     `reason`: why it is void.
     """
 
+    __slots__ = (
+        *("_ages", "_work", "announced", "cause", "due", "halves", "heard_at", "number", "pairs"),
+        *("reason", "state", "turns"),
+    )
+
     def __init__(
         self, number: int, pairs: tuple[PairId, PairId], turns: tuple[TurnAxis, TurnAxis]
     ) -> None:

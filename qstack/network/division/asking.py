@@ -170,6 +170,8 @@ class Circuit:
 class Asking:
     """All that this node asks of the controller. `send`: to it; `there`: whether it is."""
 
+    __slots__ = ("_circuit", "_division", "_send", "_there", "_wishes", "now")
+
     def __init__(
         self, division: TimeDivision, send: Callable[[Any], None], circuit: Circuit, *, there: bool
     ) -> None:

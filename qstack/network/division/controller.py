@@ -88,6 +88,11 @@ class Controller:
     node has, None where that is not known: in so many bins at once it can be.
     """
 
+    __slots__ = (
+        *("_actions", "_bins", "_ends", "_grants", "_masters", "_now", "_qubits_at", "_runs"),
+        *("boot", "division", "node"),
+    )
+
     def __init__(
         self,
         node: NodeName,

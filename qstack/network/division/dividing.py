@@ -31,6 +31,8 @@ LONGEST_BIN: Duration = 3_600 * SECOND
 class BinsEstimate:
     """When bin 0 of the controller's present life began, by this node's clock."""
 
+    __slots__ = ("_at", "began", "boot")
+
     def __init__(self) -> None:
         self.boot: BootId = 0
         self.began: Instant | None = None
@@ -74,6 +76,8 @@ class Dividing:
     `divide` takes a link's name and what is to hold there from now on. `owner_of`: (origin,
     purpose) of the link requests of a circuit on a link, None where the circuit is not ready here.
     """
+
+    __slots__ = ("_divide", "_estimate", "_links", "_owner_of", "now")
 
     def __init__(
         self,

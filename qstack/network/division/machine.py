@@ -44,6 +44,8 @@ class Division:
     itself, as the controller's own, waits until :meth:`take_turns`.
     """
 
+    __slots__ = ("_at", "_desk", "_nodes", "asking", "controller", "dividing", "own")
+
     def __init__(self, desk: Desk, circuit: Circuit, owner_of: OwnerOf) -> None:
         self._desk = desk
         division = desk.parameters.division

@@ -15,6 +15,8 @@ CLOCK_BINS = 32
 class Bins:
     """Spans of time of equal length, numbered from 0, which begins at the first :meth:`start`."""
 
+    __slots__ = ("_origin", "bin_ns")
+
     def __init__(self, bin_ns: Duration) -> None:
         self.bin_ns = bin_ns
         self._origin: Instant | None = None
@@ -35,6 +37,8 @@ class Bins:
 
 class Masters:
     """Who can be reached, and what each was told. All times are those of the calls."""
+
+    __slots__ = ("_bins", "_boot", "_gap", "_there", "_told", "clock_at")
 
     def __init__(self, node: NodeName, boot: BootId, bins: Bins) -> None:
         self._boot = boot

@@ -42,6 +42,8 @@ class Counts:
     clicked in them, as far as they were looked at.
     """
 
+    __slots__ = ("_chance", "detectors", "heralded", "masks", "odds")
+
     def __init__(self, detectors: int, chance: Chance) -> None:
         self.detectors = detectors
         self.odds: list[Odds] = []

@@ -39,6 +39,8 @@ class AttemptsBeside:
     An object and no closure, so that a copy of the world counts its own links.
     """
 
+    __slots__ = ("_hall", "_links")
+
     def __init__(self, hall: Hall, links: list[Link]) -> None:
         self._hall = hall
         self._links = links
@@ -52,6 +54,11 @@ class AttemptsBeside:
 
 class Hall:
     """The devices of a world. `now` is the instant of what is handled at present."""
+
+    __slots__ = (
+        *("_beside", "_chance", "agenda", "devices", "links", "memories", "now", "places"),
+        *("running", "served", "status", "ups"),
+    )
 
     def __init__(self, parameters: WorldParameters, chance: Chance) -> None:
         self.devices = dict(parameters.devices)

@@ -50,6 +50,8 @@ class Attempt:
 class Heralding:
     """Decides attempts of one link, and reports them."""
 
+    __slots__ = ("_agenda", "_bells", "_chance", "_link", "counts", "optics", "timing")
+
     def __init__(self, optics: LinkOptics, agenda: Agenda, chance: Chance) -> None:
         self.optics = optics
         self.timing = optics.timing

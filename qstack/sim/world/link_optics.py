@@ -83,6 +83,12 @@ class Timing:
 class LinkOptics:
     """What attempts of a link can give, and when. See the module."""
 
+    __slots__ = (
+        *("_chance", "_constant_db", "_eyes", "_joint", "_last", "_odds", "_whole", "analyser"),
+        *("clicking", "counts", "detectors", "detuned", "emitters", "jitter_ps", "lifetime_ps"),
+        *("link", "pairs", "skews", "source", "stations_detectors", "timing"),
+    )
+
     def __init__(self, link: WorldLink, devices: dict[str, WorldDevice], chance: Chance) -> None:
         self.link = link
         self.analyser = parameters_of(devices, link.analyser, AnalyserParameters)

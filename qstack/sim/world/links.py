@@ -27,6 +27,12 @@ FOREVER = 1 << 62
 class Link:
     """The world's side of one link. Everything is up to date until cycle `next` - 1."""
 
+    __slots__ = (
+        *("_agenda", "_boundary", "_chance", "_ended", "_hit", "_pairings", "_reported", "_spare"),
+        *("_stepwise", "clock", "heralding", "lines", "next", "opening", "optics", "parameters"),
+        "wake",
+    )
+
     def __init__(self, heralding: Heralding, agenda: Agenda, chance: Chance) -> None:
         self.heralding = heralding
         self.optics = heralding.optics

@@ -45,6 +45,8 @@ class World:
     sense ends in Rejected with its reason. ConfigError if the parameters contradict each other.
     """
 
+    __slots__ = ("_agenda", "_hall", "parameters")
+
     def __init__(self, parameters: WorldParameters, chance: Chance) -> None:
         check(parameters)
         self.parameters = parameters

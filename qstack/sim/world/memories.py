@@ -69,6 +69,12 @@ class BellRead:
 class Memory:
     """The slots of one memory device. `attempts_until(instant)` counts attempts beside it."""
 
+    __slots__ = (
+        *("_attempts_until", "_busy", "_chance", "_coupled", "_decays", "_effects", "_law"),
+        *("_move", "_one", "_quality", "_rest", "_steady", "_two", "armed", "name", "parameters"),
+        *("qubits", "slots"),
+    )
+
     def __init__(
         self,
         name: str,

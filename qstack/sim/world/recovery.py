@@ -130,6 +130,8 @@ class Detector:
 class Eyes:
     """All detectors that see one mode of a link."""
 
+    __slots__ = ("_all", "_resolving", "_rounds")
+
     def __init__(
         self,
         measurement: str,

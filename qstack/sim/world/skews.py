@@ -64,6 +64,8 @@ class Skews:
     station (""), the ends are compared with each other. `lifetime_ps`: of the longer packets.
     """
 
+    __slots__ = ("_parties", "_right", "_skews", "_step_ps", "drifting")
+
     def __init__(
         self, parties: tuple[NodeName, NodeName, NodeName], lifetime_ps: Picoseconds
     ) -> None:
