@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
-from qstack.machine import CAME, Hand, Handed, Left
+from qstack.machine import CAME, Arrived, Hand, Handed, Left
 from qstack.messages.application import AskStatus, FreeQubit, MeasureQubit, PairReady
 from qstack.messages.common import PLAIN_Z
+from qstack.messages.control import Hello
 from qstack.messages.link import LinkSync
+from qstack.messages.wire import KIND_OF, VERSION, Datagram, Frame, Header
 from qstack.sim.network import Surroundings
 from qstack.stack.hosting import MAX_USERS
 from qstack.testing import hold, terms
@@ -159,6 +161,22 @@ def test_local_users_may_say_only_what_users_may_say_and_are_bounded_in_number()
     rig.settle(1)
     assert len([name for name, word in said if word is CAME]) == MAX_USERS - 1
     assert rig.net.host("alice").neighbours.counters["strangers"] == 6
+
+
+def test_who_calls_from_outside_by_the_name_of_a_local_user_is_a_stranger() -> None:
+    rig = local_rig(12)
+    alice = rig.net.host("alice").neighbours
+    hello = Frame(KIND_OF[Hello].number, "", 0, False, Hello((VERSION,), (), "user", 5, 0, ()))
+    header = Header(VERSION, "user-alice", "alice", 5, 0, 1, 0, 0, 0, 0)
+    rig.heap.post("alice", Arrived("user", Datagram(header, (hello,))))
+    rig.settle(1)
+    assert alice.counters["strangers"] == 1
+    assert "user-alice" not in alice.adjacencies()
+    assert alice.report()["user-alice"]["up"]
+    said = words(rig)
+    rig.heap.post("alice", Handed("user-alice", AskStatus(1)))
+    rig.settle(1)
+    assert [name for name, _ in said] == ["alice"]  # the answer, to the user of this process
 
 
 @pytest.mark.parametrize("event", [Handed("alice", AskStatus(1)), Handed("alice", Left("gone"))])
