@@ -67,10 +67,15 @@ there is one, is such a class too."""
 MARK = "@mypyc_attr(serializable=True, allow_interpreted_subclasses=True)\n"
 """The second because mypyc 2.4 else forgets to initialise a class of the first."""
 
-OFTEN = "@mypyc_attr(free_list_len=1)\n"
-"""A class of values: one is often made just after another one was freed. None is marked `acyclic`,
-as what the collector need not see: mypyc 2.4 writes over foreign memory where such a value is freed
-deep inside of others, as routes of many hops are."""
+OFTEN = "@mypyc_attr(free_list_len=1, acyclic=True)\n"
+"""A class of values: one is often made just after another one was freed, and no value leads back to
+itself, so that the collector need not see it: no links with others that are long out of the
+processor's cache when it dies. See :func:`mend`."""
+
+ASIDE = re.compile(
+    r"\n *CPy_TRASHCAN_BEGIN\(self, \w+\)(.*?)\n *CPy_TRASHCAN_END\(self\)", re.DOTALL
+)
+"""Where mypyc lets CPython put aside what it frees."""
 
 MADE = {
     "record": {"__init__", "__eq__", "__hash__"},
@@ -221,6 +226,22 @@ def compile_into(folder: Path, files: list[str], root: Path = ROOT) -> list[Path
         return found
 
 
+def mend(text: str) -> str:
+    """Return C code of mypyc's without its error in freeing what the collector does not see.
+
+    Where an object is freed deep inside of others, as routes of many hops are, CPython puts it
+    aside until the outer ones are done, in a list that it links through the collector's head of the
+    object. mypyc 2.4 lets it do so also with objects that have no such head: it writes over foreign
+    memory. These are freed at once here; how deep they lie is bounded by what is in a message.
+    """
+
+    def freed(found: re.Match[str]) -> str:
+        before = text[text.rindex("_dealloc(", 0, found.start()) : found.start()]
+        return found[0] if "PyObject_GC_UnTrack" in before else found[1]
+
+    return ASIDE.sub(freed, text)
+
+
 def _compile_here(scratch: Path, files: list[str]) -> None:
     """Compile files of the current folder into ``made`` of the scratch folder."""
     from mypyc.build import mypycify
@@ -237,6 +258,10 @@ def _compile_here(scratch: Path, files: list[str]) -> None:
         multi_file=True,
         target_dir=str(scratch / "c"),
     )
+    for path in (scratch / "c").rglob("*.c"):
+        made = path.read_text(encoding="utf-8")
+        if (mended := mend(made)) != made:
+            path.write_text(mended, encoding="utf-8")
     command = build_ext(Distribution({"name": "qstack", "ext_modules": extensions}))
     command.build_lib, command.build_temp = str(scratch / "made"), str(scratch / "objects")
     command.parallel = os.cpu_count()
