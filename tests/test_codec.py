@@ -40,7 +40,7 @@ from qstack.errors import LocalProtocolError, RemoteProtocolError
 from qstack.messages.application import ApplyGate, Status
 from qstack.messages.common import PLAIN_Z, PairId, PairKind, Qubit, RequestId
 from qstack.messages.control import Credit, Hello, KeepAlive
-from qstack.messages.devices import Calibration, Completed, Gate, MemoryMeasure, Tags
+from qstack.messages.devices import Aborted, Calibration, Completed, Gate, MemoryMeasure, Tags
 from qstack.messages.link import LinkAdd, LinkAnswer, LinkRequest
 from qstack.messages.physical import Arm, Success
 from qstack.messages.wire import (
@@ -190,6 +190,18 @@ def test_a_field_of_the_wrong_type_or_out_of_bounds_is_refused(
 def test_what_the_peer_would_refuse_is_refused_here_first_and_loudly(message: Any) -> None:
     with pytest.raises(LocalProtocolError):
         encode_body(message)
+
+
+def test_a_reason_that_has_grown_too_long_is_cut_and_sent_but_must_be_a_text() -> None:
+    """Each party puts its words before another's, who may have said as much as a text holds."""
+    told = LinkAnswer("ab", ADD.request.id, None, "\N{GRINNING FACE}" * (MAX_TEXT + 100))
+    taken = decode_body(KIND_OF[LinkAnswer].number, encode_body(told))
+    assert taken == attrs.evolve(told, reason="\N{GRINNING FACE}" * MAX_TEXT)  # type: ignore[misc]  # a record
+    wrong: Any = None
+    with pytest.raises(LocalProtocolError):
+        encode_body(Aborted("d" * (MAX_TEXT + 1), 1, "because"))
+    with pytest.raises((LocalProtocolError, TypeError)):  # TypeError by records that are compiled
+        encode_body(Aborted("d", 1, wrong))
 
 
 def test_a_truth_value_never_leaves_as_one_where_a_number_is_expected() -> None:

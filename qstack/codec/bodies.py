@@ -43,6 +43,10 @@ BOUNDS = Bounds(INT_MIN, INT_MAX, MAX_TEXT)
 LONG_TEXT = {("Status", "text"), ("Hello", "datasheets")}
 """(class, field) pairs whose text is bounded by the size of the message alone."""
 
+REASON = "reason"
+"""Texts of fields of this name are for people, and grow on their way from one party to the next:
+what is too long of one is left out where it is sent, not refused."""
+
 Converter: TypeAlias = Callable[[Any], Any]
 R = TypeVar("R")
 
@@ -94,6 +98,15 @@ def _text(limit: int) -> Converter:
         return value
 
     return text
+
+
+def _cut(limit: int) -> Converter:
+    whole = _text(limit)
+
+    def cut(value: Any) -> Any:
+        return value[:limit] if type(value) is str else whole(value)
+
+    return cut
 
 
 def _binary(value: Any) -> Any:
@@ -192,6 +205,9 @@ def _compile(cls: type[Any]) -> Shape:
     count = len(names)
     limits = [MAX_MESSAGE if (cls.__name__, name) in LONG_TEXT else MAX_TEXT for name in names]
     inner = [_shape(hints[name], limit) for name, limit in zip(names, limits, strict=True)]
+    if REASON in names:
+        place = names.index(REASON)
+        inner[place] = Shape(_cut(limits[place]), inner[place].read)
     values_of = _values_of(names)
     writers = [shape.write for shape in inner]
     readers = [shape.read for shape in inner]

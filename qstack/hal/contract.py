@@ -5,6 +5,7 @@ A :class:`Bench` says how to make the device and what it accepts. Each check of
 device that breaks a promise of DESIGN section 7:
 
 - every command ends in exactly one terminal event, and nothing of it comes after;
+- what comes of a command is what may come of it, about the slot or link that it names;
 - a command that the device does not know is Rejected, and an abort of nothing Completed;
 - an Abort and its target end within the datasheet's bound;
 - an exact arm that comes too late is Rejected as late, never silently shifted;
@@ -24,7 +25,7 @@ from typing import Any, TypeVar, assert_never
 
 import attrs
 
-from qstack.hal.commands import ends
+from qstack.hal.commands import ends, objection
 from qstack.hal.server import Reported
 from qstack.machine import TICK, Up, record
 from qstack.messages.common import PLAIN_Z
@@ -163,6 +164,8 @@ class Session:
             number = event.command
             self._require(number not in self.ended, f"{event} after {self.ended.get(number)}")
             self._require(number in self.running, f"{event} of a command that was never given")
+            why = objection(self.running[number], event)
+            self._require(not why, why)
             if ends(event):
                 self.ended[number] = event
                 del self.running[number]

@@ -18,6 +18,9 @@ from qstack.messages.link import LinkRequest
 from qstack.network.admission import Verdict
 from qstack.units import SECOND, Duration
 
+MOST_HELD = 1_024
+"""Pairs of one set: no node holds more at once, and what a set takes is summed over its pairs."""
+
 
 @record
 class Manner:
@@ -83,6 +86,8 @@ def _unlike(request: LinkRequest) -> str:
         return f"all pairs within {request.within_ns} ns; 0 means each as it comes"
     if request.within_ns and not kept:
         return f"all pairs within a time of each other are kept ones, not {request.kind.name}"
+    if request.within_ns and request.number > MOST_HELD:
+        return f"{request.number} pairs within a time of each other: {MOST_HELD} are possible"
     if request.early and not kept:
         return f"halves that are handed over early are kept ones, not {request.kind.name}"
     if request.early and (request.within_ns or request.atomic):

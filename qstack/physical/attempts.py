@@ -160,6 +160,8 @@ class Attempt:
             case EmitterOutcome():
                 if self.qubit is not None:
                     raise HardwareFault(f"attempt {self.command} was not to be measured")
+                if self.left < 1:
+                    raise HardwareFault(f"attempt {self.command} has all outcomes already")
                 return AttemptState.ENDED if event.last else self.state
             case Exhausted() | Rejected() | Aborted() | Faulted():
                 return AttemptState.ENDED

@@ -24,6 +24,9 @@ REPEATED = 2
 MAX_VOIDS = 32
 """So many void attempts are named in one herald."""
 
+MAX_REASON = 160
+"""Bytes of a reply's reason, which must fit into one datagram with MAX_LISTED successes."""
+
 HOLD = 4
 """A reply that may wait leaves after this part of `confirm_ns`."""
 
@@ -40,6 +43,11 @@ Wanted: TypeAlias = tuple[RequestId | None, PairKind, str, int, int, int]
 def wanted(arm: Arm) -> Wanted:
     """Return what an arm wants."""
     return (arm.request, arm.kind, arm.setting, arm.queue_version, arm.bin, arm.bin_end)
+
+
+def _cut(reason: str) -> str:
+    """Return as much of a reason as a reply has room for."""
+    return reason.encode()[:MAX_REASON].decode(errors="ignore")
 
 
 @record
@@ -340,7 +348,7 @@ class StationEnd:
             word.last_sequence,
             word.decided_cycle,
             tuple(self.unconfirmed[:MAX_LISTED]),
-            reason,
+            reason if 4 * len(reason) <= MAX_REASON else _cut(reason),
             word.epoch,
             *word.window,
             word.phase_ns,

@@ -49,7 +49,7 @@ def _may(state: LinkState, *more: LinkState) -> dict[type[Any], frozenset[LinkSt
         StationClicks: same_or_closed,
         Completed: same_or_closed,
         Exhausted: frozenset({state}),
-        Aborted: frozenset({state}),
+        Aborted: same_or_closed,
         Rejected: same_or_closed,
         Faulted: same_or_closed,
         DeviceState: same_or_closed,
@@ -76,6 +76,7 @@ TABLE: dict[LinkState, dict[type[Any], frozenset[LinkState]]] = {
     },
     LinkState.PAIRED: {
         **_may(LinkState.PAIRED, LinkState.HALF, *_BOTH),
+        Completed: frozenset({LinkState.PAIRED, LinkState.DEFERRED, LinkState.CLOSED}),
         Deferred: frozenset({LinkState.DEFERRED}),
         Exhausted: frozenset({LinkState.PAIRED, LinkState.DEFERRED, LinkState.CLOSED}),
         Aborted: frozenset({LinkState.PAIRED, LinkState.DEFERRED, LinkState.CLOSED}),

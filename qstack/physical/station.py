@@ -149,6 +149,8 @@ class StationPhysical:
                     self._clicks.command = None
                     self._gate.ended(event)
                     self._look(now)
+                elif isinstance(event, Aborted) and event.command == self._clock.command:
+                    actions += self._failed(event, now)
             case Rejected() | Faulted():
                 actions += self._failed(event, now)
             case DeviceState():
@@ -199,7 +201,7 @@ class StationPhysical:
         end.check(arm, self._clicks.sequence)
         return end.take(arm, now)
 
-    def _failed(self, event: Rejected | Faulted, now: Instant) -> list[Any]:
+    def _failed(self, event: Rejected | Faulted | Aborted, now: Instant) -> list[Any]:
         if event.command == self._clock.command:
             self._stop_clock()
         elif event.command == self._clicks.command:

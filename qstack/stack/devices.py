@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from qstack.adjacency import PeerLost, PeerUp
 from qstack.errors import RemoteProtocolError
-from qstack.hal.commands import ends
+from qstack.hal.commands import ends, objection
 from qstack.hal.plugins import Sheet
 from qstack.hal.remote import differences
 from qstack.machine import Device, Note
@@ -47,7 +47,7 @@ class Devices:
         self._unfit: dict[str, str] = {}
         self._neighbours = neighbours
         self._changed = changed
-        self._running: dict[int, tuple[str, Answer]] = {}
+        self._running: dict[int, tuple[str, Answer, Any]] = {}
 
     @property
     def hosts(self) -> set[NodeName]:
@@ -64,7 +64,7 @@ class Devices:
 
     def command(self, action: Device, answer: Answer, now: Instant) -> list[Any]:
         """Run a command; its events go to `answer`."""
-        self._running[action.command.command] = (action.device, answer)
+        self._running[action.command.command] = (action.device, answer, action.command)
         host = self._hosts.get(action.device)
         if host is None:
             return [action]
@@ -76,12 +76,23 @@ class Devices:
         return self._neighbours.post(host, action.command, now)
 
     def delivered(self, peer: NodeName, event: Any, now: Instant) -> list[Any]:
-        """Take an event that a host sent."""
+        """Take an event that a host sent.
+
+        Raises RemoteProtocolError, with nothing changed, for one of a device that the host does
+        not serve, and for one that its command cannot have.
+        """
         if self._hosts.get(event.device) != peer:
             raise RemoteProtocolError(f"{peer} does not serve {event.device!r}")
         if event.device in self._unfit:
             # Whatever state it says it is in, it is not the device that is wanted.
             return []
+        kind = type(event)
+        if kind is not DeviceState and kind is not Calibration:
+            running = self._running.get(event.command)
+            if running is not None and running[0] == event.device:
+                why = objection(running[2], event)
+                if why:
+                    raise RemoteProtocolError(why)
         return self.reported(event, now)
 
     def reported(self, event: Any, now: Instant) -> list[Any]:
@@ -110,7 +121,7 @@ class Devices:
             for device in devices:
                 out += self._changed(self._fit(device, said.get(device)), now)
             return out
-        lost = [(c, d) for c, (d, _) in self._running.items() if d in devices]
+        lost = [(c, d) for c, (d, _, _) in self._running.items() if d in devices]
         for command, device in lost:
             out += self.reported(Faulted(device, command, f"{host}: {event.reason}"), now)
         for device in devices:
