@@ -50,6 +50,7 @@ ifneq ($(ONLY),routes)
 endif
 ifneq ($(ONLY),pairs)
 	$(RUN) -m tests.simulate.routes --seeds $(ROUTE_SEEDS)
+	$(RUN) -m tests.simulate.routes --crowd --seeds $(ROUTE_SEEDS)
 	$(BIN)/python -m tests.simulate.routes --bugs
 	$(RUN) -m tests.simulate.chains
 endif

@@ -24,6 +24,7 @@ from tests.nodes.live_rig import (
 
 Printed = pytest.CaptureFixture[str]
 
+
 def sim(printed: Printed, *words: str) -> tuple[int, str, str]:
     code = main(["sim", *words])
     found = printed.readouterr()
