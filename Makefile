@@ -25,7 +25,7 @@ BUILT := $(MADE)/qstack/__init__.py
 ROOTS := -o pythonpath=docs/examples $(addprefix --deselect=,$(NOT_COMPILED))
 endif
 
-.PHONY: demo test check bench simulate docs compiled
+.PHONY: demo test check bench simulate docs compiled another
 
 demo: .venv/nodes-installed  ## two live nodes, a station and a simulated world; first pairs
 	@$(BIN)/qstack up two_nodes -- $(DEMO)
@@ -50,6 +50,7 @@ ifneq ($(ONLY),routes)
 endif
 ifneq ($(ONLY),pairs)
 	$(RUN) -m tests.simulate.routes --seeds $(ROUTE_SEEDS)
+	$(RUN) -m tests.simulate.routes --crowd --seeds $(ROUTE_SEEDS)
 	$(BIN)/python -m tests.simulate.routes --bugs
 	$(RUN) -m tests.simulate.chains
 endif
@@ -64,6 +65,12 @@ $(MADE)/qstack/__init__.py: .venv/all-installed hatch_build.py pyproject.toml $(
 	@rm -rf $(MADE)
 	QSTACK_COMPILED=1 PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(PIP) install --no-deps --target $(MADE) .
 	@touch $@
+
+ANOTHER = .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+another:  ## beside .venv an environment of PYTHON=python3.13, with which tests compare histories
+	$(PYTHON) -m venv $(ANOTHER)
+	$(ANOTHER)/bin/python -m pip --quiet --disable-pip-version-check install -e '.[nodes]' -c constraints.txt
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("qstack needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; try: make PYTHON=python3.12" if sys.version_info < (3, 11) else 0)'

@@ -29,7 +29,7 @@ T = TypeVar("T")
 NETWORK_HELP = "a network file, or the bare name of a shipped one"
 LIVE_HELP = (
     f"{NETWORK_HELP}; without it the network of QSTACK_NETWORK, which `qstack up` sets for its "
-    "command"
+    "command, or else the only one that is up on this machine"
 )
 EPILOG = "Exit codes: 0 done, 1 the work failed, 2 bad usage or configuration, 3 unreachable."
 
@@ -346,14 +346,20 @@ def _replay(given: argparse.Namespace) -> int:
 
 
 def _network(given: argparse.Namespace) -> str:
-    """Return the network that is meant: the argument's, or that of the environment."""
+    """Return the network that is meant: the argument's, that of the environment, or what is up."""
     name = given.network or os.environ.get("QSTACK_NETWORK", "")
-    if not name:
-        raise UsageError(
-            "which network? Give --network NETWORK, set QSTACK_NETWORK, or run this under "
-            "qstack up NETWORK -- ..."
-        )
-    return str(name)
+    if name:
+        return str(name)
+    from qstack_nodes.noted import running  # noqa: PLC0415  help must stay instant
+
+    up = running()
+    if len(up) == 1:
+        return up[0]
+    which = f"Up are {', '.join(up)}" if up else "None is up on this machine"
+    raise UsageError(
+        f"which network? {which}. Give --network NETWORK, set QSTACK_NETWORK, or run this under "
+        "qstack up NETWORK -- ..."
+    )
 
 
 if __name__ == "__main__":

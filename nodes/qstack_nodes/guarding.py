@@ -12,6 +12,8 @@ from qstack.errors import ConfigError, QstackError, RequestFailed
 T = TypeVar("T")
 
 DONE, FAILED, USAGE, UNREACHABLE = 0, 1, 2, 3
+INTERRUPTED = 128 + 2
+"""As shells say of a program that Ctrl-C ended."""
 
 
 class UsageError(QstackError):
@@ -26,7 +28,7 @@ def guarded(verb: Callable[[T], int], given: T) -> int:
         print(f"qstack: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
-        return 128 + 2
+        return INTERRUPTED
     except BrokenPipeError:
         # Standard output went to something like `head`, which has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,6 +41,9 @@ def guarded(verb: Callable[[T], int], given: T) -> int:
     except QstackError as error:
         return _explained(error, error)
     except BaseExceptionGroup as group:
+        # Ctrl-C reaches whichever task runs, and comes out of its nursery in a group.
+        if group.subgroup(KeyboardInterrupt) is not None:
+            return INTERRUPTED
         return _explained(_first(group), group)
 
 

@@ -36,6 +36,7 @@ from qstack_nodes.launcher import (
     how_ended,
     launched,
 )
+from qstack_nodes.noted import noted
 from qstack_nodes.viewing import ask_all
 
 NETWORK_VARIABLE = "QSTACK_NETWORK"
@@ -218,12 +219,13 @@ async def _up(network: NetworkFile, options: UpOptions, teller: Teller, outcome:
             # The other part of a network is started by people, who have all the time they want.
             await launcher.wait_linked(math.inf if options.only else LINKED_S + more)
             await all_known(network, math.inf if options.only else KNOWN_S + more)
-            teller.up(network, [plan.name for plan in plans])
-            nursery.start_soon(launcher.supervise)
-            if options.command:
-                outcome.code = await run_command(options.command, options.network)
-            else:
-                await trio.sleep_forever()
+            with noted(named(options.network)):
+                teller.up(network, [plan.name for plan in plans])
+                nursery.start_soon(launcher.supervise)
+                if options.command:
+                    outcome.code = await run_command(options.command, options.network)
+                else:
+                    await trio.sleep_forever()
             teller.quiet = True
         nursery.cancel_scope.cancel()
 
@@ -260,14 +262,18 @@ async def _until_signal(
             return
 
 
+def named(network: str) -> str:
+    """Return how a network is called from any folder."""
+    place = Path(network)
+    return str(place.resolve()) if place.is_file() else network
+
+
 def _start(command: tuple[str, ...], network: str) -> subprocess.Popen[bytes]:
     """Start the user's command, which is told where the network is."""
-    place = Path(network)
-    variable = str(place.resolve()) if place.is_file() else network
     # Not by trio, which forks in a helper thread: the guard wants this thread as its parent.
     return subprocess.Popen(  # noqa: S603  the user's own command
         (sys.executable, "-I", "-S", "-c", _GUARD, *command),
-        env={**os.environ, NETWORK_VARIABLE: variable},
+        env={**os.environ, NETWORK_VARIABLE: named(network)},
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -97,7 +98,7 @@ def show_circuits(answers: Mapping[NodeName, dict[str, Any] | str]) -> None:
     elif known:
         console.print("no circuits")
     if known:
-        counters = list(dict.fromkeys(key for each in known.values() for key in each["counters"]))
+        counters = _counted(each["counters"] for each in known.values())
         table = Table("node", title="done for circuits", title_justify="left")
         for counter in counters:
             table.add_column(counter.replace("_", " "), justify="right")
@@ -108,6 +109,14 @@ def show_circuits(answers: Mapping[NodeName, dict[str, Any] | str]) -> None:
     if divided:
         console.print(_bins(divided))
     show_silent(answers, console)
+
+
+def _counted(told: Iterable[Mapping[str, int]]) -> list[str]:
+    """Return the counters of which anybody has counted anything, swaps always: they fit a line."""
+    sums: Counter[str] = Counter({"swaps": 1})
+    for counters in told:
+        sums.update(counters)
+    return [name for name, count in sums.items() if count]
 
 
 def _circuits(members: Mapping[str, list[tuple[NodeName, Any]]]) -> Table:

@@ -14,6 +14,7 @@ elementary probability. Oracles: cases O7 to O12 and O15 of the project's valida
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import reduce
 from itertools import combinations
@@ -276,13 +277,15 @@ def rate_of_all(rates_hz: Sequence[float]) -> float:
             for some in combinations(rates_hz, count):
                 total += (-1) ** (count + 1) / sum(some)
         return 1 / total
+    # The links that a long fibre is cut into are alike: each kind is reckoned with once.
+    kinds = Counter(rates_hz).items()
     # In steps of the logarithm of time; before the first and after the last nothing changes.
     first, last = math.log(1e-9 / max(rates_hz)), math.log(60 / min(rates_hz))
     step = (last - first) / _STEPS
     total = math.exp(first)
     for index in range(_STEPS + 1):
         time = math.exp(first + index * step)
-        every = sum(math.log(-math.expm1(-rate * time)) for rate in rates_hz)
+        every = sum(many * math.log(-math.expm1(-rate * time)) for rate, many in kinds)
         total += time * -math.expm1(every) * step
     return 1 / total
 

@@ -29,8 +29,12 @@ Soon and for a short time serves promises best. Six seeds of the grid at 0.7 of 
 100 requests (`tests/simulate/test_promised_rates.py`): all got the rate that they were promised;
 with a whole cutoff 7 did not, with a patience of a quarter and four cutoffs more.
 """
-NO_CUTOFF_NS: Duration = 4 * MILLISECOND
-"""Stands for the cutoff where circuits have none."""
+LONGEST_CUTOFF_NS: Duration = 4 * MILLISECOND
+"""Stands for the cutoff where circuits have none, or a longer one.
+
+Memories may last for seconds: circuits whose cutoffs rest on that would stand still for a third of
+one before the link between them is divided.
+"""
 
 
 @attrs.define(eq=False)
@@ -104,6 +108,6 @@ class Crowding:
 
 
 def cutoff_of(places: Iterable[Place]) -> Duration:
-    """Return the shortest cutoff of some circuits, in ns."""
+    """Return the shortest cutoff of some circuits, in ns, :data:`LONGEST_CUTOFF_NS` at most."""
     cutoffs = [leg.cutoff_ns for place in places for leg in place.install.legs if leg.cutoff_ns]
-    return min(cutoffs, default=NO_CUTOFF_NS)
+    return min([*cutoffs, LONGEST_CUTOFF_NS])

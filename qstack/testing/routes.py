@@ -20,6 +20,7 @@ from qstack.messages.common import PairId, PairKind, Qubit
 from qstack.sim.heap import Wire
 from qstack.sim.network import Surroundings, VirtualNetwork
 from qstack.sim.playing import play
+from qstack.sim.wires import CORRUPTED
 from qstack.stack import EndNode, NodeReached, ToNode
 from qstack.stack.policy import Policy
 from qstack.testing.checkers import Ends, OneHand, Seen
@@ -47,6 +48,7 @@ from qstack.testing.scenario import (
     Mishap,
     UserCrash,
 )
+from qstack.testing.seals import seals
 from qstack.testing.swarm import Stuck, User, who
 from qstack.testing.truth import TruthError
 from qstack.units import MILLISECOND, Duration, NodeName
@@ -153,6 +155,8 @@ class RouteRun:
                 policies=policies,
             ),
         )
+        if scenario.sealed:
+            self.net.heap.wiring.keys.update(seals(self.net.places.parties))
         meeting: dict[PairId, tuple[User, Qubit]] = {}
         self.users: dict[NodeName, Traveller] = {}
         for number, node in enumerate(lab.nodes):
@@ -204,6 +208,8 @@ class RouteRun:
             if not any(busy(self.net.host(name)) for name in self.net.places.parties):
                 break
             heap.run(heap.now + MILLISECOND, max_steps=MAX_STEPS)
+        if any(path.counts[CORRUPTED] for path in heap.wiring.paths):
+            raise TruthError("a datagram was believed that had been corrupted on the way")
         self.judge.finish()
 
     def _ask(self, call: Call) -> None:

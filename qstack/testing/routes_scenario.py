@@ -24,7 +24,7 @@ from qstack.sim.faults import (
 from qstack.sim.schedule import Schedule
 from qstack.sim.schedule import draw as draw_schedule
 from qstack.testing.routes_lab import SHAPES, RouteLab
-from qstack.testing.scenario import Ask, Isolation, Mishap, UserCrash
+from qstack.testing.scenario import Ask, Isolation, Mishap, UserCrash, without_checksums
 from qstack.units import MICROSECOND, MILLISECOND, Chance, Duration, Instant, NodeName
 
 FAULTS_END: Instant = 20 * MILLISECOND
@@ -61,7 +61,7 @@ class Call:
 class RouteScenario:
     """All that a seed decides before the run begins; fields as in a Scenario of two nodes.
 
-    `shape` names the network, of :data:`~qstack.testing.routes_lab.SHAPES`.
+    `shape` names the network, of :data:`~qstack.testing.routes_lab.SHAPES`. `sealed` as there.
     """
 
     seed: int
@@ -79,6 +79,7 @@ class RouteScenario:
     calls: tuple[Call, ...]
     schedule: Schedule
     mishaps: tuple[Mishap, ...]
+    sealed: bool = False
 
     @property
     def ages_hold(self) -> bool:
@@ -100,7 +101,15 @@ FEATURES = (
 )
 MISHAPS = ("isolate", "crash-user")
 FAULTS = (*sorted(set(KINDS) - {CORRUPT}), *MISHAPS)
-"""All but corruption that no checksum finds: against that only a seal helps."""
+"""All but corruption that no checksum finds: against that only a seal helps (:func:`crowded`)."""
+
+CROWD = 20
+"""So many circuits at once, between as many pairs of ends."""
+CROWD_QUBITS = 10
+"""For each link: of twenty circuits the middle of the grid carries so many at most, or nearly."""
+CROWD_AT: Duration = 300 * MICROSECOND
+CROWD_FAULTS = (*FAULTS, CORRUPT)
+"""All there are: what is corrupted is found by seals, as in runs of two nodes."""
 
 
 def draw(
@@ -132,6 +141,53 @@ def draw(
         schedule=_schedule(seed, kinds, lab),
         mishaps=_mishaps(on, lab, chance.fork("mishaps")),
     )
+
+
+def crowded(
+    seed: int, without: Iterable[str] = (), only: Iterable[str] | None = None
+) -> RouteScenario:
+    """Return a scenario of the grid with twenty circuits at once, under all faults of a seed.
+
+    Features and faults are those of :func:`draw`, and corruption; qubits are never few. All
+    requests come within :data:`CROWD_AT`, each between other ends over two links or more.
+    """
+    chance = Chance(f"crowd/{seed}")
+    allowed = set(FEATURES + CROWD_FAULTS if only is None else only) - set(without)
+    drawn = draw(seed, without, only)
+    on = set(drawn.features) - {"few-qubits", "neighbours"}
+    faulty = bool(drawn.schedule.faults or drawn.mishaps)
+    if CORRUPT in allowed and faulty and chance.fork(CORRUPT).uniform() < 0.2:
+        on.add(CORRUPT)
+    features = frozenset(on)
+    untyped: Any = _lab(features, "grid9", chance.fork("lab"))
+    lab: RouteLab = attrs.evolve(untyped, qubits=CROWD_QUBITS)
+    kinds = [name for name in sorted(features) if name in KINDS]
+    changed: RouteScenario = attrs.evolve(
+        cast(Any, drawn),
+        features=tuple(name for name in (*FEATURES, *CROWD_FAULTS) if name in features),
+        shape="grid9",
+        lab=lab,
+        wire_bytes=drawn.wire_bytes or CORRUPT in features,
+        sealed=CORRUPT in features,
+        calls=_crowd(features, lab, chance.fork("calls")),
+        schedule=without_checksums(_schedule(seed, kinds, lab)),
+        mishaps=_mishaps(features, lab, chance.fork("mishaps")),
+    )
+    return changed
+
+
+def _crowd(on: frozenset[str], lab: RouteLab, chance: Chance) -> tuple[Call, ...]:
+    near = {node: {node, *lab.neighbours(node)} for node in lab.nodes}
+    ends = [(one, other) for one in lab.nodes for other in lab.nodes if other not in near[one]]
+    calls = []
+    for _ in range(CROWD):
+        node, remote = ends.pop(chance.below(len(ends)))
+        call = _call(on, lab, chance)
+        changes = {"node": node, "remote": remote, "at": chance.below(CROWD_AT)}
+        canceller = node if call.ask.canceller == call.ask.node else remote
+        ask = _changed(call.ask, **changes, number=3 + chance.below(4), canceller=canceller)
+        calls.append(Call(ask, remote, call.purpose, call.within_ns, call.early))
+    return tuple(sorted(calls, key=lambda call: call.ask.at))
 
 
 def _pick(chance: Chance, among: Iterable[Any]) -> Any:

@@ -178,7 +178,7 @@ def draw(seed: int, without: Iterable[str] = (), only: Iterable[str] | None = No
         lingering="lingering" in on,
         hold_ns=_hold_ns(on),
         asks=_asks(on, lab, chance),
-        schedule=_with_long_partition(on, lab, _without_checksums(schedule), chance.fork("parted")),
+        schedule=_with_long_partition(on, lab, without_checksums(schedule), chance.fork("parted")),
         mishaps=_mishaps(on, lab.places, chance.fork("mishaps")),
     )
 
@@ -257,7 +257,8 @@ def _ask(on: frozenset[str], ends: tuple[NodeName, NodeName], chance: Chance) ->
     )
 
 
-def _without_checksums(schedule: Schedule) -> Schedule:
+def without_checksums(schedule: Schedule) -> Schedule:
+    """Let what is corrupted arrive, so that others than UDP must find it."""
     faults = []
     for fault in schedule.faults:
         amounts = tuple((name, value) for name, value in fault.amounts if name != "checksum")

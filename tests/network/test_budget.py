@@ -239,6 +239,20 @@ def test_all_of_unequal_links_are_there_at_the_rate_of_short_slots() -> None:
     assert budget.rate_of_all(many) == pytest.approx(budget.rate_of_all(rates), rel=1e-6)
 
 
+def test_of_links_of_a_few_kinds_each_counts_and_in_no_order() -> None:
+    """Fibres cut into five, six and four: the mean is the sum over how many of each are late."""
+    kinds = ((2.0, 5), (3.0, 6), (11.0, 4))
+    exact = sum(
+        (-1) ** (a + b + c + 1)
+        * math.comb(5, a) * math.comb(6, b) * math.comb(4, c)
+        / (2 * a + 3 * b + 11 * c)
+        for a in range(6) for b in range(7) for c in range(5) if a + b + c
+    )  # fmt: skip
+    rates = [rate for rate, many in kinds for _ in range(many)]
+    assert budget.rate_of_all(rates) == pytest.approx(1 / exact, rel=1e-6)
+    assert budget.rate_of_all(rates[::-1]) == pytest.approx(1 / exact, rel=1e-6)
+
+
 def test_meetings_with_a_cutoff_are_the_limit_of_short_slots() -> None:
     slot_s, rate, cutoff_s = 1e-4, 10.0, 0.05
     slots = budget.slots_with_cutoff(rate * slot_s, round(cutoff_s / slot_s))

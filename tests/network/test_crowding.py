@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from qstack.messages.circuits import CircuitId, CircuitInstall, Leg, Method
-from qstack.network.crowding import DIVIDED, PATIENCE, Crowding
+from qstack.network.crowding import DIVIDED, LONGEST_CUTOFF_NS, PATIENCE, Crowding
 from qstack.network.places import Place
+from qstack.units import SECOND
 from tests.network.links import link_between
 
 CUTOFF = 16_000
 LINK = link_between("n0-n1", "n0", "n1", slots=((0, 1, 2, 3), (0, 1, 2, 3)))
 
 
-def place(number: int, method: Method = Method.NONE, rounds: int = 0) -> Place:
+def place(
+    number: int, method: Method = Method.NONE, rounds: int = 0, cutoff: int = CUTOFF
+) -> Place:
     """A circuit from n0 over n1 to n2 at its head-end."""
     legs = (
-        Leg("n0-n1", "n1", 0.5, 0.0, CUTOFF, False, method, rounds, 0),
-        Leg("n1-n2", "n2", 0.5, 0.0, CUTOFF, False, Method.NONE, 0, 0),
+        Leg("n0-n1", "n1", 0.5, 0.0, cutoff, False, method, rounds, 0),
+        Leg("n1-n2", "n2", 0.5, 0.0, cutoff, False, Method.NONE, 0, 0),
     )
     return Place(CircuitInstall(CircuitId("n0", 1, number), legs, 10, 10, False), 0)
 
@@ -75,3 +78,12 @@ def test_patience_begins_anew_where_a_circuit_got_on_meanwhile() -> None:
     crowding.look("n0-n1", [(one, 4), (other, 0)])
     assert not crowding.sharing("n0-n1")
     assert crowding.deadline == CUTOFF // PATIENCE - 1 + CUTOFF // PATIENCE
+
+
+def test_no_link_is_crowded_for_longer_where_memories_last_for_seconds() -> None:
+    """Patience is a sixteenth of the longest cutoff that counts, with none as with one of 5 s."""
+    for cutoff in (0, 5 * SECOND):
+        crowding = Crowding("n0", [LINK], lambda: Clock.now)
+        Clock.now = 0
+        crowding.look("n0-n1", [(place(1, cutoff=cutoff), 4), (place(2, cutoff=cutoff), 0)])
+        assert crowding.deadline == LONGEST_CUTOFF_NS // PATIENCE == 250_000

@@ -88,7 +88,8 @@ def addresses(file: Path) -> dict[str, tuple[str, int]]:
 
 def environment_for(folder: Path) -> dict[str, str]:
     """This process's environment, with the plugins of a source tree that is not installed."""
-    found = dict(os.environ)
+    # Networks that are up elsewhere on this machine are none of a test's.
+    found = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     if not entry_points(group="qstack.emitters"):
         place = folder / "installed" / "qstack-0.dist-info"
         place.mkdir(parents=True)

@@ -135,8 +135,8 @@ async def lived(file: Path, environment: dict[str, str]) -> list[int]:
         async with up(file, environment) as network:
             pids = children_of(network.popen.pid)
             assert len(pids) == 10
-            asked = ("pairs", "alice", "bob", "--count", "10", "--fidelity-min", "0.7", "--json")
-            words = (*asked, "--network", str(file))
+            # As in another terminal: the network that is up need not be named.
+            words = ("pairs", "alice", "bob", "--count", "10", "--fidelity-min", "0.7", "--json")
             result = await trio.to_thread.run_sync(qstack, words, environment)
             assert result.returncode == DONE, result.stderr
             expect_pairs_over_four_links([json.loads(line) for line in result.stdout.splitlines()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from qstack_nodes.command import DONE, FAILED, UNREACHABLE, USAGE, main
+from qstack_nodes.noted import noted, running
 
 HEAVY = ("trio", "numpy", "rich", "msgpack", "attrs", "cattrs")
 VERBS = ("up", "node", "pairs", "status", "sim", "sweep", "link", "check", "trace", "replay")
@@ -67,14 +69,47 @@ def test_bad_usage_ends_with_two_and_a_reason(
     assert "usage" in capsys.readouterr().err
 
 
-def test_without_a_network_the_ways_to_name_one_are_listed(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def quiet_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing is up, as far as this user's files tell."""
     monkeypatch.delenv("QSTACK_NETWORK", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    return tmp_path / "qstack"
+
+
+@pytest.mark.usefixtures("quiet_machine")
+def test_without_a_network_the_ways_to_name_one_are_listed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["status"]) == USAGE
     text = capsys.readouterr().err
-    for way in ("--network", "QSTACK_NETWORK", "qstack up"):
+    for way in ("--network", "QSTACK_NETWORK", "qstack up", "None is up"):
         assert way in text
+
+
+def test_the_only_network_that_is_up_need_not_be_named_and_of_two_the_names_are_told(
+    capsys: pytest.CaptureFixture[str], quiet_machine: Path
+) -> None:
+    """What a launcher left behind that was killed is no network; link needs nobody to answer."""
+    quiet_machine.mkdir(0o700)
+    (quiet_machine / "7").write_text("chain5")
+    words = ["link", "alice", "bob", "--budget"]
+    with noted("nv_lab"):
+        assert running() == ["nv_lab"]
+        assert main(words) == DONE
+        (quiet_machine / "8").write_text("chain5")
+        with (quiet_machine / "8").open() as another:
+            fcntl.flock(another, fcntl.LOCK_EX)
+            assert main(words) == USAGE
+    assert "Up are chain5, nv_lab" in capsys.readouterr().err
+    assert running() == []
+    assert list(quiet_machine.iterdir()) == []
+
+
+def test_a_folder_that_others_can_write_into_tells_of_nothing(quiet_machine: Path) -> None:
+    with noted("nv_lab"):
+        quiet_machine.chmod(0o777)
+        assert running() == []
 
 
 @pytest.mark.parametrize(

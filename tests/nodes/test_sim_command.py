@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,14 @@ from typing import Any
 import pytest
 from qstack_nodes.command import DONE, FAILED, USAGE, main
 
-from tests.nodes.live_rig import NETWORKS, environment_for, qstack, two_nodes
+from tests.nodes.live_rig import (
+    LIMIT_S,
+    NETWORKS,
+    QSTACK,
+    environment_for,
+    qstack,
+    two_nodes,
+)
 
 Printed = pytest.CaptureFixture[str]
 
@@ -123,6 +132,24 @@ def test_bad_usage_ends_with_two(words: list[str], capsys: Printed) -> None:
         main(words)
     assert ended.value.code == USAGE
     assert "usage" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_ends_without_a_traceback(tmp_path: Path) -> None:
+    """Ctrl-C reaches whichever task of the run is at work; it comes out of nurseries in groups."""
+    command = ("sim", "two_nodes", "pairs", "alice", "bob", "--count", "1000000", "--json")
+    errors = tmp_path / "errors.txt"
+    # A shell lets what it starts in the background ignore interruptions.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with errors.open("wb") as file:
+        running = subprocess.Popen((*QSTACK, *command), stdout=subprocess.PIPE, stderr=file)
+    signal.signal(signal.SIGINT, former)
+    with running:
+        assert running.stdout is not None
+        assert b'"pair"' in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        running.stdout.read()
+        assert running.wait(LIMIT_S) == 128 + signal.SIGINT
+    assert errors.read_text() == ""
 
 
 def test_drain_prints_what_the_live_verb_prints_and_what_drains_first_is_seen_by_other_verbs(

@@ -147,6 +147,23 @@ def test_a_circuit_is_shown_at_each_of_its_nodes_with_its_request(capsys: Printe
     assert int(counted[1]) >= 3
 
 
+def test_what_nobody_has_done_for_circuits_has_no_column_so_that_heads_fit_a_terminal(
+    capsys: Printed,
+) -> None:
+    code, out, _ = sim(capsys, "chain3", "circuits")
+    assert code == DONE
+    assert "swaps" in out
+    assert "expired" not in out
+    network = Network.load("chain3", 5)
+    network.pairs("alice", "bob", count=3)
+    status = network.status("r1")
+    status["network"]["counters"]["expired"] = 2
+    show({"r1": status}, Viewing("circuits", (), False))
+    out = capsys.readouterr().out
+    assert "expired" in out
+    assert "\u2026" not in out
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

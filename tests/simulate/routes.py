@@ -3,6 +3,8 @@
 python -m tests.simulate.routes --seeds 5000            every core, a summary, code 1 for a failure
 python -m tests.simulate.routes --seed 36 --trace DIR   one seed again, told, with traces
 python -m tests.simulate.routes --bugs                  the first seed that finds each planted bug
+
+With --crowd: twenty circuits at once on the grid, corruption among the faults.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import multiprocessing
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -21,11 +23,18 @@ from qstack.machine import record
 from qstack.sim.schedule import read
 from qstack.testing.routes import RouteResult, run
 from qstack.testing.routes_checkers import Parity
-from qstack.testing.routes_scenario import FAULTS, FEATURES, RouteScenario, draw
+from qstack.testing.routes_scenario import (
+    CROWD,
+    CROWD_FAULTS,
+    FEATURES,
+    RouteScenario,
+    crowded,
+    draw,
+)
 from qstack.testing.statistics import ALARM, Classes
 from tests.simulate.planted import changed
 from tests.simulate.routes_planted import BUGS, FOUND, planted
-from tests.simulate.routes_work import find_bug, run_seed
+from tests.simulate.routes_work import CrowdResult, find_bug, run_crowd, run_seed
 from tests.simulate.telling import Switches, find_bugs, replay, told, verdict
 
 CHUNK = 5
@@ -34,9 +43,10 @@ SLACK = 0.02
 """By so much more often than goodness says may outcomes be wrong."""
 
 
-def again(seed: int, switches: Switches) -> str:
+def again(seed: int, switches: Switches, *, crowd: bool = False) -> str:
     """Return the command that repeats one seed."""
-    return f".venv/bin/python -m tests.simulate.routes --seed {seed}{switches}"
+    which = " --crowd" if crowd else ""
+    return f".venv/bin/python -m tests.simulate.routes{which} --seed {seed}{switches}"
 
 
 @record
@@ -67,29 +77,38 @@ def parities(found: Iterable[Parity]) -> dict[int, Parities]:
 # --- many seeds -----------------------------------------------------------------------------
 
 
-def simulate(seeds: Sequence[int], switches: Switches, jobs: int) -> int:
+def simulate(seeds: Sequence[int], switches: Switches, jobs: int, *, crowd: bool = False) -> int:
     """Run many seeds; return the exit code."""
     failed: list[RouteResult] = []
+    most: Counter[int] = Counter()
     totals: Counter[str] = Counter()
     classes, outcomes = Classes(), list[Parity]()
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        work = partial(run_seed, switches)
-        for done, result in enumerate(pool.imap_unordered(work, seeds, CHUNK), 1):
+        one: Callable[[Switches, int], RouteResult | CrowdResult] = run_crowd if crowd else run_seed
+        work = partial(one, switches)
+        for done, each in enumerate(pool.imap_unordered(work, seeds, CHUNK), 1):
+            result = each.found if isinstance(each, CrowdResult) else each
+            if isinstance(each, CrowdResult):
+                most[each.most] += 1
             totals["told"] += result.delivered
             totals["routed"] += result.routed
             totals["steps"] += result.steps
-            classes.add(each for each in result.seen if each.setting.endswith("hops"))
+            classes.add(seen for seen in result.seen if seen.setting.endswith("hops"))
             outcomes += result.parities
             if result.checker:
                 failed.append(result)
                 if len(failed) <= SHOWN:
-                    print(f"\n{told(result)}\n  {again(result.seed, switches)}", flush=True)
+                    command = again(result.seed, switches, crowd=crowd)
+                    print(f"\n{told(result)}\n  {command}", flush=True)
             if done % 50 == 0 or done == len(seeds):
                 print(f"\r{done} of {len(seeds)} seeds, {len(failed)} failed", end="", flush=True)
     print(
         f"\n{totals['told']} pairs told to users, {totals['routed']} of them kept ones over "
         f"several links at their first end, {totals['steps']} steps of machines"
     )
+    if crowd:
+        at_once = sum(number * count for number, count in most.items()) / len(seeds)
+        print(f"{at_once:.1f} circuits at once, on average; {CROWD} in {most[CROWD]} seeds")
     for line in classes.report():
         print(line)
     wrong = parities(outcomes)
@@ -126,7 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0, metavar="S", help="the first of the seeds")
     parser.add_argument("--trace", type=Path, metavar="DIR", help="where one seed's traces go")
     parser.add_argument("--bug", choices=sorted(BUGS), action="append", help="plant this bug")
-    kinds = f"of {', '.join((*FEATURES, *FAULTS))}"
+    parser.add_argument("--crowd", action="store_true", help="twenty circuits at once on the grid")
+    kinds = f"of {', '.join((*FEATURES, *CROWD_FAULTS))}"
     parser.add_argument("--without", default="", metavar="A,B", help=f"switch off some {kinds}")
     parser.add_argument("--only", metavar="A,B", help="switch off all others")
     parser.add_argument("--schedule", metavar="LINE", help="these faults instead of the drawn ones")
@@ -135,7 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only = None if given.only is None else tuple(filter(None, given.only.split(",")))
     switches = Switches(tuple(filter(None, given.without.split(","))), only)
     if given.seeds is not None:
-        return simulate(range(given.first, given.first + given.seeds), switches, given.jobs)
+        seeds = range(given.first, given.first + given.seeds)
+        return simulate(seeds, switches, given.jobs, crowd=given.crowd)
     if given.bugs:
         names = given.bug or sorted(BUGS)
         return find_bugs(find_bug, names, FOUND, "tests/simulate/routes_planted.py", given.jobs)
@@ -143,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with planted(given.bug[0]):
             result = run(draw(given.seed))
         return verdict(result, given.bug[0])
-    scenario = draw(given.seed, switches.without, switches.only)
+    scenario = (crowded if given.crowd else draw)(given.seed, switches.without, switches.only)
     if given.schedule is not None:
         scenario = changed(scenario, schedule=read(given.schedule))
     return replay(run, scenario, scenario.schedule, shown(scenario), given.trace)

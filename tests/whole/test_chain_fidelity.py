@@ -50,6 +50,19 @@ def test_without_decay_every_pair_has_the_fidelity_of_the_product_formula(nodes:
     assert {pair.bell for pair in pairs} == ({2, 3} if nodes == 2 else {0, 1, 2, 3})
 
 
+@pytest.mark.parametrize("turn", range(4))
+def test_one_link_delivers_all_four_states_as_good_whichever_two_its_optics_herald(
+    turn: int,
+) -> None:
+    """A Pauli in one arm turns Psi+ and Psi-, so that each index is delivered by some turn."""
+    segment = Segment(visibility=VISIBILITY, turn=turn)
+    pairs = Chain(ChainLab([segment]), seed=48).ask(40)
+    assert {pair.bell for pair in pairs} == {2 ^ turn, 3 ^ turn}
+    for pair in pairs:
+        assert pair.fidelity == pytest.approx((1 + VISIBILITY) / 2, abs=1e-9)
+        assert pair.claimed == pytest.approx((pair.fidelity, pair.fidelity), abs=1e-9)
+
+
 @pytest.mark.parametrize("nodes", [2, 3, 5, 9])
 def test_links_with_other_errors_compose_by_weights_in_the_mean(nodes: int) -> None:
     """Z errors of one link and X and Y errors of the next; all Bell indices pooled."""
