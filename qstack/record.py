@@ -25,9 +25,10 @@ def record(cls: type[T]) -> type[T]:
     makes records frozen at run time where tests want to be sure that nobody writes to one.
     """
     if _frozen:
-        return attrs.frozen(cls)
+        return attrs.frozen(cls, weakref_slot=False)
     # A record that is often looked up by may bring a quicker hash of its own.
-    return attrs.define(cls, unsafe_hash=None if "__hash__" in vars(cls) else True)
+    own = "__hash__" in vars(cls)
+    return attrs.define(cls, unsafe_hash=None if own else True, weakref_slot=False)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
