@@ -14,9 +14,10 @@ variance V, have a mean that is farther from its expectation, to one side or the
 
 with probability `alarm` at most, whatever their laws. A fidelity is in [0, 1] and promises
 between the least and the most of the class, so that R is one and the difference of these two.
-The classes that are judged share :data:`ALARM` in equal parts. A bound from the normal law
-would be narrower still, but it is no bound for rare failures, which is what there is to find:
-a class of which none was met yet would be sure beyond measure.
+The classes that are judged share :data:`ALARM` in equal parts. Pairs need not be alike, only
+independent; few are looked at twice at ages of one class, where both looks count. A bound from
+the normal law would be narrower still, but it holds for no rare failures, which is what there is
+to find: before the first of them a class would be certain.
 """
 
 from __future__ import annotations
@@ -43,9 +44,10 @@ estimate, which is wrong by less than this in the mean.
 """
 
 ROUTED_TOLERANCE = 0.005
-"""The same over several links.
+"""The same over several links, where goodness leaves out two things.
 
-Goodness there takes a swap for a wait of both its qubits, which costs more than the swap does.
+Heralds slower than light make the halves at both ends older than is reckoned, and a swap costs
+less than the wait of both its qubits for which it is taken; see the limits in the documentation.
 """
 
 Class: TypeAlias = tuple[str, int, str]
