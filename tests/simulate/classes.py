@@ -8,6 +8,7 @@ class of click pattern and age as large as :data:`~qstack.testing.statistics.ENO
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from qstack.machine import record
@@ -41,10 +42,14 @@ class _First:
 
 
 class Keepers:
-    """The two users of a small network: both free a pair some time after both were told of it."""
+    """The two users of a small network: both free a pair some time after both were told of it.
 
-    def __init__(self, lab: Lab, seed: int) -> None:
+    `kept_ns`: for how long, by turns after the number of its herald.
+    """
+
+    def __init__(self, lab: Lab, seed: int, kept_ns: Sequence[Duration] = KEPT_NS) -> None:
         self.rig = Rig(lab, seed)
+        self._kept_ns = kept_ns
         self._first: dict[PairId, _First] = {}
         for party in (self.rig.alice, self.rig.bob):
             party.policy = self._policy_of(party)
@@ -60,7 +65,7 @@ class Keepers:
             if first is None:
                 self._first[identity] = _First(party, pair.qubit)
                 return
-            kept_ns = KEPT_NS[identity.sequence % len(KEPT_NS)]
+            kept_ns = self._kept_ns[identity.sequence % len(self._kept_ns)]
             for holder, qubit in ((first.party, first.qubit), (party, pair.qubit)):
                 holder.say(FreeQubit(qubit), kept_ns)
 
@@ -72,7 +77,7 @@ class Keepers:
         ended = len(rig.alice.done)
         rig.alice.keep(terms("bob", pairs))
         rig.run(lambda: min(len(rig.alice.done), len(rig.bob.done)) > ended)
-        rig.settle(2 * max(KEPT_NS))
+        rig.settle(2 * max(self._kept_ns))
 
 
 def classes_of(name: str, enough: int = ENOUGH) -> Classes:

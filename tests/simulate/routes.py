@@ -31,7 +31,7 @@ from qstack.testing.routes_scenario import (
     crowded,
     draw,
 )
-from qstack.testing.statistics import ALARM, Classes
+from qstack.testing.statistics import ALARM, ROUTED_TOLERANCE, Classes
 from tests.simulate.planted import changed
 from tests.simulate.routes_planted import BUGS, FOUND, planted
 from tests.simulate.routes_work import CrowdResult, find_bug, run_crowd, run_seed
@@ -82,7 +82,7 @@ def simulate(seeds: Sequence[int], switches: Switches, jobs: int, *, crowd: bool
     failed: list[RouteResult] = []
     most: Counter[int] = Counter()
     totals: Counter[str] = Counter()
-    classes, outcomes = Classes(), list[Parity]()
+    classes, outcomes = Classes(ROUTED_TOLERANCE), list[Parity]()
     with multiprocessing.get_context("spawn").Pool(jobs) as pool:
         one: Callable[[Switches, int], RouteResult | CrowdResult] = run_crowd if crowd else run_seed
         work = partial(one, switches)

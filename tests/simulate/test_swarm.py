@@ -14,11 +14,9 @@ import pytest
 from qstack.drivers.replay import replay
 from qstack.drivers.trace import Kind, describe, read_trace
 from qstack.sim.faults import KINDS
-from qstack.testing.checkers import Seen
 from qstack.testing.lab import RING, ROW
 from qstack.testing.recording import Recorder, virtual_host
 from qstack.testing.scenario import FAULTS, FEATURES, draw
-from qstack.testing.statistics import ALARM, ENOUGH, TOLERANCE, Classes, Mean
 from qstack.testing.swarm import PROBE_PAIRS, Result, run
 from tests.simulate.telling import Switches
 from tests.simulate.work import run_seed
@@ -106,36 +104,6 @@ def test_what_is_switched_off_is_not_drawn_and_changes_no_other_fault() -> None:
     assert list(less.schedule.faults) == kept
     assert less.asks == whole.asks
     assert draw(seed, only=[]).features == ()
-
-
-# --- the statistics of fidelities ---------------------------------------------------------
-
-
-def pair(fidelity: float, expected: float) -> Seen:
-    # The identity of a pair plays no part here.
-    return Seen(None, "s", 1, fidelity, expected, 1_000, 0)  # type: ignore[arg-type]  # see above
-
-
-def test_pairs_that_are_worse_or_better_than_promised_refute_their_class() -> None:
-    """By Hoeffding 2,000 pairs of [0, 1] are within 0.0602 of their mean but for one in a million.
-
-    ``sqrt(ln(2e6) / 4000)``; so 0.9 against 0.83 is refuted and against 0.84 is not.
-    """
-    assert Mean(2_000, 0.9, 0.9).chance == pytest.approx(0.06023, abs=1e-4)
-    assert (ALARM, TOLERANCE) == (1e-6, 0.005)
-    for promised, refuted in ((0.83, True), (0.84, False), (0.96, False), (0.97, True)):
-        classes = Classes()
-        classes.add([pair(0.9, promised)] * ENOUGH)
-        assert bool(classes.refuted()) is refuted, promised
-
-
-def test_a_class_of_too_few_pairs_is_not_judged() -> None:
-    classes = Classes()
-    classes.add([pair(0.5, 0.9)] * (ENOUGH - 1))
-    assert classes.refuted() == []
-    classes.add([pair(0.5, 0.9)])
-    assert len(classes.refuted()) == 1
-    assert "REFUTED" in classes.report()[0]
 
 
 # --- one seed again -----------------------------------------------------------------------
