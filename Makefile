@@ -42,7 +42,7 @@ check: .venv/all-installed  ## style, types and who imports whom; seconds, no te
 bench: .venv/all-installed $(BUILT)  ## speed, beside a calibration of this machine; one part: ONLY=peer
 	$(RUN) -m tests.benchmarks $(if $(ONLY),--only $(ONLY))
 
-simulate: .venv/all-installed $(BUILT)  ## networks under all faults in virtual time, then planted bugs, then chains; one part: ONLY=pairs or routes
+simulate: .venv/all-installed $(BUILT)  ## networks under all faults in virtual time, then planted bugs, chains and refusals; one part: ONLY=pairs or routes
 ifneq ($(ONLY),routes)
 	$(RUN) -m tests.simulate --seeds $(SEEDS)
 	$(RUN) -m tests.simulate --classes
@@ -53,6 +53,7 @@ ifneq ($(ONLY),pairs)
 	$(RUN) -m tests.simulate.routes --crowd --seeds $(ROUTE_SEEDS)
 	$(BIN)/python -m tests.simulate.routes --bugs
 	$(RUN) -m tests.simulate.chains
+	$(RUN) -m tests.simulate.refusals --seeds $(ROUTE_SEEDS)
 endif
 
 docs: .venv/all-installed  ## the documentation, into docs/_build/html

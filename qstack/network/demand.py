@@ -26,14 +26,11 @@ from qstack.network.moving import broken_by, missed, why
 from qstack.network.orders import Declined, Halted, Installed, Order, OrderState
 from qstack.network.passing import MOST_REQUESTS
 from qstack.network.places import Place, PlaceState, Side
-from qstack.network.plans import Plan, need_of, needs_less, promise_of
+from qstack.network.plans import TRIES, Plan, need_of, needs_less, promise_of
 from qstack.network.tail_end import Tail
 from qstack.network.topology import Graph
 from qstack.network.ways import Ways
 from qstack.units import Instant, NodeName, earliest
-
-TRIES = 3
-"""Routes that are tried for a request whose circuits are refused."""
 
 
 class Demand:
@@ -174,6 +171,7 @@ class Demand:
                 self.circuits.release(circuit, ErrorCode.OTHER, why(said, link))
 
     def _shared(self, promise: Promise, request: LinkRequest) -> CircuitId | None:
+        found: CircuitId | None = None
         for circuit, plan in self._plans.items():
             member = self.circuits.member(circuit)
             if plan.dry is not None or plan.left or plan.promise != promise or member is None:
@@ -186,8 +184,10 @@ class Demand:
             waits = missed(said, member.place) or not self.ways.lasts(member.place, request)
             broken = waits or broken_by(said, plan.course, promise) is not None
             if not broken and self.circuits.take(member) is None:
-                return circuit
-        return None
+                if not promise.reserved or self.ways.grows(plan, member.place, need_of(request)):
+                    return circuit
+                found = found or circuit
+        return found
 
     def _is_ready(self, circuit: CircuitId) -> bool:
         member = self.circuits.member(circuit)
@@ -203,8 +203,7 @@ class Demand:
             self._made += 1
             circuit = CircuitId(self._desk.node, self._desk.boot, self._made)
             plan.course = found
-            halves = plan.promise.manner.halves
-            install = self.ways.install(circuit, found, halves, dry=plan.dry is not None)
+            install = self.ways.install(circuit, plan, found)
             self._plans[circuit] = plan
             refused = self.circuits.install(install, self.ways.work(plan, found))
             if refused is None:
@@ -279,6 +278,7 @@ class Demand:
         verdict = self.circuits.sharing.ask(member.place, plan.shares_for(member.place, need))
         if verdict is None:
             plan.former_hz, plan.need_hz = plan.need_hz, need
+            plan.before = self.ways.reserved(member.place)
         return verdict
 
     def _reserved(self, place: Place, verdict: Verdict | None) -> None:
@@ -294,7 +294,7 @@ class Demand:
             if verdict is None:
                 self._ask(place.id, order)
             else:
-                self._begin(Plan(plan.promise, [order]))
+                self._begin(Plan(plan.promise, [order], before=plan.before))
 
     def _ask(self, circuit: CircuitId, order: Order) -> None:
         member = self.circuits.member(circuit)

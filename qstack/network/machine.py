@@ -358,7 +358,7 @@ class Network:
             )
             for name, view in self._views.items()
         ]
-        shares = [round(self.reservations.share(name), 3) for name in self._views]
+        shares = [round(self.reservations.share(name), 6) for name in self._views]
         parameters = self.desk.parameters
         periods = tuple(self._hours.periods.items())
         made = (views, shares, self.reservations.draining, periods, parameters)

@@ -14,6 +14,9 @@ from qstack.network.orders import Order
 from qstack.network.places import Place
 from qstack.units import Instant, LinkName, NodeName
 
+TRIES = 12
+"""Routes that are tried for a request: each that is refused names one link more to avoid."""
+
 _LESS = 1 - 1e-9
 
 
@@ -24,8 +27,10 @@ class Plan:
     `avoid` links and nodes that refused, `last` with these words; `fewer`: links that have but so
     many qubits for its rounds. `dry`: what is only looked at. `need_hz`: what is reserved serves so
     many pairs per second of lab time, 0 for none; it served `former_hz` before the ask that is on
-    its way, 0 if none is. `left`: a node on it gave its room to others, so that no more requests
-    are put on it. `unseen`: nobody has looked yet whether it keeps its promise, or it did not.
+    its way, 0 if none is. `before`: what routes said is reserved of links before they were tried
+    for it, or more of them was asked for. `left`: a node on it gave its room to others, so that no
+    more requests are put on it. `unseen`: nobody has looked yet whether it keeps its promise, or
+    it did not.
     """
 
     promise: Promise
@@ -41,6 +46,7 @@ class Plan:
     fewer: dict[LinkName, int] = attrs.field(factory=dict)
     need_hz: float = 0.0
     former_hz: float = 0.0
+    before: dict[LinkName, float] = attrs.field(factory=dict)
     unseen: bool = True
 
     def shares_for(self, place: Place, need_hz: float) -> tuple[float, ...]:

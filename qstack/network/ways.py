@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+import attrs
 
 from qstack.errors import ErrorCode
 from qstack.messages.circuits import CircuitId, CircuitInstall, Method
 from qstack.messages.link import LinkRequest
+from qstack.messages.network import RouteUpdate
 from qstack.network.admission import Verdict
 from qstack.network.budget import ETERNAL, IDEAL, Operations, Storage
 from qstack.network.course import Course, choose, legs_of
@@ -26,6 +30,9 @@ from qstack.network.routing import Query, route
 from qstack.network.topology import Graph, graph_of
 from qstack.network.trust import mistrusted
 from qstack.units import LinkName, NodeName
+
+TOLD = 1e-6
+"""Routes tell what is reserved of a link to so small a part of its time."""
 
 
 class Ways:
@@ -121,7 +128,7 @@ class Ways:
         need = plan.need_hz = need_of(wanted)
         asked = plan.promise, need, self._desk.parameters.methods
         phases = self._phases()
-        graph = confined(self._without(plan.avoid), plan.fewer)
+        graph = confined(without(self._graph_for(plan), plan.avoid), plan.fewer)
         if phases:
             graph = open_for(graph, phases, wanted.remaining_ns)
         here = self._desk.node
@@ -131,7 +138,31 @@ class Ways:
         if isinstance(found, Verdict):
             found = mistrusted(graph, here, *asked) or explained(found, self._flood.database)
             return by_day(found, phases, wanted.remaining_ns)
+        held = reserved_of(self._flood.database, [hop.link for hop in found.route.hops])
+        plan.before = held | plan.before
         return found
+
+    def reserved(self, place: Place) -> dict[LinkName, float]:
+        """Return what routes say is reserved of the links of a circuit."""
+        return reserved_of(self._flood.database, [leg.link for leg in place.install.legs])
+
+    def grows(self, plan: Plan, place: Place, need_hz: float) -> bool:
+        """Whether the links of a circuit have the time for so much more, as far as routes tell."""
+        held, more = self.reserved(place), need_hz / plan.need_hz
+        legs = place.install.legs
+        return all(held.get(leg.link, 1.0) + leg.share * more <= 1 + TOLD for leg in legs)
+
+    def _said_for(self, plan: Plan) -> Mapping[NodeName, RouteUpdate]:
+        """What routes say, but for what its own tries hold, or held a moment ago.
+
+        A node that takes part in a try reserves, and tells everybody at once; that the try was
+        refused it tells only when it may speak again.
+        """
+        database = self._flood.database
+        return relieved(database, plan.before) if plan.before else database
+
+    def _graph_for(self, plan: Plan) -> Graph:
+        return graph_of(self._said_for(plan)) if plan.before else self.graph
 
     def lasts(self, place: Place, request: LinkRequest) -> bool:
         """Whether no link of a circuit closes for the night before a maximum time is over."""
@@ -150,22 +181,53 @@ class Ways:
         wanted = plan.waiting[0].wanted if plan.dry is None else plan.dry
         return work_of(self.graph, course, wanted)
 
-    def _without(self, avoided: frozenset[str]) -> Graph:
-        graph = self.graph
-        if not avoided:
-            return graph
-        left = {
-            name: tuple(c for c in choices if not avoided & {name, c.link, c.to})
-            for name, choices in graph.choices.items()
-        }
-        return Graph(graph.sites, left)
-
-    def install(
-        self, circuit: CircuitId, course: Course, halves: int, *, dry: bool
-    ) -> CircuitInstall:
+    def install(self, circuit: CircuitId, plan: Plan, course: Course) -> CircuitInstall:
         """Return what installs a circuit along a course."""
-        legs = legs_of(self._flood.database, self._desk.node, course)
+        legs = legs_of(self._said_for(plan), self._desk.node, course)
         lease = self._desk.parameters.lease_ns
         made = course.plan
         way = (Method.NONE, 0) if made is None else (made.method, made.rounds)
+        dry, halves = plan.dry is not None, plan.promise.manner.halves
         return CircuitInstall(circuit, legs, course.route.latency_ns, lease, dry, *way, halves)
+
+
+def without(graph: Graph, avoided: frozenset[str]) -> Graph:
+    """Return a graph without the links and nodes of these names."""
+    if not avoided:
+        return graph
+    left = {
+        name: tuple(c for c in choices if not avoided & {name, c.link, c.to})
+        for name, choices in graph.choices.items()
+    }
+    return Graph(graph.sites, left)
+
+
+def reserved_of(
+    database: Mapping[NodeName, RouteUpdate], links: Collection[LinkName]
+) -> dict[LinkName, float]:
+    """Return the part of the time of each of these links that the worse view calls reserved."""
+    found: dict[LinkName, float] = {}
+    for update in database.values():
+        for metric in update.links:
+            if metric.link in links:
+                found[metric.link] = max(metric.reserved, found.get(metric.link, 0.0))
+    return found
+
+
+def relieved(
+    database: Mapping[NodeName, RouteUpdate], before: Mapping[LinkName, float]
+) -> dict[NodeName, RouteUpdate]:
+    """Return a database in which no more is reserved of these links than this.
+
+    Nodes look at what they really have: where others took it meanwhile, they refuse.
+    """
+    # The type checker does not see that our records are attrs classes.
+    change = cast(Any, attrs.evolve)
+    found = dict(database)
+    for name, update in database.items():
+        if any(metric.link in before for metric in update.links):
+            links = tuple(
+                change(m, reserved=min(m.reserved, before.get(m.link, 1.0))) for m in update.links
+            )
+            found[name] = change(update, links=links)
+    return found

@@ -8,7 +8,7 @@ from qstack.network.routing import Query, route
 from qstack.testing import terms
 from qstack.testing.routes_lab import RouteLab, star
 from qstack.units import MILLISECOND, SECOND
-from tests.simulate.test_promised_rates import EFFICIENCY, Users
+from tests.simulate.promised import EFFICIENCY, Users
 
 WINDOW_NS = 40 * MILLISECOND
 MANY = 1_000_000
