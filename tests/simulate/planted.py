@@ -280,6 +280,7 @@ def pitfall_36_a_very_late_duplicate_makes_a_ghost() -> tuple[Patch, ...]:
 
     def add(self: Received, number: int, now: int) -> bool:
         known = number == self.largest
+        self.heard = max(self.heard, now)
         if number > self.largest:
             self.largest, self.largest_at = number, now
             self.bitmap = (1 << 64) - 1
