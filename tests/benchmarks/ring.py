@@ -1,9 +1,11 @@
 """A ring of nodes in one process, every neighbouring pair of them busy: memory, cost of a pair.
 
-``python -m tests.benchmarks.ring NODES PAIRS`` measures in a process of its own, and prints JSON;
-with two nodes there is one link between them. The network is what ``qstack topology ring`` writes,
-with four memories at each end of each link. The pairs of all links are asked for at the same
-instant; before that each link has made a few, so that tables which are made once are not counted.
+``python -m tests.benchmarks.ring NODES PAIRS TIMES`` measures in a process of its own, and prints
+JSON; with two nodes there is one link between them. The network is what ``qstack topology ring``
+writes, with four memories at each end of each link. So many pairs of all links are asked for at the
+same instant, that often; before that each link has made a few, so that tables which are made once
+are not counted. Two nodes make theirs by requests of as many pairs as those of the ring: a request
+costs something too, which many pairs would share.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ class _Ring:
         return sum(len(user.done) for user in self._users.values())
 
 
-def busy(nodes: int, pairs: int) -> Busy:
+def busy(nodes: int, pairs: int, times: int) -> Busy:
     """Measure here and now; the peak is that of the whole process."""
     begun = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
@@ -108,8 +110,9 @@ def busy(nodes: int, pairs: int) -> Busy:
     started = time.process_time()
     network.pairs(WARM_UP)
     entries, warm = network.heap.entries, time.process_time()
-    network.pairs(pairs)
-    ended, total = time.process_time(), network.links * pairs
+    for _ in range(times):
+        network.pairs(pairs)
+    ended, total = time.process_time(), network.links * pairs * times
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Busy(
         nodes,
@@ -121,17 +124,18 @@ def busy(nodes: int, pairs: int) -> Busy:
     )
 
 
-def apart(nodes: int, pairs: int) -> Busy:
+def apart(nodes: int, pairs: int, times: int) -> Busy:
     """Measure in a process of its own."""
-    command = (sys.executable, "-m", "tests.benchmarks.ring", str(nodes), str(pairs))
-    told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    command = (sys.executable, "-m", "tests.benchmarks.ring")
+    words = (str(nodes), str(pairs), str(times))
+    told = subprocess.run((*command, *words), check=True, stdout=subprocess.PIPE, text=True)
     return Busy(**json.loads(told.stdout))
 
 
 def figures(nodes: int = NODES, pairs: int = PAIRS) -> Iterator[Figure]:
     """Yield memory and cost of a ring, beside two nodes measured before and after it."""
-    few = nodes * pairs // 10
-    before, many, after = apart(2, few), apart(nodes, pairs), apart(2, few)
+    times = max(1, nodes // 10)
+    before, many, after = apart(2, pairs, times), apart(nodes, pairs, 1), apart(2, pairs, times)
     two = (before.pair_us + after.pair_us) / 2
     ring_of = f"ring of {nodes:,} nodes"
     yield Figure(f"{ring_of}: peak memory", many.peak_mb, "MB", MEMORY_MB)
@@ -143,7 +147,8 @@ def figures(nodes: int = NODES, pairs: int = PAIRS) -> Iterator[Figure]:
 
 def main() -> None:
     """Print what was measured as a line of JSON."""
-    measured = busy(int(sys.argv[1]), int(sys.argv[2]))
+    nodes, pairs, times = (int(word) for word in sys.argv[1:])
+    measured = busy(nodes, pairs, times)
     fields = ("nodes", "start_s", "pair_us", "entries", "peak_mb")
     print(json.dumps({name: getattr(measured, name) for name in fields}))
 
