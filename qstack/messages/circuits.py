@@ -209,7 +209,8 @@ class CircuitTrack:
     `doubt`: by how much the fidelity may be lower, from the intervals of the links. `age_ns`: how
     long the origin's half had waited since its link delivered it. `request`: whom the head-end
     gives the pair to; None from the tail-end, and where pairs are purified first. `measured`: the
-    origin's half was, at that age: it fades no more.
+    origin's half was, at that age: it fades no more. One that comes again while it waits asks for
+    the origin's half back.
     """
 
     circuit: CircuitId

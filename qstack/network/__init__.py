@@ -48,8 +48,8 @@ for.
 Where both sides of a node live in the same qubits, halves of one side could keep the other out for
 ever: `room` keeps a qubit free for all circuits together, and tells the node before how many pairs
 it takes. Where each side has its own, circuits could still fill each other's links: `crowding`
-divides the qubits of such a link among them. What neighbours say of circuits is checked and
-counted in `talk` and `passing`.
+divides the qubits of such a link among them, and ends ask back what they have too many of. What
+neighbours say of circuits is checked and counted in `talk` and `passing`.
 
 **Pairs** (`forwarding`, `ends`, `head_end`, `tail_end`, `finishing`, `telling`). A node between
 swaps as soon as there is a half on both sides, and keeps what became of each pair. Each end sends a

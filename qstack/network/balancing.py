@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from qstack.network.admission import Reservations, Verdict
-from qstack.network.crowding import Crowding
+from qstack.network.crowding import DIVIDED, Crowding, cutoff_of
 from qstack.network.desk import Desk
 from qstack.network.forwarding import Between
 from qstack.network.member import Member
@@ -92,10 +92,13 @@ class Balance:
                 limit = self._reservations.limit(place, side, self._crowding.sharing(link))
             if limit:  # without one it does not matter how many are here
                 held = member.held_on(side)
-                if limit < held and isinstance(part, Between):
-                    # Halves in rounds stay: of those that wait the oldest go.
-                    inside = held - part.held_on(side)
-                    part.trim(side, max(0, limit - inside))
+                if limit < held:
+                    if isinstance(part, Between):
+                        # Halves in rounds stay: of those that wait the oldest go.
+                        inside = held - part.held_on(side)
+                        part.trim(side, max(0, limit - inside))
+                    else:
+                        part.recall(held - limit, cutoff_of((place,)) // DIVIDED)
                     held = member.held_on(side)
             if side is Side.UP:
                 member.room.balance(limit, held)

@@ -6,6 +6,11 @@ cutoff, and again after it. A node that sees all qubits of a link taken by halve
 a circuit that runs over it has fewer than it needs at once, is patient for a part of the cutoff.
 Then it divides the qubits among the circuits (`Reservations.limit`) for a while, in which each gets
 on: a portion is room for what it needs (`qubits_of`), one half where nothing is purified.
+
+A node between discards what exceeds a portion. At an end that is not its own to decide: the other
+end may have the pair. Its halves fill a link while those that they were joined to wait far away,
+where nothing is full. So it asks for them back, along the circuit, from whoever has the far end of
+what was joined so far (`recall` in `ends`, `forwarding`).
 """
 
 from __future__ import annotations

@@ -5,6 +5,11 @@ request more pairs than are missing. Each end delivers a half once the other end
 has come, which it does only where every node between has swapped. Ends never discard a half for
 its age, but the head-end one that its set can do nothing with any more (`head_end`).
 
+Halves that keep other circuits out of a link that is divided (`crowding`) an end asks back: it
+sends their tracks again. Where such a pair is not joined yet, the node that has its other end gives
+it up and says so; where it is, the track finds everything done and changes nothing. So no end gives
+up a half of which the other could have delivered the pair.
+
 Every message of a circuit keeps its order on every hop, and a track that waited at a node is
 passed on before the track of the other end passes there. So once the head-end has delivered all
 pairs and says that the request is complete, the tail-end has delivered the same ones. Where a
@@ -31,7 +36,7 @@ from qstack.network.orders import Broken, Order
 from qstack.network.places import Gone, Ledger, Place, Side
 from qstack.network.purifying import Purifier
 from qstack.network.telling import identity_of, info_of, track_of
-from qstack.units import Instant
+from qstack.units import Duration, Instant
 
 TOLD_AT_ONCE = 8
 """After so many deliveries an end tells the other of them."""
@@ -87,8 +92,13 @@ class End(ABC):
         self._arrived(local)
 
     def tracked(self, track: CircuitTrack) -> None:
-        """The other end's word came along the circuit, by one of the pairs of this end's link."""
+        """The other end's word came along the circuit, by one of the pairs of this end's link.
+
+        It comes again where the other end wanted a half back, too late: the pair is there.
+        """
         if track.at in self._delivered:
+            return
+        if self.purifier is not None and self.purifier.knows(track.at):
             return
         local = self._local.get(track.at)
         if local is not None:
@@ -292,6 +302,36 @@ class End(ABC):
                 self._drop(local, "its request ended", tell=self._tells(local))
         if self.purifier is not None:
             self.purifier.empty("its request ended")
+
+    def recall(self, surplus: int, again_ns: Duration) -> None:
+        """So many halves keep other circuits out: give up the newest of those that wait.
+
+        What nobody was told of is dropped. Of others the other end may have delivered the pair by
+        now: their tracks are sent again, which turns them back where the pair is not joined yet,
+        and does nothing otherwise. A half is asked back anew after `again_ns`.
+        """
+        waiting = [each for each in self._local.values() if not (each.void or each.busy)]
+        for local in waiting[::-1]:
+            if surplus <= 0:
+                return
+            here = self._local.get(local.half.pair) is local
+            if local.read is not None or local.polished or not here:
+                continue
+            if self._unsaid(local):
+                surplus -= 1
+                self._desk.counters["trimmed"] += 1
+                reason = f"{self._desk.node} needs its qubit for another circuit"
+                self._drop(local, reason, tell=True)
+            elif local.track is None:
+                surplus -= 1
+                if self._desk.now >= local.recalled:
+                    local.recalled = self._desk.now + again_ns
+                    wanted = None if self.purifier is not None else local.wanted
+                    self._send_track(local, None if wanted is None else wanted.id)
+
+    def _unsaid(self, local: Local) -> bool:
+        """Whether no track was sent for a half yet."""
+        return not local.tracked and local.wanted is None
 
     def _tells(self, local: Local) -> bool:
         """Whether the other end must hear of a half that goes with its request.

@@ -56,7 +56,8 @@ class Local:
     end was told of it. `confirmed`: it says that it delivered the pair.
     `polished`: it went through all rounds of purification; `given`: whom the head-end gives it to.
     `read`: it was measured, and its qubit is free. `early`: its user has it. `of_set`: it waits
-    for the others of a set, once it is `turned`.
+    for the others of a set, once it is `turned`. `recalled`: until then it is not asked back
+    again.
     """
 
     half: Half
@@ -75,6 +76,7 @@ class Local:
     early: bool = False
     of_set: bool = False
     turned: bool = False
+    recalled: Instant = 0
 
     @property
     def there_at(self) -> Instant:

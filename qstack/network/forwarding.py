@@ -2,10 +2,10 @@
 
 A pair that comes while one waits on the other side is swapped at once, the oldest first. What
 became of each pair is kept: a track that arrives by it is passed on along the pair that it was
-swapped with, or turned back as an expiry where there is none. A track that comes too early
-waits. Since composition is XOR, neither the order of swaps nor that of tracks and swaps
-matters. Only nodes between the ends discard pairs for their age: what one end had discarded,
-the other could have delivered.
+swapped with, or turned back as an expiry where there is none. A track that comes too early waits;
+one that comes again meanwhile is its end's wish to have its half back. Since composition is XOR,
+neither the order of swaps nor that of tracks and swaps matters. Only nodes between the ends discard
+pairs for their age: what one end had discarded, the other could have delivered.
 """
 
 from __future__ import annotations
@@ -180,12 +180,23 @@ class Between:
                 self._pass_on(side, track, fate)
             case Gone(reason):
                 self._expire(side, track.at, reason)
+            case None if self._ledger.waits(track.at):
+                self._recalled(side, track.at)
             case None:
                 lost = self._ledger.park(track, self._desk.now)
                 if lost is not None:
                     self._expire(side, lost.track.at, f"{self._desk.node} keeps too many tracks")
             case _:
                 assert_never(fate)
+
+    def _recalled(self, side: Side, pair: PairId) -> None:
+        """A track came again: its origin needs the qubit, for whatever is not joined yet."""
+        half = self._held[side].pop(pair, None)
+        if half is not None:
+            self._desk.counters["trimmed"] += 1
+            self._discard(
+                side, half, f"{self._place.end(side)} needs its qubit for another circuit"
+            )
 
     def _pass_on(self, side: Side, track: CircuitTrack, fate: Swapped) -> None:
         weights = shrunk(track.weights, fate.factors)

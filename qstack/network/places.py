@@ -215,6 +215,10 @@ class Ledger:
             del self._fates[next(iter(self._fates))]
         return self._parked.pop(pair, None)
 
+    def waits(self, pair: PairId) -> bool:
+        """Whether a track waits for the fate of this pair."""
+        return pair in self._parked
+
     def park(self, track: CircuitTrack, now: Instant) -> Parked | None:
         """Keep a track for later; return an older one that had to make room."""
         self._parked[track.at] = Parked(track, now)

@@ -206,3 +206,49 @@ def test_what_a_node_remembers_of_pairs_and_tracks_is_bounded() -> None:
     assert ledger.parked == MOST_PARKED
     assert len(ledger._fates) <= MOST_FATES
     assert len(rig.of(CircuitExpire)) == 2 * MOST_FATES - MOST_PARKED
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_a_track_that_comes_again_gives_its_end_the_half_back_if_it_is_not_joined(
+    side: Side,
+) -> None:
+    """The first alone only waits: nothing is lost until its end asks."""
+    rig = Rig()
+    pair, other, end = (UP, DOWN, "a") if side is Side.UP else (DOWN, UP, "c")
+    rig.half(side, pair, 0)
+    rig.track(side, pair, 0)
+    assert (rig.sent, len(rig.slots.held())) == ([], 1)
+    rig.track(side, pair, 0)
+    assert [(peer, m.at) for peer, m in rig.of(CircuitExpire)] == [(end, pair)]
+    assert not rig.slots.held()
+    assert rig.desk.counters["trimmed"] == 1
+    assert rig.between._ledger.parked == 0
+    rig.half(side.other, other, 0)
+    assert rig.commands == []
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_a_track_that_comes_again_too_late_follows_the_pair_and_undoes_no_swap(side: Side) -> None:
+    rig = Rig()
+    pair, other, away = (UP, DOWN, "c") if side is Side.UP else (DOWN, UP, "a")
+    rig.half(side, pair, 0)
+    rig.track(side, pair, 0)
+    rig.half(side.other, other, 0)
+    rig.track(side, pair, 0)
+    assert rig.sent == []
+    rig.swapped(2)
+    rig.track(side, pair, 0)
+    assert [(peer, m.at) for peer, m in rig.sent] == [(away, other)] * 2
+    assert rig.sent[0] == rig.sent[1]
+
+
+def test_a_track_that_comes_again_before_its_half_goes_on_waiting() -> None:
+    """The link's half may be in rounds yet: it is not there to be given back."""
+    rig = Rig()
+    rig.track(Side.UP, UP, 0)
+    rig.track(Side.UP, UP, 0)
+    assert (rig.sent, rig.between._ledger.parked) == ([], 1)
+    rig.half(Side.UP, UP, 0)
+    rig.half(Side.DOWN, DOWN, 0)
+    rig.swapped(0)
+    assert [peer for peer, _ in rig.of(CircuitTrack)] == ["c"]

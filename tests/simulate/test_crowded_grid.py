@@ -5,21 +5,29 @@ from __future__ import annotations
 import multiprocessing
 import os
 from functools import partial
+from typing import Any, cast
 
+import attrs
 import pytest
 
+from qstack.messages.common import PairKind
 from qstack.sim.faults import CORRUPT, KINDS
-from qstack.testing.routes import PROBE_PAIRS, PROBES
-from qstack.testing.routes_lab import RouteLab, grid
-from qstack.testing.routes_scenario import CROWD, CROWD_FAULTS, crowded, draw
+from qstack.testing.routes import PROBE_PAIRS, PROBES, run
+from qstack.testing.routes_lab import RouteLab, chain, grid
+from qstack.testing.routes_scenario import CROWD, CROWD_FAULTS, Call, crowded, draw
 from tests.simulate.routes import again
 from tests.simulate.routes_work import CrowdResult, run_crowd
 from tests.simulate.telling import Switches
 
 EVERYTHING = Switches((), None)
-SEEDS = range(50)
+SEEDS = (
+    *range(50),
+    # Ends of long circuits held halves that kept other circuits from what their rounds need.
+    383,
+)
 LEAST_PAIRS = 2 * PROBES * PROBE_PAIRS
 """What is asked for at last, told at both ends."""
+PAIRS_EACH = 8
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +37,7 @@ def results() -> list[CrowdResult]:
         return pool.map(work, SEEDS, 2)
 
 
-def test_fifty_seeds_of_twenty_circuits_on_the_grid_pass_every_checker(
+def test_fifty_seeds_of_twenty_circuits_and_one_that_failed_pass_every_checker(
     results: list[CrowdResult],
 ) -> None:
     failed = [
@@ -74,3 +82,28 @@ def test_what_is_corrupted_in_a_crowd_arrives_and_only_seals_can_find_it() -> No
         faults = [fault for fault in scenario.schedule.faults if fault.kind == CORRUPT]
         assert all(dict(fault.amounts)["checksum"] == 0.0 for fault in faults)
     assert not any(draw(seed).sealed for seed in range(200))
+
+
+@pytest.mark.parametrize("fidelity", [0.93, 0.95])
+def test_two_circuits_each_of_which_fills_an_end_of_the_other_both_get_on(fidelity: float) -> None:
+    """Both over all of a chain of five nodes, in opposite ways, whose memories last for seconds.
+
+    Nodes between swap what the ends have too many of, so that none of them sees a full link. Only
+    the ends do, and their own halves are in the way. In the end each user asks once more.
+    """
+    drawn: Any = crowded(383, only=())
+    lab: Any = drawn.lab
+    calls = tuple(call(node, remote, fidelity) for node, remote in (("n1", "n5"), ("n5", "n1")))
+    lab = attrs.evolve(lab, edges=chain(5), qubits=6, joined=True)
+    result = run(attrs.evolve(drawn, shape="chain5", lab=lab, calls=calls))
+    assert (result.checker, result.problem) == ("", "")
+    assert result.delivered == 2 * (2 * PAIRS_EACH + PROBES * PROBE_PAIRS)
+
+
+def call(node: str, remote: str, fidelity: float) -> Call:
+    """A user who wants kept pairs of the other at once."""
+    drawn: Any = crowded(383, only=()).calls[0]
+    named = {"node": node, "remote": remote, "canceller": node}
+    wanted = {"number": PAIRS_EACH, "kind": PairKind.KEEP, "at": 0, "fidelity_min": fidelity}
+    ask = attrs.evolve(drawn.ask, **named, **wanted)
+    return cast(Call, attrs.evolve(drawn, ask=ask, remote=remote))
