@@ -40,7 +40,7 @@ def bug(build: Callable[[], tuple[Patch, ...]]) -> Callable[[], tuple[Patch, ...
 
 
 FOUND: dict[str, tuple[int, str]] = {
-    "n12_an_expiry_of_a_swapped_pair_is_not_passed_on": (73, "liveness"),
+    "n12_an_expiry_of_a_swapped_pair_is_not_passed_on": (61, "liveness"),
     "ours_a_confirmation_that_comes_first_is_forgotten": (55, "RouteSamePairs"),
     "ours_a_reservation_outlives_its_circuit": (0, "liveness"),
     "ours_circuits_that_nobody_uses_are_kept": (0, "RouteBaseline"),
