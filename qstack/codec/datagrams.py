@@ -69,10 +69,12 @@ def room_for_frames(source: NodeName, destination: NodeName) -> int:
     return MAX_DATAGRAM - _HEADER_NUMBERS - names - SEAL_OVERHEAD
 
 
-def encode_datagram(datagram: Datagram, keys: Keys | None = None) -> bytes:
+def encode_datagram(
+    datagram: Datagram, keys: Keys | None = None, most: int = MAX_DATAGRAM
+) -> bytes:
     """Return the datagram's bytes, sealed where `keys` has one; bodies must be bytes already.
 
-    LocalProtocolError where it does not fit into MAX_DATAGRAM, or a value not into its field.
+    LocalProtocolError where it has more than `most` bytes, or a value does not fit its field.
     """
     pack = msgpack.packb
     h = datagram.header
@@ -102,20 +104,20 @@ def encode_datagram(datagram: Datagram, keys: Keys | None = None) -> bytes:
         data: bytes = header + pack(frames)
     except (ValueError, OverflowError, TypeError) as error:
         raise LocalProtocolError(f"cannot send this datagram: {error}") from error
-    if len(data) > MAX_DATAGRAM:
+    if len(data) > most:
         raise LocalProtocolError(f"a datagram of {len(data)} bytes is too long")
     return data
 
 
-def decode_datagram(data: bytes, keys: Keys | None = None) -> Datagram:
+def decode_datagram(data: bytes, keys: Keys | None = None, most: int = MAX_DATAGRAM) -> Datagram:
     """Return the datagram that these bytes hold, with the frames' bodies as bytes.
 
     What `keys` has opened has key id 0, as before it was sealed. RemoteProtocolError for anything
-    malformed or too long; Forged for what `keys` refuses, and for what is sealed where there are
-    none.
+    malformed or of more than `most` bytes; Forged for what `keys` refuses, and for what is sealed
+    where there are none.
     """
     size = len(data)
-    if size > MAX_DATAGRAM:
+    if size > most:
         raise RemoteProtocolError(f"a datagram of {size} bytes")
     unpacker = _unpacker(size)
     unpacker.feed(data)

@@ -45,6 +45,10 @@ FORMAT = 1
 LIMIT_BYTES = 1 << 30
 """After this much a trace ends with a CUT record: the disk is worth more than the rest."""
 
+MOST = 1 << 16
+"""Bytes of a datagram in a trace. On a wire it has fewer; where datagrams hold messages that never
+become bytes, what goes into one is reckoned by a guess of their size."""
+
 _HEAD = struct.Struct("<BqI")
 _LENGTH = struct.Struct("<I")
 _NUMBER = struct.Struct("<H")
@@ -183,7 +187,7 @@ def event_record(event: Any, now: Instant, raw: bytes | None = None) -> TraceRec
     """Return the record of an event; `raw` are the bytes that an Arrived was decoded from."""
     match event:
         case Arrived():
-            data = encode_datagram(event.datagram) if raw is None else raw
+            data = encode_datagram(event.datagram, most=MOST) if raw is None else raw
             return TraceRecord(Kind.ARRIVED, now, _named(event.port, data))
         case Drained():
             return TraceRecord(Kind.DRAINED, now, b"")
@@ -206,7 +210,7 @@ def action_record(action: Any, now: Instant, raw: bytes | None = None) -> TraceR
     """Return the record of an action; `raw` is a Transmit's datagram, encoded already."""
     match action:
         case Transmit():
-            data = encode_datagram(action.datagram) if raw is None else raw
+            data = encode_datagram(action.datagram, most=MOST) if raw is None else raw
             return TraceRecord(Kind.TRANSMIT, now, _named(action.port, data))
         case Device():
             return TraceRecord(
@@ -229,7 +233,7 @@ def event_of(item: TraceRecord) -> Any:
     match item.kind:
         case Kind.ARRIVED:
             port, data = split_name(item.data)
-            return Arrived(port, decode_datagram(data))
+            return Arrived(port, decode_datagram(data, most=MOST))
         case Kind.DRAINED:
             return Drained()
         case Kind.TICK:
@@ -255,7 +259,7 @@ def describe(item: TraceRecord) -> list[str]:
     match item.kind:
         case Kind.ARRIVED | Kind.TRANSMIT:
             port, data = split_name(item.data)
-            datagram = decode_datagram(data)
+            datagram = decode_datagram(data, most=MOST)
             header = datagram.header
             inward = item.kind is Kind.ARRIVED
             other = f"from {header.source}" if inward else f"to {header.destination}"

@@ -18,7 +18,7 @@ import cattrs
 
 from qstack import __version__
 from qstack.codec import decode_body, encode_body, encode_datagram
-from qstack.drivers.trace import START, TraceHeader, TraceWriter
+from qstack.drivers.trace import MOST, START, TraceHeader, TraceWriter
 from qstack.machine import Arrived, Transmit, record
 from qstack.messages.wire import Datagram, Frame
 from qstack.physical.service import LinkParameters
@@ -126,7 +126,7 @@ class Recorder:
         if name != WORLD:
             writer = self._writer(name, now)
             if type(event) is Arrived:
-                data = encode_datagram(_with_bodies(event.datagram, _as_bytes))
+                data = encode_datagram(_with_bodies(event.datagram, _as_bytes), most=MOST)
                 writer.event(event, now, data)
             else:
                 writer.event(event, now)

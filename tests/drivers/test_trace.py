@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
+from qstack.codec import encode_datagram
 from qstack.drivers.devices import LocalDevices
 from qstack.drivers.pump import LabClock, Outside, Pump
 from qstack.drivers.replay import replay
@@ -25,6 +26,7 @@ from qstack.drivers.trace import (
     event_record,
     read_trace,
 )
+from qstack.errors import LocalProtocolError
 from qstack.machine import (
     CAME,
     DRAINED,
@@ -42,6 +44,7 @@ from qstack.machine import (
 )
 from qstack.messages.control import KeepAlive
 from qstack.messages.devices import Completed, MemoryInitialise
+from qstack.messages.wire import Datagram
 from qstack.stack import FromNode, NodeReached, ToNode
 from tests.drivers.hosts import EchoHost, PureMemory, data, datagram, open_port
 
@@ -107,6 +110,18 @@ def test_every_event_survives_the_way_through_a_record(event: object) -> None:
     assert item.is_event
     assert event_of(item) == event
     assert describe(item)
+
+
+def test_a_bundle_that_no_wire_would_carry_survives_it_too() -> None:
+    """Where datagrams hold messages, what goes into one is reckoned by a guess of their size."""
+    small = datagram("far", "echo", 1, "hello")
+    frame = small.frames[0]
+    bundle = Datagram(small.header, 400 * (frame,))
+    with pytest.raises(LocalProtocolError, match="too long"):
+        encode_datagram(bundle)
+    assert event_of(event_record(Arrived("peer", bundle), 12)) == Arrived("peer", bundle)
+    with pytest.raises(LocalProtocolError, match="too long"):
+        event_record(Arrived("peer", Datagram(small.header, 20_000 * (frame,))), 12)
 
 
 @pytest.mark.parametrize("action", ACTIONS, ids=lambda action: type(action).__name__)
