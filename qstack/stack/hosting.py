@@ -277,9 +277,7 @@ class Neighbours:
             return actions
         for peer in undrained:
             peer.undrained = False
-            if not peer.stepped:
-                peer.stepped = True
-                self._stepped.append(peer)
+            self._touch(peer)
             if peer.adjacency is not None:
                 actions += peer.adjacency.handle(DRAINED, now)  # nothing comes up by it
         undrained.clear()
@@ -301,20 +299,22 @@ class Neighbours:
             found[name] = {"up": True, "role": "user", "rtt_ns": 0, **dict.fromkeys(COUNTERS, 0)}
         return found
 
-    def _mark(self, peer: Peer) -> None:
-        """Something is there to be let out, and the deadline may be another."""
+    def _touch(self, peer: Peer) -> None:
+        """Its deadline may be another."""
         if not peer.stepped:
             peer.stepped = True
             self._stepped.append(peer)
+
+    def _mark(self, peer: Peer) -> None:
+        """Something is there to be let out, and the deadline may be another."""
+        self._touch(peer)
         if not peer.undrained:
             peer.undrained = True
             self.undrained.append(peer)
 
     def _step(self, peer: Peer, adjacency: Adjacency, event: Any, now: Instant) -> list[Any]:
         actions: list[Any] = []
-        if not peer.stepped:
-            peer.stepped = True
-            self._stepped.append(peer)
+        self._touch(peer)
         indicated = adjacency.handle(event, now)
         if not (peer.undrained or adjacency.quiet(now)):
             self._mark(peer)
